@@ -1,0 +1,40 @@
+# `make load` and `make test` do all the set-up; nothing else is needed but Python 3.11+ and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+SAMPLE := .samples/customerio-month.ndjson.gz
+EVENTS ?= $(SAMPLE)
+# The server's data stays in this folder, unless LOADER_WAREHOUSE_URL names a server.
+export LOADER_WAREHOUSE_DIR ?= $(CURDIR)/.warehouse
+
+.PHONY: help load test bench soak clean
+
+help:  ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+load: $(READY) $(SAMPLE)  ## Load the sample events, or EVENTS=path-or-glob
+	@$(BIN)/customerio-loader load '$(EVENTS)'
+
+test: $(READY)  ## Format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto
+
+clean:  ## Remove everything that make has made, the embedded warehouse included
+	-@test ! -x $(BIN)/customerio-loader || $(BIN)/customerio-loader warehouse stop
+	rm -rf $(VENV) .warehouse .samples .bench .mypy_cache .pytest_cache .ruff_cache
+
+$(SAMPLE): loader/samples.py | $(READY)
+	@mkdir -p $(@D)
+	@$(BIN)/python -m loader.samples --gzip -o $@
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

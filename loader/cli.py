@@ -1,0 +1,579 @@
+"""The commands. The only room that prints and exits.
+
+Results go to stdout, logs and progress to stderr. What is heavy to import waits until a command
+needs it, so that `--help` is quick.
+"""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loader._version import __version__
+from loader.errors import LoaderError, UsageError
+
+if TYPE_CHECKING:
+    from loader.config import Settings, Source
+    from loader.pipeline import LoadResult, Progress
+
+EXIT_TOO_MANY_REJECTS = 3
+
+app = typer.Typer(
+    name="customerio-loader",
+    help="Load Customer.io events into PostgreSQL: one table per event, plus tracks.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong use or settings, 3 too many rejects, "
+    "4 schema not at head, 75 another load runs, 130 and 143 stopped by a signal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+embedded_app = typer.Typer(
+    help="The embedded PostgreSQL, used where no URL is set.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(embedded_app, name="warehouse")
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH]...",
+        help="Files, folders, globs, or - for stdin; default: the inputs of the sources.",
+        show_default=False,
+    ),
+]
+SourceName = Annotated[
+    str | None,
+    typer.Option("--source", metavar="NAME", help="Name of the source; default: Customer.io."),
+]
+WarehouseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--warehouse-url",
+        metavar="URL",
+        help="postgresql://USER@HOST/DATABASE [LOADER_WAREHOUSE_URL, DATABASE_URL]; "
+        "default: the embedded server. Keep passwords out of it: PGPASSWORD, ~/.pgpass.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Read finished files again.")]
+LogFormat = Annotated[
+    str | None,
+    typer.Option("--log-format", metavar="text|json", help="Form of the log [LOADER_LOG_FORMAT]."),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    try:
+        return int(app(args=argv, standalone_mode=False) or 0)
+    except LoaderError as error:
+        print(f"customerio-loader: {error}", file=sys.stderr)
+        return error.exit_code
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:  # the reader of our stdout had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseException as error:
+        code = _signal_of(error)
+        if code is not None:
+            return 128 + code
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of typer's
+            error.show()
+            return int(error.exit_code)
+        raise
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"customerio-loader {__version__}")
+        raise typer.Exit
+
+
+# load and plan
+
+
+@app.command()
+def load(
+    paths: Paths = None,
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a running load to end.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+    log_format: LogFormat = None,
+) -> int:
+    """Load events: read, normalize, write. Safe to run again: nothing is loaded twice."""
+    from loader import pipeline
+
+    settings = _settings(warehouse_url=warehouse_url, log_format=log_format)
+    log = _logger(settings)
+    code = 0
+    with _server(settings) as url:
+        for chosen, inputs in _work(settings, source, paths):
+            with _stop_on_signals(), _progress(inputs) as progress:
+                try:
+                    result = pipeline.load(
+                        inputs,
+                        source=chosen,
+                        settings=settings,
+                        url=url,
+                        wait=wait,
+                        force=force,
+                        progress=progress,
+                    )
+                except LoaderError as error:
+                    if settings.log_format == "json":
+                        log.error("load.failed", source=chosen.name, error=str(error))
+                    raise
+            for message in result.errors:
+                log.error("input.unreadable", source=chosen.name, error=message)
+            changes = len(result.counts.schema_changes)
+            log.info("load.finished", **_facts(result) | {"schema_changes": changes})
+            code = max(code, _exit_code(result, settings))
+            if as_json:
+                print(json.dumps(_facts(result)))
+            else:
+                _print_load(result)
+                if settings.url() is None and result.counts.rows_loaded:
+                    _print_hints(chosen.schema_)
+    return code
+
+
+@app.command()
+def plan(
+    paths: Paths = None,
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show what `load` would do, and the SQL of its schema changes. Writes nothing."""
+    from loader import pipeline
+
+    settings = _settings(warehouse_url=warehouse_url)
+    with _server(settings) as url:
+        for chosen, inputs in _work(settings, source, paths):
+            with _stop_on_signals(), _progress(inputs) as progress:
+                result = pipeline.plan(
+                    inputs,
+                    source=chosen,
+                    settings=settings,
+                    url=url,
+                    force=force,
+                    progress=progress,
+                )
+            if as_json:
+                print(json.dumps(_facts(result) | {"pending_sql": result.pending_sql}))
+            else:
+                print("Nothing was written. A load would do this:\n")
+                _print_load(result)
+                print(f"\n{result.pending_sql.strip() or '-- No schema change.'}")
+            for message in result.errors:
+                print(f"customerio-loader: {message}", file=sys.stderr)
+    return 1 if result.errors else 0
+
+
+def _work(
+    settings: "Settings", source: str | None, paths: list[str] | None
+) -> list[tuple["Source", list[str]]]:
+    """The sources to load, each with its inputs."""
+    if paths:
+        return [(settings.find_source(source), paths)]
+    chosen = [settings.find_source(source)] if source else list(settings.sources())
+    for one in chosen:
+        if not one.inputs:
+            raise UsageError(
+                f"no PATH was given and the source {one.name!r} has no `inputs`: "
+                "name a file, a folder or a glob"
+            )
+    return [(one, list(one.inputs)) for one in chosen]
+
+
+def _exit_code(result: "LoadResult", settings: "Settings") -> int:
+    if result.status != "success":
+        return 1
+    return EXIT_TOO_MANY_REJECTS if result.reject_ratio > settings.max_reject_ratio else 0
+
+
+def _facts(result: "LoadResult") -> dict[str, Any]:
+    """A result as flat keys, for JSON and the log."""
+    from dataclasses import asdict
+
+    facts: dict[str, Any] = asdict(result)
+    facts.pop("pending_sql")
+    counts = facts.pop("counts")
+    rate = round(counts["records_read"] / result.seconds) if result.seconds else 0
+    for name in ("seconds", "waited_for_input", "waited_for_server"):
+        facts[name] = round(facts[name], 3)
+    return {**facts, **counts, "records_per_second": rate}
+
+
+def _print_load(result: "LoadResult") -> None:
+    counts = result.counts
+    head = f"{result.source} -> schema {result.schema}"
+    if not counts.records_read:
+        skipped = f" ({result.files_skipped} files were loaded before)" * bool(result.files_skipped)
+        print(f"{head}: nothing new{skipped}.")
+        return
+    print(head)
+    _print_table(
+        ("table", "rows"), [(name, f"{rows:,}") for name, rows in counts.rows_per_table.items()]
+    )
+    own = max(0.0, result.seconds - result.waited_for_input - result.waited_for_server)
+    print(
+        f"records {counts.records_read:,} = rows {counts.rows_loaded:,} "
+        f"+ duplicates {counts.duplicates:,} + rejects {counts.rejects:,}; "
+        f"values in _extra {counts.extra_values:,}"
+    )
+    print(
+        f"{result.files:,} files, {result.bytes_read / 1e6:,.1f} MB, {result.seconds:.2f} s: "
+        f"{counts.records_read / result.seconds:,.0f} records/s "
+        f"(waited {result.waited_for_input:.2f} s for input, "
+        f"{result.waited_for_server:.2f} s for the server, worked {own:.2f} s)"
+    )
+    if counts.schema_changes:
+        print(f"schema changes: {len(counts.schema_changes)}, see schema_changes in _loads")
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Columns padded to their widest entry; numbers to the right."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
+    for row in [list(head), *texts]:
+        cells = [
+            cell.rjust(width) if cell.replace(",", "").isdigit() else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        print("  " + "  ".join(cells).rstrip())
+
+
+_HINTS = (
+    (
+        "Events and people by name",
+        "SELECT event_text, count(*) AS events, "
+        "count(DISTINCT coalesce(user_id, anonymous_id)) AS people "
+        "FROM {schema}.tracks GROUP BY 1 ORDER BY 2 DESC",
+    ),
+    (
+        "Opens per delivered e-mail by campaign, without machine opens",
+        "SELECT d.campaign_id, count(DISTINCT d.delivery_id) AS delivered, "
+        "round(100.0 * count(DISTINCT o.delivery_id) / count(DISTINCT d.delivery_id), 1) "
+        "AS percent_opened FROM {schema}.email_delivered d "
+        "LEFT JOIN {schema}.email_opened o ON o.delivery_id = d.delivery_id "
+        "AND o.prefetched IS NOT TRUE AND o.machine IS NOT TRUE "
+        "WHERE d.campaign_id IS NOT NULL GROUP BY 1 ORDER BY 1",
+    ),
+    (
+        "What could not be loaded, and why",
+        "SELECT reason, detail, count(*) FROM {schema}._rejects GROUP BY 1, 2 ORDER BY 3 DESC",
+    ),
+)
+
+
+def _print_hints(schema: str) -> None:
+    """Three statements worth trying, each with the command that runs it."""
+    program = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
+    folder = os.environ.get("LOADER_WAREHOUSE_DIR")
+    setting = f"LOADER_WAREHOUSE_DIR={shlex.quote(os.path.relpath(folder))} " if folder else ""
+    quoted = schema if schema.isidentifier() else '"' + schema.replace('"', '""') + '"'
+    print("\nTry:")
+    for title, statement in _HINTS:
+        query = shlex.quote(statement.format(schema=quoted))
+        print(f"\n# {title}\n{setting}{program} warehouse psql -- -c {query}")
+
+
+# the schema
+
+
+@app.command()
+def migrate(
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL, run nothing.")] = False,
+) -> None:
+    """Bring the schema of a source, or of all configured ones, to head."""
+    from loader.warehouse import engine, migrate
+
+    settings = _settings(warehouse_url=warehouse_url)
+    with _server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
+        for chosen in _sources(settings, source):
+            with connection.begin():
+                state = migrate.read_state(connection, chosen.schema_)
+            migrate.check_state(state, chosen, auto_migrate=True)
+            if sql:
+                print(migrate.upgrade_sql(chosen, state.revision) if state.kind != "head" else "")
+            elif state.kind == "head":
+                print(f"{chosen.schema_}: at head, revision {state.revision}")
+            else:
+                migrate.upgrade(connection, chosen)
+                before = state.revision or "nothing"
+                print(f"{chosen.schema_}: from {before} to revision {migrate.head_revision()}")
+
+
+def _sources(settings: "Settings", name: str | None) -> list["Source"]:
+    return [settings.find_source(name)] if name else list(settings.sources())
+
+
+# looking
+
+
+@app.command()
+def check(
+    paths: Paths = None,
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Can this configuration work: connection, version, rights, inputs. Changes nothing."""
+    from loader.sources.files import list_inputs
+    from loader.warehouse import engine, inspect
+
+    settings = _settings(warehouse_url=warehouse_url)
+    found: list[tuple[str, inspect.Finding]] = []
+    with _server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
+        for chosen in _sources(settings, source):
+            for finding in inspect.check_warehouse(connection, chosen):
+                found.append((chosen.name, finding))
+            for path in paths or chosen.inputs:
+                try:
+                    count = len(list_inputs([path]))
+                    finding = inspect.Finding(True, f"input {path}: {count} files")
+                except LoaderError as error:
+                    finding = inspect.Finding(False, f"input {path}", str(error))
+                found.append((chosen.name, finding))
+    if as_json:
+        print(json.dumps([{"source": name} | finding._asdict() for name, finding in found]))
+    else:
+        for name, finding in found:
+            advice = "" if finding.ok else f"\n        {finding.advice}"
+            print(f"{'ok  ' if finding.ok else 'NOT '}  {name}: {finding.what}{advice}")
+    return 0 if all(finding.ok for _, finding in found) else 1
+
+
+@app.command()
+def status(
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+    loads: Annotated[int, typer.Option(min=1, help="How many loads to show.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """The last loads, rows and freshness per table, rejects, values in _extra."""
+    from loader.warehouse import engine, inspect, ledger, migrate
+
+    settings = _settings(warehouse_url=warehouse_url)
+    with _server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
+        for chosen in _sources(settings, source):
+            state = migrate.read_state(connection, chosen.schema_)
+            if state.revision is None:
+                raise UsageError(
+                    f"nothing was loaded into {chosen.schema_!r} yet: run `customerio-loader load`"
+                )
+            named = connection.execution_options(schema_translate_map={None: chosen.schema_})
+            shown = {
+                "source": chosen.name,
+                "schema": chosen.schema_,
+                "loads": ledger.select_loads(named, loads),
+                "tables": [t._asdict() for t in inspect.table_status(named, chosen.schema_)],
+                "rejects": ledger.count_rejects(named),
+            }
+            print(json.dumps(shown, default=str)) if as_json else _print_status(shown)
+
+
+def _print_status(shown: dict[str, Any]) -> None:
+    print(f"{shown['source']} -> schema {shown['schema']}\n")
+    _print_table(
+        ("load", "status", "started", "records", "rows", "duplicates", "rejects", "error"),
+        [
+            (
+                one["id"],
+                one["status"],
+                f"{one['started_at']:%Y-%m-%d %H:%M:%S}",
+                f"{one['records_read']:,}",
+                f"{one['rows_loaded']:,}",
+                f"{one['duplicates']:,}",
+                f"{one['rejects']:,}",
+                one["error"] or "",
+            )
+            for one in shown["loads"]
+        ],
+    )
+    print()
+    _print_table(
+        ("table", "rows", "last received_at", "last timestamp", "rows with _extra"),
+        [
+            (
+                one["table"],
+                f"{one['rows']:,}",
+                f"{one['last_received_at']:%Y-%m-%d %H:%M:%S}" if one["last_received_at"] else "-",
+                f"{one['last_timestamp']:%Y-%m-%d %H:%M:%S}" if one["last_timestamp"] else "-",
+                f"{one['rows_with_extra']:,}",
+            )
+            for one in shown["tables"]
+        ],
+    )
+    if shown["rejects"]:
+        print()
+        _print_table(("rejects", "count"), list(shown["rejects"].items()))
+
+
+# the embedded server
+
+
+@embedded_app.command("start")
+def warehouse_start() -> None:
+    """Start it and leave it running; prints its URL."""
+    from loader.warehouse import embedded
+
+    print(embedded.start(_embedded_folder()))
+
+
+@embedded_app.command("stop")
+def warehouse_stop() -> None:
+    """Stop it."""
+    from loader.warehouse import embedded
+
+    print("stopped" if embedded.stop(_embedded_folder()) else "it was not running")
+
+
+@embedded_app.command("url")
+def warehouse_url() -> None:
+    """Print its URL, of use while it runs (`warehouse start`)."""
+    from loader.warehouse import embedded
+
+    folder = _embedded_folder()
+    running = embedded.is_running(folder)
+    with embedded.running(folder) as url:
+        print(url)
+    if not running:
+        print("it is not running: `customerio-loader warehouse start`", file=sys.stderr)
+
+
+@embedded_app.command("psql", context_settings={"ignore_unknown_options": True})
+def warehouse_psql(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGS]", help="Arguments of psql.")
+    ] = None,
+) -> int:
+    """Open psql on it; it runs at least as long as psql does."""
+    from loader.warehouse import embedded
+
+    with embedded.running(_embedded_folder()) as url:
+        return embedded.run_psql(url, arguments or [])
+
+
+def _embedded_folder() -> Path:
+    settings = _settings()
+    if settings.url() is not None:
+        raise UsageError("a warehouse URL is set, so the embedded server is not used: unset it")
+    return settings.warehouse_dir
+
+
+# around a command
+
+
+def _settings(**flags: Any) -> "Settings":
+    from loader.config import load_settings
+
+    return load_settings(**flags)
+
+
+@contextmanager
+def _server(settings: "Settings") -> Iterator[str]:
+    """The URL of the warehouse, which runs as long as the context."""
+    from loader.warehouse import embedded
+
+    url = settings.url()
+    with nullcontext(url) if url else embedded.running(settings.warehouse_dir) as found:
+        yield found
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into `Interrupted`, once; while it is handled they are ignored."""
+    from loader.pipeline import Interrupted
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _signal_of(error: BaseException) -> int | None:
+    if isinstance(error, KeyboardInterrupt):
+        return int(signal.SIGINT)
+    number = getattr(error, "signal_number", None)
+    return number if isinstance(number, int) else None
+
+
+@contextmanager
+def _progress(inputs: Sequence[str]) -> Iterator["Progress | None"]:
+    """A bar on stderr, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from loader.sources.files import list_inputs
+
+    total = sum(file.size or 0 for file in list_inputs(inputs)) or None
+    columns = (
+        TextColumn("{task.fields[records]:,} records"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total, records=0)
+        yield lambda stored, records: bar.update(task, completed=stored, records=records)
+
+
+def _logger(settings: "Settings") -> Any:
+    """The log on stderr: for machines on request, and quiet where a person sees the summary."""
+    import logging
+
+    import structlog
+
+    machine = settings.log_format == "json"
+    quiet = not machine and sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer()
+            if machine
+            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.WARNING if quiet else logging.INFO
+        ),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    return structlog.get_logger()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

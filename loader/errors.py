@@ -1,0 +1,53 @@
+"""The errors of the loader: one tree, each with its exit code.
+
+A message says what happened, to what, and what to do about it. Trouble with the data is not an
+error: it becomes a row in `_rejects` or a value in `_extra`.
+"""
+
+
+class LoaderError(Exception):
+    """A load or a command could not do its work."""
+
+    exit_code = 1
+
+
+class UsageError(LoaderError):
+    """The command or the settings are wrong; nothing was tried."""
+
+    exit_code = 2
+
+
+class SchemaNotAtHead(LoaderError):
+    """The schema needs a migration and the settings forbid the load to run it."""
+
+    exit_code = 4
+
+
+class SchemaRefused(LoaderError):
+    """The schema is not one that the loader made for this source."""
+
+
+class SchemaDrift(LoaderError):
+    """The tables in the database are not what the loader declared."""
+
+
+class WarehouseUnavailable(LoaderError):
+    """The server cannot be reached, refuses the connection, or was lost."""
+
+
+class MissingRight(LoaderError):
+    """The role lacks a right in the warehouse."""
+
+
+class WarehouseFailed(LoaderError):
+    """The server refused a statement for a reason that trying again does not cure."""
+
+
+class InputUnreadable(LoaderError):
+    """An input cannot be listed, opened, or read to its end."""
+
+
+class LockHeld(LoaderError):
+    """Another load of the same source is running."""
+
+    exit_code = 75

@@ -1,0 +1,119 @@
+"""Normalized events as pandas DataFrames, for notebooks and tests; never a step of a load."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+
+from loader.normalize.batch import Normalized, Rows, normalize_events
+from loader.normalize.collections import EXTRA, TRACKS, Type, declared_tables
+from loader.normalize.columns import Column, coerce, infer
+from loader.normalize.event import Event, put_extra
+from loader.sources import parse_event
+from loader.sources.records import Chunk, read_chunks
+
+_MAX_RECORD_BYTES = 1 << 20
+_DTYPES: Mapping[Type, str] = {
+    "text": "string",
+    "bigint": "Int64",
+    "boolean": "boolean",
+    "numeric": "object",
+    "jsonb": "object",
+    "timestamptz": "datetime64[us, UTC]",
+}
+_READ: Mapping[Type, Callable[[str], Any]] = {
+    "text": str,
+    "bigint": int,
+    "boolean": lambda text: text == "true",
+    "numeric": Decimal,
+    "jsonb": lambda text: json.loads(text, parse_float=Decimal),
+    "timestamptz": lambda text: datetime.fromisoformat(text).astimezone(UTC),
+}
+
+
+def to_frames(records: Iterable[Mapping[str, Any] | str | bytes]) -> dict[str, pd.DataFrame]:
+    """One frame per table, see `loader.normalize`."""
+    events: list[Event] = []
+    rejects: list[tuple[str, str, str]] = []
+    for number, record in enumerate(records, 1):
+        chunk = _parse(record)
+        for bad in chunk.bad:
+            rejects.append((f"record {number}", bad.reject.reason, bad.reject.detail))
+        for parsed in chunk.records:
+            event = parse_event(parsed)
+            if type(event) is Event:
+                events.append(event)
+            else:
+                rejects.append((f"record {number}", event.reason, event.detail))  # type: ignore[union-attr]
+    unique = list({event.id: event for event in reversed(events)}.values())[::-1]
+    tables = declared_tables()
+    normalized = normalize_events(
+        unique, tables, load_started_at=datetime.now(UTC).isoformat(timespec="microseconds")
+    )
+    frames = {TRACKS: _frame(normalized, TRACKS, None, tables)}
+    for table, rows in normalized.collections.items():
+        frames[table] = _frame(normalized, table, rows, tables)
+    if rejects:
+        frames["_rejects"] = pd.DataFrame(rejects, columns=["position", "reason", "detail"])
+    return frames
+
+
+def _parse(record: Mapping[str, Any] | str | bytes) -> Chunk:
+    raw = record if isinstance(record, bytes) else None
+    if isinstance(record, str):
+        raw = record.encode("utf-8", "surrogatepass")
+    if raw is None:
+        raw = json.dumps(record, default=_plain).encode()
+    merged = Chunk()
+    for chunk in read_chunks([raw], max_record_bytes=_MAX_RECORD_BYTES):
+        merged.records += chunk.records
+        merged.bad += chunk.bad
+    return merged
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _frame(
+    normalized: Normalized, table: str, rows: Rows | None, tables: Mapping[str, Mapping[str, Type]]
+) -> pd.DataFrame:
+    """The frame of one table: declared columns in their order, then new ones."""
+    shared = normalized.shared
+    places = rows.members if rows is not None else shared.members
+    types = dict(tables.get(table, tables[TRACKS]))
+    columns: dict[str, Column] = {
+        name: Column([column.texts[place] for place in places])
+        for name, column in shared.columns.items()
+    }
+    new = dict(shared.new)
+    extra = {place: dict(shared.extra[place]) for place in places if place in shared.extra}
+    if rows is not None:
+        columns |= rows.columns
+        new |= rows.new
+        for place, values in rows.extra.items():
+            for key, value in values.items():
+                put_extra(extra.setdefault(place, {}), key, value)
+    for name, by_place in new.items():
+        values_of = [by_place.get(place) for place in places]
+        if any(value is not None for value in values_of):
+            types[name] = infer(by_place.values())
+            columns[name], _ = coerce(values_of, types[name])
+    columns[EXTRA.name], _ = coerce([extra.get(place) for place in places], EXTRA.type)
+    types.pop("uuid_ts")
+    return pd.DataFrame(
+        {name: _series(columns.get(name), type_, len(places)) for name, type_ in types.items()}
+    )
+
+
+def _series(column: Column | None, type_: Type, size: int) -> "pd.Series[Any]":
+    read = _READ[type_]
+    texts = column.texts if column is not None else [None] * size
+    missing = pd.NaT if type_ == "timestamptz" else None if type_ in ("numeric", "jsonb") else pd.NA
+    values = [missing if text is None else read(text) for text in texts]
+    return pd.Series(values, dtype=_DTYPES[type_])

@@ -1,0 +1,1 @@
+"""Rules that turn events into rows: pure, without files, clock or database."""

@@ -1,0 +1,176 @@
+"""Events -> rows per table, with the values left over."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from loader.normalize.collections import TRACKS, Type
+from loader.normalize.columns import (
+    Column,
+    Extra,
+    NameOf,
+    Values,
+    clean,
+    coerce,
+    flatten,
+)
+from loader.normalize.event import Event, Object, put_extra
+from loader.normalize.names import context_column, property_column
+from loader.normalize.times import event_time, is_exact, parse_time
+
+# Column types by table; what is not in it does not exist yet.
+Tables = Mapping[str, Mapping[str, Type]]
+
+
+@dataclass(kw_only=True)
+class Rows:
+    """Rows of one table, by column; its own columns only where it is a collection's."""
+
+    # The place of each row in the batch.
+    members: Sequence[int]
+    # Settled values: the column exists and they fit it. A column without a value is absent.
+    columns: dict[str, Column] = field(default_factory=dict)
+    # Values whose column does not exist yet: column -> place in the batch -> value.
+    new: dict[str, dict[int, Any]] = field(default_factory=dict)
+    # Values that fit no column: place in the batch -> column or key -> value.
+    extra: Extra = field(default_factory=dict)
+    # The key behind each new column, as it was sent.
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Normalized:
+    """A batch of events as rows."""
+
+    ids: list[str]
+    shared: Rows  # the rows of `tracks`; each collection's row begins with the same columns
+    collections: dict[str, Rows]
+    event_texts: dict[str, str]  # table -> the first event name that was sent for it
+    times: dict[str, tuple[str, str]]  # first and last `timestamp` and `received_at`
+
+
+def normalize_events(
+    events: Sequence[Event],
+    tables: Tables,
+    *,
+    load_started_at: str,
+    only: frozenset[str] | None = None,
+) -> Normalized:
+    """The rows of `events`, with types as in `tables`.
+
+    `load_started_at` (ISO 8601) is the arrival of events that bring none. With `only`, the events
+    of other tables go to `tracks` alone and their properties to its `_extra`.
+    """
+    shared = Rows(members=range(len(events)))
+    ids = clean([e.id for e in events])
+    shared.columns["id"] = ids
+    times = _times(events, shared, load_started_at)
+    for name in ("anonymous_id", "user_id", "event", "event_text"):
+        _settle(shared, name, list(map(attrgetter(name), events)), "text")
+    for row, event in enumerate(events):
+        if event.extra:
+            for key, value in event.extra.items():
+                put_extra(shared.extra.setdefault(row, {}), key, value)
+    _place(shared, [e.context for e in events], context_column, tables[TRACKS])
+    members: dict[str, list[int]] = {}
+    for row, event in enumerate(events):
+        if (rows := members.get(event.event)) is None:
+            rows = members[event.event] = []
+        rows.append(row)
+    collections: dict[str, Rows] = {}
+    for table, places in members.items():
+        properties = [events[i].properties for i in places]
+        if only is None or table in only:
+            rows_of = collections[table] = Rows(members=places)
+            _place(rows_of, properties, property_column, tables.get(table, {}))
+        else:
+            _keep_properties(shared, properties, places)
+    return Normalized(
+        ids=ids.texts,  # type: ignore[arg-type]  # every event has an id
+        shared=shared,
+        collections=collections,
+        event_texts={table: events[places[0]].event_text for table, places in members.items()},
+        times=times,
+    )
+
+
+def _times(events: Sequence[Event], shared: Rows, now: str) -> dict[str, tuple[str, str]]:
+    texts: dict[str, list[str | None]] = {}
+    # One event often has the same time twice or more, so each distinct one is read once.
+    seen: dict[Any, str | None] = {None: None}
+    for name in ("received_at", "sent_at", "original_timestamp", "timestamp"):
+        column = texts[name] = []
+        for row, value in enumerate(map(attrgetter(name), events)):
+            try:
+                text = seen[value]
+            except KeyError:
+                text = seen[value] = parse_time(value)
+                if not is_exact(value):
+                    seen.pop(value)
+                    shared.extra.setdefault(row, {})[name] = value
+            except TypeError:  # an array or object cannot be a time, nor a key of `seen`
+                text = None
+            column.append(text)
+            if text is None and value is not None:
+                shared.extra.setdefault(row, {})[name] = value
+    received = [t or now for t in texts["received_at"]]
+    texts["received_at"] = list(received)
+    happened = texts["timestamp"]
+    if None in happened:
+        sent, original = texts["sent_at"], texts["original_timestamp"]
+        for row, text in enumerate(happened):
+            if text is None:
+                happened[row] = event_time(received[row], sent[row], original[row])
+    for name, column in texts.items():
+        if any(column):
+            shared.columns[name] = Column(column)
+    return {name: _span(texts[name]) for name in ("timestamp", "received_at") if events}
+
+
+def _span(texts: Sequence[str | None]) -> tuple[str, str]:
+    """The first and the last of `texts`; texts of one form sort like their times."""
+    filled: list[str] = texts  # type: ignore[assignment]  # both columns always have a value
+    if set(map(len, filled)) == {24}:
+        return min(filled), max(filled)
+    return min(filled, key=datetime.fromisoformat), max(filled, key=datetime.fromisoformat)
+
+
+def _place(
+    rows: Rows, objects: Sequence[Object], name_of: NameOf, types: Mapping[str, Type]
+) -> None:
+    """Flatten `objects` into the columns of `rows`: settled, new, or extra."""
+    flat = flatten(objects, name_of)
+    for name, values in flat.columns.items():
+        type_ = types.get(name)
+        if type_ is not None:
+            _settle(rows, name, values, type_)
+        else:
+            found = {rows.members[i]: v for i, v in enumerate(values) if v is not None}
+            if found:
+                rows.new[name] = found
+                rows.keys[name] = flat.keys[name]
+    for i, losers in flat.extra.items():
+        extra = rows.extra.setdefault(rows.members[i], {})
+        for key, value in losers.items():
+            put_extra(extra, key, value)
+
+
+def _settle(rows: Rows, name: str, values: Values, type_: Type) -> None:
+    column, misfits = coerce(values, type_)
+    if any(text is not None for text in column.texts):
+        rows.columns[name] = column
+    for i, value in misfits.items():
+        put_extra(rows.extra.setdefault(rows.members[i], {}), name, value)
+
+
+def _keep_properties(shared: Rows, properties: Sequence[Object], places: Sequence[int]) -> None:
+    flat = flatten(properties, property_column)
+    for name, values in flat.columns.items():
+        for i, value in enumerate(values):
+            if value is not None:
+                put_extra(shared.extra.setdefault(places[i], {}), name, value)
+    for i, losers in flat.extra.items():
+        for key, value in losers.items():
+            put_extra(shared.extra.setdefault(places[i], {}), key, value)

@@ -1,0 +1,328 @@
+"""Columns: flatten objects into them, infer their types, coerce their values.
+
+A batch goes by columns, because Python then spends its time once per column and not once per
+value. Every function here has the same shape of input: one entry per row, None where a row has no
+value (a missing key and a JSON null mean the same).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+
+from loader.normalize.collections import Type
+from loader.normalize.event import Object, put_extra
+from loader.normalize.times import parse_time
+
+Values = list[Any]
+Texts = list[str | None]
+NameOf = Callable[[str], str]
+# Values that have no fitting column: row -> key -> value.
+Extra = dict[int, dict[str, Any]]
+
+MAX_DEPTH = 64  # nested deeper than this, an object is a value, not more columns
+_BIGINT = range(-(2**63), 2**63)
+_PLAIN_INTEGER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
+# PostgreSQL's numeric: digits before and after the point.
+_NUMERIC_DIGITS = (131_072, 16_383)
+_NONE = type(None)
+_EMPTY: Object = {}
+_to_json = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Column(NamedTuple):
+    """A column as text in the form that PostgreSQL reads."""
+
+    texts: Texts
+    rough: bool = False  # some text has a backslash, tab or line break, which COPY must escape
+    replaced: int = 0  # characters that PostgreSQL cannot store, now U+FFFD
+
+
+class Flat(NamedTuple):
+    """Objects as columns."""
+
+    columns: dict[str, Values]
+    keys: dict[str, str]  # column -> the key it was first seen under, nested keys with dots
+    extra: Extra  # values that lost their column to another key of the same record
+
+
+# flatten
+
+
+def flatten(objects: Sequence[Object], name_of: NameOf) -> Flat:
+    """The columns of `objects`: nested keys joined, arrays kept as values, empty objects dropped.
+
+    Where two keys of one record become one column, the key that is written like the column wins,
+    else the first; the other value goes to `extra` under its own key.
+    """
+    flat = Flat({}, {}, {})
+    tangled: set[int] = set()
+    _flatten(objects, "", 1, name_of, flat, tangled)
+    for row in tangled:
+        for name in flat.columns:
+            flat.columns[name][row] = None
+        values, losers = flatten_one(objects[row], name_of)
+        for name, value in values.items():
+            flat.columns[name][row] = value
+        if losers:
+            flat.extra[row] = losers
+    return flat
+
+
+def _flatten(
+    objects: Sequence[Object],
+    prefix: str,
+    depth: int,
+    name_of: NameOf,
+    flat: Flat,
+    tangled: set[int],
+) -> None:
+    for key in dict.fromkeys(chain.from_iterable(objects)):
+        values: Values = [o.get(key) for o in objects]
+        kinds = set(map(type, values))
+        if kinds == {_NONE}:
+            continue
+        path = prefix + key
+        if dict in kinds and depth < MAX_DEPTH:
+            nested = [v if type(v) is dict else _EMPTY for v in values]
+            _flatten(nested, path + ".", depth + 1, name_of, flat, tangled)
+            if kinds <= {dict, _NONE}:
+                continue
+            values = [None if type(v) is dict else v for v in values]
+        name = name_of(path)
+        known = flat.columns.get(name)
+        if known is None:
+            flat.columns[name] = values
+            flat.keys[name] = path
+        else:
+            # Another key has this column already: rows with one of the two are simple.
+            for row, value in enumerate(values):
+                if value is not None:
+                    if known[row] is not None:
+                        tangled.add(row)
+                    known[row] = value
+
+
+def flatten_one(record: Object, name_of: NameOf) -> tuple[Object, Object]:
+    """One object as `(values by column, losers by key)`: the rule of `flatten` in plain words."""
+    values: Object = {}
+    owners: dict[str, str] = {}
+    losers: Object = {}
+    for path, value in _leaves(record, "", 1):
+        name = name_of(path)
+        if name not in values:
+            values[name], owners[name] = value, path
+        elif path == name != owners[name]:
+            put_extra(losers, owners[name], values[name])
+            values[name], owners[name] = value, path
+        else:
+            put_extra(losers, path, value)
+    return values, losers
+
+
+def _leaves(record: Object, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for key, value in record.items():
+        if value is None:
+            continue
+        if type(value) is dict and depth < MAX_DEPTH:
+            yield from _leaves(value, prefix + key + ".", depth + 1)
+        else:
+            yield prefix + key, value
+
+
+# infer
+
+
+def infer(values: Iterable[Any]) -> Type:
+    """The narrowest of boolean, bigint, numeric, text, jsonb that holds every one of `values`."""
+    kept = list(values)
+    kinds = set(map(type, kept)) - {_NONE}
+    if kinds & {list, dict}:
+        return "jsonb"
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int} and min(kept) in _BIGINT and max(kept) in _BIGINT:
+        return "bigint"
+    if kinds and kinds <= {int, Decimal} and all(map(_is_numeric, kept)):
+        return "numeric"
+    return "text"
+
+
+def _is_numeric(number: int | Decimal) -> bool:
+    if type(number) is int:
+        return True  # the parser reads at most 4,300 digits as an integer
+    assert isinstance(number, Decimal)
+    _, digits, exponent = number.as_tuple()
+    before, after = _NUMERIC_DIGITS
+    return isinstance(exponent, int) and -exponent <= after and len(digits) + exponent <= before
+
+
+# coerce
+
+
+def coerce(values: Values, type_: Type) -> tuple[Column, dict[int, Any]]:
+    """`values` as texts of `type_`, and by row the ones that do not convert without loss."""
+    kinds = set(map(type, values))
+    kinds.discard(_NONE)
+    texts: Texts
+    if kinds == _EXACT.get(type_) and (type_ != "bigint" or _in_bigint(values)):
+        if type_ == "text":
+            return clean(values), {}
+        show = _show_boolean if type_ == "boolean" else str
+        return Column([None if v is None else show(v) for v in values]), {}
+    misfits: dict[int, Any] = {}
+    one = _COERCE[type_]
+    texts = []
+    for row, value in enumerate(values):
+        text = None if value is None else one(value)
+        texts.append(text)
+        if text is None and value is not None:
+            misfits[row] = value
+    if type_ not in ("text", "jsonb"):
+        return Column(texts), misfits
+    column = clean(texts)
+    if type_ == "jsonb":
+        column = column._replace(replaced=sum(map(unstorable_in, values)))
+    return column, misfits
+
+
+_EXACT: Mapping[str, set[type]] = {"text": {str}, "bigint": {int}, "boolean": {bool}}
+
+
+def _in_bigint(values: Values) -> bool:
+    numbers = [v for v in values if v is not None] if None in values else values
+    return min(numbers) in _BIGINT and max(numbers) in _BIGINT
+
+
+def _show_boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _coerce_text(value: Any) -> str | None:
+    if type(value) is str:
+        return value
+    if type(value) is bool:
+        return _show_boolean(value)
+    return str(value) if type(value) is int or type(value) is Decimal else None
+
+
+def _coerce_bigint(value: Any) -> str | None:
+    if type(value) is str:
+        if len(value) > 20 or not _PLAIN_INTEGER.fullmatch(value) or value == "-0":
+            return None
+        value = int(value)
+    elif type(value) is Decimal:
+        if not -18 <= value.adjusted() <= 18 or value != value.to_integral_value():
+            return None
+        value = int(value)
+    return str(value) if type(value) is int and value in _BIGINT else None
+
+
+def _coerce_numeric(value: Any) -> str | None:
+    if type(value) is str:
+        if len(value) > 4_000 or not _PLAIN_NUMBER.fullmatch(value) or value.startswith("-0"):
+            return None
+        value = Decimal(value)
+    if type(value) is int or (type(value) is Decimal and _is_numeric(value)):
+        return str(value)
+    return None
+
+
+def _coerce_boolean(value: Any) -> str | None:
+    if type(value) is bool:
+        return _show_boolean(value)
+    return value if value in ("true", "false") and type(value) is str else None
+
+
+def _coerce_jsonb(value: Any) -> str | None:
+    return dump_json(value)
+
+
+_COERCE: Mapping[str, Callable[[Any], str | None]] = {
+    "text": _coerce_text,
+    "bigint": _coerce_bigint,
+    "numeric": _coerce_numeric,
+    "boolean": _coerce_boolean,
+    "jsonb": _coerce_jsonb,
+    "timestamptz": parse_time,
+    "other": lambda value: None,
+}
+
+
+# text that PostgreSQL can store
+
+
+def clean(texts: Texts) -> Column:
+    """A column of texts without what PostgreSQL cannot store, see `clean_text`."""
+    joined = "".join(filter(None, texts))
+    replaced = unstorable(joined)
+    if replaced:
+        texts = [None if t is None else clean_text(t) for t in texts]
+        joined = "".join(filter(None, texts))
+    rough = "\\" in joined or "\n" in joined or "\t" in joined or "\r" in joined
+    return Column(texts, rough, replaced)
+
+
+def clean_text(text: str) -> str:
+    """`text` with NUL and lone surrogates replaced by U+FFFD."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if _is_unicode(text) else _SURROGATE.sub("\ufffd", text)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def unstorable(text: str) -> int:
+    """How many characters of `text` `clean_text` replaces."""
+    nulls = text.count("\0") if "\0" in text else 0
+    return nulls if _is_unicode(text) else nulls + len(_SURROGATE.findall(text))
+
+
+def unstorable_in(value: Any) -> int:
+    """How many characters of the texts in a JSON value `dump_json` replaces."""
+    if type(value) is str:
+        return unstorable(value)
+    if type(value) is dict:
+        return sum(unstorable(k) + unstorable_in(v) for k, v in value.items())
+    return sum(map(unstorable_in, value)) if type(value) is list else 0
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def dump_json(value: Any) -> str:
+    """`value` as JSON that PostgreSQL accepts as jsonb, with every digit of its numbers."""
+    return _to_json(_clean_json(value, 1)).decode()
+
+
+def _clean_json(value: Any, depth: int) -> Any:
+    if type(value) is str:
+        return clean_text(value)
+    if type(value) is Decimal:
+        return value if _is_numeric(value) else str(value)
+    if depth > 2 * MAX_DEPTH and type(value) in (dict, list):
+        # PostgreSQL's parser has a stack too; what is this deep is kept as text.
+        return clean_text(_text_of(value))
+    if type(value) is dict:
+        return {clean_text(k): _clean_json(v, depth + 1) for k, v in value.items()}
+    if type(value) is list:
+        return [_clean_json(v, depth + 1) for v in value]
+    return value
+
+
+def _text_of(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False, default=str)

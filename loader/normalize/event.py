@@ -1,0 +1,80 @@
+"""Event: the one canonical form that every source is turned into."""
+
+import hashlib
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+# A value as JSON has it, with every fraction as Decimal, so that no digit is lost.
+JSON = dict[str, "JSON"] | list["JSON"] | str | int | Decimal | bool | None
+Object = dict[str, Any]
+
+# PostgreSQL cannot index a text of more than about 2,700 bytes; Segment's own limit for an id is
+# 1,024 characters, and four bytes each would not fit either.
+MAX_ID_BYTES = 1024
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One event, whatever it was sent as. Times are as sent; `normalize.times` reads them."""
+
+    id: str  # identity: messageId, event_id, or a hash of the content
+    event: str  # slug, the name of its table
+    event_text: str  # the name as sent
+    user_id: str | None
+    anonymous_id: str | None
+    received_at: Any
+    sent_at: Any
+    original_timestamp: Any
+    timestamp: Any
+    context: Object
+    properties: Object
+    extra: Object | None = None  # values of the record that have no column, by key
+
+
+class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A record that cannot be loaded."""
+
+    reason: str  # stable code, for counting and alerts
+    detail: str  # what is wrong, in words; never a value of the payload
+
+
+_canonical = msgspec.json.Encoder(order="deterministic", decimal_format="number")
+
+
+def content_id(record: Object) -> str:
+    """An id for a record that brings none: the same content gives the same id.
+
+    The stamps of transport change when a record is sent again, so they do not count where the
+    record has a time of its own.
+    """
+    if record.get("timestamp") is not None or record.get("originalTimestamp") is not None:
+        record = {k: v for k, v in record.items() if k not in ("sentAt", "receivedAt")}
+    return _hash(_encode(record))
+
+
+def usable_id(value: str) -> str:
+    """`value`, or its hash where PostgreSQL could not index it."""
+    if len(value) <= MAX_ID_BYTES // 4 or len(value.encode("utf-8", "replace")) <= MAX_ID_BYTES:
+        return value
+    return _hash(value.encode("utf-8", "surrogatepass"))
+
+
+def put_extra(extra: Object, key: str, value: Any) -> None:
+    """Keep `value` under `key`, or under the first free `key#2`, `key#3`, ..."""
+    free, number = key, 1
+    while free in extra:
+        number += 1
+        free = f"{key}#{number}"
+    extra[free] = value
+
+
+def _encode(record: Object) -> bytes:
+    try:
+        return _canonical.encode(record)
+    except UnicodeEncodeError:  # lone surrogates
+        return ascii(sorted(record.items(), key=lambda item: item[0])).encode()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,101 @@
+"""Names of schemas, tables and columns.
+
+Tables and columns follow Segment's naming (the open package go-snakecase), then PostgreSQL's
+limits: no leading digit, no reserved word, at most 63 bytes.
+"""
+
+import hashlib
+import re
+from functools import lru_cache
+
+from loader.normalize.collections import SHARED_NAMES, TRACKS
+
+MAX_BYTES = 63
+
+# Words that Segment prefixes with `_`: the list of reserved words in the Amazon Redshift
+# Developer Guide, which Segment applies on PostgreSQL too.
+RESERVED = frozenset(  # a list of words reads best as text
+    """
+    aes128 aes256 all allowoverwrite analyse analyze and any array as asc authorization az64
+    backup between binary blanksasnull both bytedict bzip2 case cast check collate column
+    constraint create credentials cross current_date current_time current_timestamp current_user
+    current_user_id default deferrable deflate defrag delta delta32k desc disable distinct do
+    else emptyasnull enable encode encrypt encryption end except explicit false for foreign
+    freeze from full globaldict256 globaldict64k grant group gzip having identity ignore ilike
+    in initially inner intersect interval into is isnull join leading left like limit localtime
+    localtimestamp lun luns lzo lzop minus mostly16 mostly32 mostly8 natural new not notnull
+    null nulls off offline offset oid old on only open or order outer overlaps parallel
+    partition percent permissions pivot placing primary raw readratio recover references
+    rejectlog resort respect restore right select session_user similar snapshot some sysdate
+    system table tag tdes text255 text32k then timestamp to top trailing true truncatecolumns
+    union unique unnest unpivot user using verbose wallet when where with without
+    """.split()  # noqa: SIM905
+)
+
+# Columns that every PostgreSQL table already has, under the hood.
+SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+
+# Tables of a source schema that no event may take.
+OWN_TABLES = frozenset({TRACKS, "alembic_version"})
+
+_WORD = re.compile(r"[A-Z0-9]+[a-z0-9]*|[a-z0-9]+")
+
+
+def snake_case(name: str) -> str:
+    """The words of `name` in lower case, joined by `_` (the rule of go-snakecase).
+
+    A word is a run of capitals or digits with the small letters behind it. Everything outside
+    ASCII letters and digits separates words and is dropped, so the result may be empty.
+    """
+    return "_".join(_WORD.findall(name)).lower()
+
+
+def schema_name(source: str) -> str:
+    """The schema of a source: `Customer.io` -> `customerio`. Empty if nothing is left."""
+    spaced = re.sub(r"[\s-]+", "_", source.strip().lower())
+    kept = re.sub(r"[^a-z0-9_]", "", spaced).strip("_")
+    return shorten("_" + kept if kept[:1].isdigit() else kept)
+
+
+@lru_cache(maxsize=20_000)
+def identifier(name: str) -> str:
+    """A table or column name for `name`: snake case, then what PostgreSQL and Segment ask."""
+    snake = snake_case(name)
+    if not snake:
+        return "_0" + _digest(name)
+    if snake[0].isdigit() or snake in RESERVED or snake in SYSTEM_COLUMNS:
+        snake = "_" + snake
+    return shorten(snake)
+
+
+def shorten(name: str) -> str:
+    """`name`, or its beginning and a hash of all of it where it exceeds 63 bytes."""
+    if len(name) <= MAX_BYTES:
+        return name
+    return name[: MAX_BYTES - 9].rstrip("_") + "_" + _digest(name)
+
+
+def table_name(event_text: str) -> str:
+    """The slug of an event name, which is also the name of its table."""
+    name = identifier(event_text)
+    return "_" + name if name in OWN_TABLES else name
+
+
+def context_column(path: str) -> str:
+    """The column of a key in `context`; `path` joins nested keys with dots."""
+    return identifier("context." + path)
+
+
+@lru_cache(maxsize=20_000)
+def property_column(path: str) -> str:
+    """The column of a property; `path` joins nested keys with dots.
+
+    A name that belongs to the shared columns gets a leading `_`, as Segment does for `id`. All of
+    `context_` counts, because a context column may be added to the shared ones at any time.
+    """
+    name = identifier(path)
+    return shorten("_" + name) if name in SHARED_NAMES or name.startswith("context_") else name
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()

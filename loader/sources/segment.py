@@ -1,0 +1,128 @@
+"""A Segment track call -> Event. Facts: Segment's tracking API and the lines of its archive."""
+
+from typing import Any
+
+from loader.normalize.collections import UNSUBSCRIBED_ALIASES, UNSUBSCRIBED_EVIDENCE
+from loader.normalize.event import Event, Object, Reject, content_id, put_extra, usable_id
+from loader.normalize.names import snake_case, table_name
+
+# Keys that become columns.
+_USED = (
+    "event",
+    "messageId",
+    "userId",
+    "anonymousId",
+    "context",
+    "properties",
+    "receivedAt",
+    "sentAt",
+    "originalTimestamp",
+    "timestamp",
+)
+# Keys about transport, which Segment's warehouses do not hold either; the rest goes to `_extra`.
+_TRANSPORT = ("type", "channel", "integrations", "projectId", "version", "_metadata", "writeKey")
+_KNOWN = frozenset((*_USED, *_TRANSPORT))
+# Spellings of the Email specification's examples and of some relays.
+_ALIASES = {snake_case(key): key for key in _USED if snake_case(key) != key}
+
+
+def recognizes(record: Object) -> bool:
+    """Whether `record` is a call of Segment's; the tracking API lets a track call omit `type`."""
+    return "type" in record or "event" in record
+
+
+def parse(record: Object) -> Event | Reject:
+    """The event of a track call. Any other call, and one without a name, is a reject."""
+    kind = record.get("type", "track")
+    if kind != "track":
+        return Reject(reason="not_a_track_call", detail="only calls of type track are loaded")
+    if not _KNOWN.issuperset(record):
+        record = _rename(record)
+    get = record.get
+    name = get("event")
+    if type(name) is not str:
+        if name is None:
+            return Reject(reason="no_event_name", detail="the call has no event name")
+        return Reject(reason="event_not_string", detail="the event name is not a string")
+    if not name or name.isspace():
+        return Reject(reason="no_event_name", detail="the event name is blank")
+    context = get("context")
+    if type(context) is not dict:
+        if context is not None:
+            return Reject(reason="context_not_object", detail="context is not an object")
+        context = {}
+    properties = get("properties")
+    if type(properties) is not dict:
+        if properties is not None:
+            return Reject(reason="properties_not_object", detail="properties is not an object")
+        properties = {}
+    extra: Object | None = None
+    if not _KNOWN.issuperset(record):
+        extra = {k: v for k, v in record.items() if k not in _KNOWN and v is not None}
+    message_id = get("messageId")
+    user_id = get("userId")
+    anonymous_id = get("anonymousId")
+    if not (
+        type(message_id) is str
+        and (type(user_id) is str or user_id is None)
+        and (type(anonymous_id) is str or anonymous_id is None)
+    ):
+        extra = extra or {}
+        message_id = identity(message_id, "messageId", extra)
+        user_id = identity(user_id, "userId", extra)
+        anonymous_id = identity(anonymous_id, "anonymousId", extra)
+    if not user_id:
+        user_id = None
+        if not anonymous_id:
+            anonymous_id = _email(context)
+    slug = table_name(name)
+    if slug in UNSUBSCRIBED_ALIASES and _is_about_a_message(properties):
+        slug = "email_unsubscribed"
+    used_id = usable_id(message_id) if message_id else content_id(record)
+    if message_id and used_id is not message_id:
+        put_extra(extra := extra or {}, "id", message_id)
+    return Event(
+        id=used_id,
+        event=slug,
+        event_text=name,
+        user_id=user_id,
+        anonymous_id=anonymous_id or None,
+        received_at=get("receivedAt"),
+        sent_at=get("sentAt"),
+        original_timestamp=get("originalTimestamp"),
+        timestamp=get("timestamp"),
+        context=context,
+        properties=properties,
+        extra=extra,
+    )
+
+
+def identity(value: Any, key: str, extra: Object) -> str | None:
+    """`value` as the text of an id; what cannot be one goes to `extra`."""
+    if type(value) is str:
+        return value
+    if type(value) in (dict, list, bool):
+        extra[key] = value
+        return None
+    return None if value is None else str(value)
+
+
+def _email(context: Object) -> str | None:
+    traits = context.get("traits")
+    email = traits.get("email") if type(traits) is dict else None
+    return email if type(email) is str and email else None
+
+
+def _is_about_a_message(properties: Object) -> bool:
+    return any(
+        value not in (None, "") and snake_case(key) in UNSUBSCRIBED_EVIDENCE
+        for key, value in properties.items()
+    )
+
+
+def _rename(record: Object) -> Object:
+    """`record` with snake-case keys of the envelope in Segment's spelling, where that is free."""
+    return {
+        (_ALIASES[k] if k in _ALIASES and _ALIASES[k] not in record else k): v
+        for k, v in record.items()
+    }

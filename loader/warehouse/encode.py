@@ -1,0 +1,165 @@
+"""Rows -> lines of COPY's text format."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loader.normalize.batch import Normalized, Rows
+from loader.normalize.collections import TRACKS
+from loader.normalize.columns import Column
+from loader.normalize.event import put_extra
+
+NULL = r"\N"
+
+# The columns that the lines of a table carry so far, in order. Columns that never had a value are
+# not sent at all; one that had a value stays, so that a table's lines go into few COPY commands.
+Layouts = dict[str, list[str]]
+
+
+@dataclass(kw_only=True)
+class Segment:
+    """Lines for one table, without the values whose column is settled only with the whole batch."""
+
+    table: str
+    columns: tuple[str, ...]  # of the lines, in order
+    members: Sequence[int]  # the place in the chunk of each line
+    lines: list[str]
+    # Late values: column -> place -> value, and place -> key -> value.
+    new: dict[str, dict[int, Any]]
+    new_shared: dict[str, dict[int, Any]]
+    extra: dict[int, dict[str, Any]]
+    keys: dict[str, str] = field(default_factory=dict)  # new column -> key as sent
+    event_text: str = ""
+
+    def without(self, dropped: Collection[int]) -> "Segment":
+        """The segment without the rows at some places in the chunk."""
+        kept = [i for i, place in enumerate(self.members) if place not in dropped]
+        if len(kept) == len(self.members):
+            return self
+        return Segment(
+            table=self.table,
+            columns=self.columns,
+            members=[self.members[i] for i in kept],
+            lines=[self.lines[i] for i in kept],
+            new=_without(self.new, dropped),
+            new_shared=_without(self.new_shared, dropped),
+            extra={place: v for place, v in self.extra.items() if place not in dropped},
+            keys=self.keys,
+            event_text=self.event_text,
+        )
+
+
+def _without(new: dict[str, dict[int, Any]], dropped: Collection[int]) -> dict[str, dict[int, Any]]:
+    kept = {
+        name: {place: v for place, v in values.items() if place not in dropped}
+        for name, values in new.items()
+    }
+    return {name: values for name, values in kept.items() if values}
+
+
+def encode(normalized: Normalized, layouts: Layouts) -> list[Segment]:
+    """The lines of a chunk: those of `tracks` first, then each collection's."""
+    shared = normalized.shared
+    size = len(normalized.ids)
+    if not size:
+        return []
+    shared_names = _extend(layouts, TRACKS, shared)
+    shared_lines = _lines(shared, shared_names, size)
+    segments = [
+        Segment(
+            table=TRACKS,
+            columns=shared_names,
+            members=shared.members,
+            lines=shared_lines,
+            new={},
+            new_shared=shared.new,
+            extra=shared.extra,
+            keys=shared.keys,
+        )
+    ]
+    for table, rows in normalized.collections.items():
+        names = _extend(layouts, table, rows)
+        lines = [shared_lines[place] for place in rows.members]
+        if names:
+            own = _lines(rows, names, len(lines))
+            lines = [f"{line}\t{more}" for line, more in zip(lines, own, strict=True)]
+        segments.append(
+            Segment(
+                table=table,
+                columns=shared_names + names,
+                members=rows.members,
+                lines=lines,
+                new=rows.new,
+                new_shared=_at(shared.new, rows.members),
+                extra=_both(shared.extra, rows),
+                keys=shared.keys | rows.keys,
+                event_text=normalized.event_texts[table],
+            )
+        )
+    return segments
+
+
+def _extend(layouts: Layouts, table: str, rows: Rows) -> tuple[str, ...]:
+    layout = layouts.setdefault(table, [])
+    layout.extend(name for name in rows.columns if name not in layout)
+    return tuple(layout)
+
+
+def _at(new: dict[str, dict[int, Any]], places: Sequence[int]) -> dict[str, dict[int, Any]]:
+    found = {
+        name: {place: values[place] for place in places if place in values}
+        for name, values in new.items()
+    }
+    return {name: values for name, values in found.items() if values}
+
+
+def _both(shared: dict[int, dict[str, Any]], rows: Rows) -> dict[int, dict[str, Any]]:
+    if not shared:
+        return rows.extra
+    both = {place: shared[place] for place in rows.members if place in shared}
+    for place, values in rows.extra.items():
+        merged = both[place] = dict(both.get(place, {}))
+        for key, value in values.items():
+            put_extra(merged, key, value)
+    return both
+
+
+def _lines(rows: Rows, names: Sequence[str], size: int) -> list[str]:
+    return join([fields(rows.columns.get(name), size) for name in names])
+
+
+def join(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Lines out of columns of fields."""
+    return list(map("\t".join, zip(*columns, strict=True)))
+
+
+def fields(column: Column | None, size: int) -> Sequence[str]:
+    """The fields of a column, escaped, null as `\\N`."""
+    if column is None:
+        return [NULL] * size
+    texts = column.texts
+    if column.rough:
+        texts = list(map(_escape_or_none, texts))
+    if None in texts:
+        return [NULL if t is None else t for t in texts]
+    return texts  # type: ignore[return-value]  # no None in it
+
+
+def escape(text: str) -> str:
+    """`text` as a field of COPY's text format."""
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _escape_or_none(text: str | None) -> str | None:
+    return None if text is None else escape(text)
+
+
+def unescape(text: str) -> str:
+    """The text of a field, where it holds only what `escape` writes."""
+    if "\\" not in text:
+        return text
+    parts = text.split("\\\\")
+    swap: Callable[[str], str] = lambda part: (  # noqa: E731  # used once, on the next line
+        part.replace("\\t", "\t").replace("\\n", "\n").replace("\\r", "\r")
+    )
+    return "\\".join(map(swap, parts))

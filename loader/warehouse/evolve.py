@@ -1,0 +1,99 @@
+"""Schema changes as values: plan them, print them, apply them. The loader only adds."""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Connection
+from sqlalchemy.dialects import postgresql
+
+from loader.normalize.collections import Type
+from loader.normalize.columns import clean_text
+from loader.warehouse.tables import SQL_TYPES, shared_columns
+
+_COMMENT_LENGTH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateTable:
+    """A table for a collection that is not declared: the shared columns."""
+
+    table: str
+    comment: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"change": "create table", "table": self.table}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddColumn:
+    """A nullable column for a new property or context key."""
+
+    table: str
+    column: str
+    type: Type
+    comment: str
+
+    def as_json(self) -> dict[str, str]:
+        return {
+            "change": "add column",
+            "table": self.table,
+            "column": self.column,
+            "type": self.type,
+        }
+
+
+Change = CreateTable | AddColumn
+
+
+def table_comment(event_text: str) -> str:
+    """The comment of a table that an event brought; it keeps the name as sent."""
+    return _quoted("One row per event", event_text)
+
+
+def column_comment(kind: str, key: str) -> str:
+    """The comment of a column that an event brought; it keeps the key as sent."""
+    return _quoted(kind, key)
+
+
+def _quoted(start: str, name: str) -> str:
+    shown = clean_text(name)
+    if len(shown) > _COMMENT_LENGTH:
+        shown = shown[:_COMMENT_LENGTH] + "..."
+    return f'{start} "{shown}".'
+
+
+def apply_changes(connection: Connection, schema: str, changes: Sequence[Change]) -> None:
+    """Carry out `changes` inside the transaction of `connection`."""
+    if changes:
+        from alembic.migration import MigrationContext
+
+        _run(MigrationContext.configure(connection), schema, changes)
+
+
+def changes_sql(schema: str, changes: Iterable[Change]) -> str:
+    """The SQL that `apply_changes` runs."""
+    from alembic.migration import MigrationContext
+
+    output = io.StringIO()
+    context = MigrationContext.configure(
+        dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
+        opts={"as_sql": True, "output_buffer": output},
+    )
+    _run(context, schema, changes)
+    return output.getvalue()
+
+
+def _run(context: Any, schema: str, changes: Iterable[Change]) -> None:
+    from alembic.operations import Operations
+
+    operations = Operations(context)
+    for change in changes:
+        if isinstance(change, CreateTable):
+            operations.create_table(
+                change.table, *shared_columns(), schema=schema, comment=change.comment
+            )
+        else:
+            column = Column(change.column, SQL_TYPES[change.type], comment=change.comment)
+            operations.add_column(change.table, column, schema=schema)

@@ -1,0 +1,135 @@
+"""The ledger of a schema: `_loads`, `_files`, `_rejects`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from loader.warehouse.tables import files, loads, rejects
+from loader.warehouse.write import FileProgress, RejectRow
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """What a load has done so far; columns of `_loads`."""
+
+    batches: int = 0
+    records_read: int = 0
+    rows_loaded: int = 0
+    duplicates: int = 0
+    rejects: int = 0
+    extra_values: int = 0
+    replaced_characters: int = 0
+    rows_per_table: dict[str, int] = field(default_factory=dict)
+    first_timestamp: str | None = None
+    last_timestamp: str | None = None
+    first_received_at: str | None = None
+    last_received_at: str | None = None
+    schema_changes: list[dict[str, str]] = field(default_factory=list)
+
+    def balances(self) -> bool:
+        """Whether every record read is a row, a duplicate or a reject."""
+        return self.records_read == self.rows_loaded + self.duplicates + self.rejects
+
+    def widen(self, times: Mapping[str, tuple[str, str]]) -> None:
+        """Take the times of a batch into the span of the load."""
+        for name, (first, last) in times.items():
+            known = getattr(self, f"first_{name}") or first, getattr(self, f"last_{name}") or last
+            setattr(self, f"first_{name}", min(known[0], first, key=datetime.fromisoformat))
+            setattr(self, f"last_{name}", max(known[1], last, key=datetime.fromisoformat))
+
+
+def start_load(connection: Connection, source: str, version: str) -> tuple[int, str]:
+    """A new row in `_loads`; returns its id and its start by the server's clock (ISO 8601).
+
+    The caller holds the lock of the schema, so a row that still says `running` is of a load that
+    was killed.
+    """
+    connection.execute(
+        update(loads)
+        .where(loads.c.status == "running")
+        .values(
+            status="interrupted",
+            finished_at=func.now(),
+            error="the load ended without a word: killed, or its machine stopped",
+        )
+    )
+    row = connection.execute(
+        insert(loads)
+        .values(source=source, status="running", loader_version=version)
+        .returning(loads.c.id, loads.c.started_at)
+    ).one()
+    return row.id, row.started_at.isoformat()
+
+
+def select_source(connection: Connection) -> str | None:
+    """The source whose loads this schema has, or None before the first one."""
+    statement = select(loads.c.source).order_by(loads.c.id.desc()).limit(1)
+    return connection.scalar(statement)
+
+
+def select_files(connection: Connection, uris: Sequence[str]) -> dict[str, FileProgress]:
+    """How far the files were read before."""
+    statement = select(
+        files.c.uri, files.c.size, files.c.modified_at, files.c.records_done, files.c.finished
+    ).where(files.c.uri == func.any(list(uris)))
+    return {row.uri: FileProgress(*row) for row in connection.execute(statement)}
+
+
+def record_batch(
+    connection: Connection, load_id: int, counts: Counts, progress: Iterable[FileProgress]
+) -> None:
+    """The counts of a load and the progress of its files, in the batch's transaction."""
+    connection.execute(update(loads).where(loads.c.id == load_id).values(**asdict(counts)))
+    rows = [row._asdict() | {"load_id": load_id} for row in progress]
+    if rows:
+        statement = upsert(files)
+        new = statement.excluded
+        statement = statement.on_conflict_do_update(
+            index_elements=[files.c.uri],
+            set_={
+                name: getattr(new, name)
+                for name in ("size", "modified_at", "records_done", "finished", "load_id")
+            }
+            | {"updated_at": func.now()},
+        )
+        connection.execute(statement, rows)
+
+
+def record_rejects(connection: Connection, load_id: int, rows: Sequence[RejectRow]) -> int:
+    """Store rejects; returns how many were not there yet."""
+    if not rows:
+        return 0
+    statement = upsert(rejects).on_conflict_do_nothing().returning(rejects.c.id)
+    values = [row._asdict() | {"load_id": load_id} for row in rows]
+    return len(connection.execute(statement, values).all())
+
+
+def finish_load(connection: Connection, load_id: int, status: str, error: str | None) -> None:
+    """The end of a load."""
+    connection.execute(
+        update(loads)
+        .where(loads.c.id == load_id)
+        .values(status=status, error=error, finished_at=func.now())
+    )
+
+
+def select_loads(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """The last loads, newest first."""
+    statement = select(loads).order_by(loads.c.id.desc()).limit(limit)
+    return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def count_rejects(connection: Connection) -> dict[str, int]:
+    """Rejects that wait, by reason."""
+    waiting = func.count()
+    statement = (
+        select(rejects.c.reason, waiting)
+        .where(rejects.c.replayed_at.is_(None))
+        .group_by(rejects.c.reason)
+        .order_by(waiting.desc(), rejects.c.reason)
+    )
+    return dict(connection.execute(statement).tuples().all())

@@ -1,0 +1,151 @@
+"""Migrations: which revision a schema has, and bringing it to head with Alembic."""
+
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from sqlalchemy import Connection, column, exists, select, table, text
+
+from loader.config import Source
+from loader.errors import SchemaNotAtHead, SchemaRefused
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.operations import Operations
+
+_HERE = Path(__file__).resolve().parent.parent
+# In a wheel the migrations are inside the package; in the repository they are beside it.
+FOLDER = next(
+    folder for folder in (_HERE / "migrations", _HERE.parent / "migrations") if folder.is_dir()
+)
+
+
+class SchemaState(NamedTuple):
+    """What a load finds where its schema should be."""
+
+    kind: Literal["missing", "empty", "foreign", "behind", "head", "ahead"]
+    revision: str | None
+
+
+def head_revision() -> str:
+    """The newest revision; the files are numbered, so a listing is enough."""
+    return max(path.name[:4] for path in (FOLDER / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
+
+
+def read_state(connection: Connection, schema: str) -> SchemaState:
+    """The state of a schema, and its revision if it has one."""
+    exists, tables, versioned = connection.execute(_SELECT_STATE, {"schema": schema}).one()
+    if not exists:
+        return SchemaState("missing", None)
+    if not versioned:
+        return SchemaState("foreign" if tables else "empty", None)
+    versions = table("alembic_version", schema=schema)
+    revision = connection.scalar(select(column("version_num")).select_from(versions))
+    if revision is None:
+        return SchemaState("empty", None)
+    head = head_revision()
+    if revision == head:
+        return SchemaState("head", revision)
+    return SchemaState("behind" if revision < head else "ahead", revision)
+
+
+_SELECT_STATE = text(
+    """
+    -- Does the schema exist, has it tables, and is one of them Alembic's beside our ledger?
+    SELECT
+        EXISTS (SELECT FROM pg_namespace WHERE nspname = :schema),
+        count(*) > 0,
+        count(*) FILTER (WHERE c.relname = 'alembic_version') > 0
+            AND (count(*) = 1 OR count(*) FILTER (WHERE c.relname = '_loads') > 0)
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    """
+)
+
+
+def check_state(state: SchemaState, source: Source, *, auto_migrate: bool) -> None:
+    """Raise unless the schema is at head or a migration may bring it there."""
+    schema = source.schema_
+    if state.kind == "foreign":
+        raise SchemaRefused(
+            f"the schema {schema!r} has tables that customerio-loader did not make: "
+            f'set another `schema` for the source {source.name!r}, for example "{schema}_events"'
+        )
+    if state.kind == "ahead":
+        raise SchemaNotAtHead(
+            f"the schema {schema!r} is at revision {state.revision}, newer than this loader's "
+            f"{head_revision()}: install a newer customerio-loader"
+        )
+    if state.kind != "head" and not auto_migrate:
+        raise SchemaNotAtHead(
+            f"the schema {schema!r} is not at revision {head_revision()} and auto_migrate is off: "
+            "run `customerio-loader migrate`"
+        )
+
+
+def upgrade(connection: Connection, source: Source) -> None:
+    """Bring a schema to head, on an open connection without a transaction."""
+    from alembic import command
+
+    config = _config()
+    config.attributes["connection"] = connection
+    config.attributes["source"] = source
+    command.upgrade(config, "head")
+
+
+def upgrade_sql(source: Source, start: str | None) -> str:
+    """The SQL that brings a schema from revision `start` to head."""
+    from alembic import command
+
+    config = _config()
+    config.attributes["source"] = source
+    output = io.StringIO()
+    config.output_buffer = output
+    with redirect_stdout(output):
+        command.upgrade(config, f"{start or 'base'}:head", sql=True)
+    return output.getvalue()
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
+    config = Config(stdout=io.StringIO())
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    return config
+
+
+def made_by_events(connection: Connection) -> list[str]:
+    """Tables that loads added to the schema on the search path: they have the stamp of a row."""
+    statement = text(
+        """
+        SELECT table_name FROM information_schema.columns
+        WHERE table_schema = current_schema() AND column_name IN ('event_text', 'uuid_ts', '_extra')
+        GROUP BY table_name HAVING count(*) = 3 ORDER BY table_name
+        """
+    )
+    return list(connection.scalars(statement))
+
+
+def refuse_loss(op: "Operations", tables: list[str]) -> None:
+    """Stop a downgrade that would destroy rows, unless `-x drop=yes` was said.
+
+    Without a database (`--sql`) nothing can be known, so there the same word is asked for.
+    """
+    from alembic import context
+    from alembic.util import CommandError
+
+    if context.get_x_argument(as_dictionary=True).get("drop") == "yes":
+        return
+    if context.is_offline_mode():
+        raise CommandError(
+            "this downgrade may destroy loaded events: say `-x drop=yes` to print it"
+        )
+    connection = op.get_bind()
+    for name in tables:
+        if connection.scalar(select(exists().select_from(table(name)))):
+            raise CommandError(
+                f"this downgrade would destroy the rows of {name!r}: "
+                "save them, then say `-x drop=yes`"
+            )

@@ -1,0 +1,215 @@
+"""SQLAlchemy tables of one source schema, made from the catalogue; and what is really there."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Identity,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from loader.normalize import collections as catalogue
+from loader.normalize.collections import Type
+
+# Constraints have names, or a later migration could not drop them.
+NAMING = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+}
+
+SQL_TYPES: dict[Type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
+    "text": Text,
+    "bigint": BigInteger,
+    "numeric": Numeric,
+    "boolean": Boolean,
+    "jsonb": JSONB(none_as_null=True),
+    "timestamptz": DateTime(timezone=True),
+}
+# PostgreSQL's own names of these types.
+_TYPE_NAMES: dict[str, Type] = {
+    "text": "text",
+    "character varying": "text",
+    "bigint": "bigint",
+    "numeric": "numeric",
+    "boolean": "boolean",
+    "jsonb": "jsonb",
+    "timestamp with time zone": "timestamptz",
+}
+
+metadata = MetaData(naming_convention=NAMING)
+
+
+def shared_columns() -> list[Column[object]]:
+    """New objects for the columns that `tracks` and every collection have."""
+    columns = [_column(column) for column in catalogue.SHARED]
+    columns[0].primary_key = True
+    columns[0].nullable = False
+    return [*columns, _column(catalogue.EXTRA)]
+
+
+def _column(column: catalogue.Column) -> Column[object]:
+    # The server's clock stamps the rows, and a stamp that is not sent costs nothing in COPY.
+    default = func.now() if column.name == "uuid_ts" else None
+    return Column(
+        column.name,
+        SQL_TYPES[column.type],
+        comment=column.comment,
+        server_default=default,
+        primary_key=column.name == "id",
+    )
+
+
+tracks = Table(catalogue.TRACKS, metadata, *shared_columns(), comment=catalogue.TRACKS_COMMENT)
+
+for _collection in catalogue.COLLECTIONS:
+    Table(
+        _collection.table,
+        metadata,
+        *shared_columns(),
+        *(_column(column) for column in _collection.properties),
+        comment=_collection.comment,
+    )
+
+_TIME = DateTime(timezone=True)
+
+loads = Table(
+    "_loads",
+    metadata,
+    Column(
+        "id", BigInteger, Identity(always=True), primary_key=True, comment="Number of the load."
+    ),
+    Column("source", Text, nullable=False, comment="Name of the source."),
+    Column(
+        "status",
+        Text,
+        nullable=False,
+        comment="running, success, partial (an input was not read to its end), failure, "
+        "interrupted (stopped by a signal, or killed).",
+    ),
+    Column("started_at", _TIME, nullable=False, server_default=func.now(), comment="Start."),
+    Column("finished_at", _TIME, comment="End; null while running."),
+    Column(
+        "batches", BigInteger, nullable=False, server_default=text("0"), comment="Transactions."
+    ),
+    Column(
+        "records_read",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Records read; rows_loaded + duplicates + rejects.",
+    ),
+    Column(
+        "rows_loaded",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Events written; each is a row in tracks and one in its collection.",
+    ),
+    Column(
+        "duplicates",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Records whose id, or reject, was there already.",
+    ),
+    Column(
+        "rejects",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Records that could not be loaded; a row each in _rejects.",
+    ),
+    Column(
+        "extra_values",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Values put into _extra, because they fit no column.",
+    ),
+    Column(
+        "replaced_characters",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Characters that PostgreSQL cannot store (NUL, lone surrogates), now U+FFFD.",
+    ),
+    Column("rows_per_table", JSONB, comment="Rows written, by table."),
+    Column("first_timestamp", _TIME, comment="Earliest timestamp of the events written."),
+    Column("last_timestamp", _TIME, comment="Latest timestamp of the events written."),
+    Column("first_received_at", _TIME, comment="Earliest received_at of the events written."),
+    Column("last_received_at", _TIME, comment="Latest received_at of the events written."),
+    Column("schema_changes", JSONB, comment="Tables and columns that the load added, in order."),
+    Column("error", Text, comment="What went wrong, in words."),
+    Column("loader_version", Text, nullable=False, comment="Version of the loader."),
+    comment="One row per load.",
+)
+
+files = Table(
+    "_files",
+    metadata,
+    Column("uri", Text, primary_key=True, comment="Path of the file; - for stdin."),
+    Column("size", BigInteger, comment="Bytes as stored; null for a stream."),
+    Column("modified_at", _TIME, comment="Modification time; null for a stream."),
+    Column("records_done", BigInteger, nullable=False, comment="Records read and committed."),
+    Column("finished", Boolean, nullable=False, comment="Read to its end."),
+    Column("load_id", BigInteger, nullable=False, comment="The last load that read it."),
+    Column(
+        "updated_at", _TIME, nullable=False, server_default=func.now(), comment="When that was."
+    ),
+    comment="One row per input file; a finished one is read again only if it changes.",
+)
+
+rejects = Table(
+    "_rejects",
+    metadata,
+    Column("id", Text, primary_key=True, comment="Hash of file, position, reason and raw text."),
+    Column("load_id", BigInteger, nullable=False, comment="The load that met it."),
+    Column("file", Text, nullable=False, comment="Path of the file; - for stdin."),
+    Column("position", Text, nullable=False, comment="Line, and item within an array or batch."),
+    Column("reason", Text, nullable=False, comment="Reason code, stable, for counting and alerts."),
+    Column("detail", Text, nullable=False, comment="What was wrong, in words."),
+    Column("raw", Text, nullable=False, comment="The record as it stood in the file."),
+    Column(
+        "rejected_at", _TIME, nullable=False, server_default=func.now(), comment="When it was met."
+    ),
+    Column("replayed_at", _TIME, comment="When it was tried again; null if never."),
+    Column("replayed_by", BigInteger, comment="The load that tried it again."),
+    comment="One row per record that could not be loaded.",
+)
+
+LEDGER = (loads, files, rejects)
+
+_SELECT_COLUMNS = text(
+    """
+    -- Columns of the tables of one schema, in their order.
+    SELECT c.relname, a.attname, format_type(a.atttypid, NULL)
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE n.nspname = :schema AND c.relkind IN ('r', 'p')
+    ORDER BY c.relname, a.attnum
+    """
+)
+_OWN = frozenset(table.name for table in LEDGER) | {"alembic_version"}
+
+
+def select_tables(connection: Connection, schema: str) -> dict[str, dict[str, Type]]:
+    """Column types by table: the event tables that a schema really has."""
+    tables: dict[str, dict[str, Type]] = {}
+    for table, column, type_name in connection.execute(_SELECT_COLUMNS, {"schema": schema}):
+        if table not in _OWN:
+            tables.setdefault(table, {})[column] = _TYPE_NAMES.get(type_name, "other")
+    return tables

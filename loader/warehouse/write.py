@@ -1,0 +1,373 @@
+"""Write one batch: gather it, decide its schema changes, COPY it in one transaction."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from typing import Any, NamedTuple
+
+from psycopg2 import errors, sql
+from sqlalchemy import Connection, text
+
+from loader.normalize.collections import EXTRA, TRACKS, Type
+from loader.normalize.columns import Column, clean_text, coerce, infer, unstorable_in
+from loader.normalize.event import Reject, put_extra
+from loader.warehouse.encode import Segment, escape, fields, join, unescape
+from loader.warehouse.evolve import (
+    AddColumn,
+    Change,
+    CreateTable,
+    apply_changes,
+    column_comment,
+    table_comment,
+)
+
+# How much one step of COPY takes from Python; large, because each step needs the interpreter.
+_COPY_BYTES = 4 << 20
+
+
+class RejectRow(NamedTuple):
+    """A row of `_rejects`."""
+
+    id: str
+    file: str
+    position: str
+    reason: str
+    detail: str
+    raw: str
+
+
+def reject_row(file: str, position: str, reject: Reject, raw: bytes) -> RejectRow:
+    """A reject as it is stored; its id is the same whenever the same record is met again."""
+    shown = clean_text(raw.decode("utf-8", "backslashreplace"))
+    content = "\0".join((file, position, reject.reason, shown))
+    key = hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return RejectRow(key, file, position, reject.reason, clean_text(reject.detail), shown)
+
+
+class FileProgress(NamedTuple):
+    """How far a file was read; a row of `_files`."""
+
+    uri: str
+    size: int | None
+    modified_at: datetime | None
+    records_done: int
+    finished: bool
+
+
+class Copy(NamedTuple):
+    """Rows of one table, ready for COPY, sorted by id."""
+
+    table: str
+    columns: tuple[str, ...]  # `id` is the first
+    data: bytes
+    rows: int
+
+
+@dataclass(kw_only=True)
+class SealedBatch:
+    """What one transaction writes."""
+
+    number: int
+    changes: list[Change]
+    copies: list[Copy]  # those of `tracks` first
+    rejects: list[RejectRow]
+    files: list[FileProgress]
+    records: int
+    duplicates: int  # within the batch, or known before
+    extra_values: int
+    replaced_characters: int
+    times: dict[str, tuple[str, str]]
+
+
+@dataclass(kw_only=True)
+class Limits:
+    """How far a load may widen the tables."""
+
+    evolve: bool
+    max_columns: int
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """A batch while it is gathered."""
+
+    number: int
+    limits: Limits
+    tables: dict[str, dict[str, Type]]  # as the batch will find them; sealing adds its changes
+    segments: dict[str, list[Segment]] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    rejects: dict[str, RejectRow] = field(default_factory=dict)
+    files: dict[str, FileProgress] = field(default_factory=dict)
+    records: int = 0
+    bytes: int = 0
+    duplicates: int = 0
+    extra_values: int = 0
+    replaced_characters: int = 0
+    times: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, ids: Sequence[str], segments: Iterable[Segment]) -> None:
+        """Add a chunk's rows; of rows with one id, the first one stays."""
+        dropped = self._repeated(ids)
+        self.duplicates += len(dropped)
+        for segment in segments:
+            kept = segment.without(dropped) if dropped else segment
+            if kept.lines:
+                self.segments.setdefault(kept.table, []).append(kept)
+                self.bytes += sum(map(len, kept.lines))
+
+    def _repeated(self, ids: Sequence[str]) -> set[int]:
+        fresh = set(ids)
+        if len(fresh) == len(ids) and self.seen.isdisjoint(fresh):
+            self.seen |= fresh
+            return set()
+        dropped = set()
+        for place, key in enumerate(ids):
+            if key in self.seen:
+                dropped.add(place)
+            self.seen.add(key)
+        return dropped
+
+    def add_reject(self, row: RejectRow) -> None:
+        """Add a reject; the same one twice is a duplicate."""
+        if row.id in self.rejects:
+            self.duplicates += 1
+        self.rejects[row.id] = row
+
+    def add_times(self, times: Mapping[str, tuple[str, str]]) -> None:
+        """Widen the span of the batch's times."""
+        for name, (first, last) in times.items():
+            known = self.times.get(name, (first, last))
+            self.times[name] = (
+                min(known[0], first, key=datetime.fromisoformat),
+                max(known[1], last, key=datetime.fromisoformat),
+            )
+
+    def seal(self) -> SealedBatch:
+        """Decide the schema changes, put the late values on their rows, sort."""
+        changes = self._plan()
+        copies = []
+        tables = sorted(self.segments, key=lambda table: (table != TRACKS, table))
+        for table in tables:
+            copies += self._copies(table, self.segments.pop(table))
+        return SealedBatch(
+            number=self.number,
+            changes=changes,
+            copies=copies,
+            rejects=list(self.rejects.values()),
+            files=list(self.files.values()),
+            records=self.records,
+            duplicates=self.duplicates,
+            extra_values=self.extra_values,
+            replaced_characters=self.replaced_characters,
+            times=self.times,
+        )
+
+    # schema changes
+
+    def _plan(self) -> list[Change]:
+        """The changes this batch needs, which `self.tables` has from here on."""
+        changes: list[Change] = []
+        for table, segments in self.segments.items():
+            if table not in self.tables:
+                shared = self.tables[TRACKS]
+                changes.append(
+                    CreateTable(table=table, comment=table_comment(segments[0].event_text))
+                )
+                self.tables[table] = {name: shared[name] for name in _created_columns()}
+        for table in sorted(self.segments, key=lambda table: (table != TRACKS, table)):
+            segments = self.segments[table]
+            if table != TRACKS:
+                changes += self._missing_shared(table, segments)
+            for name in dict.fromkeys(chain.from_iterable(s.new_shared for s in segments)):
+                type_ = self.tables[TRACKS].get(name)
+                if type_ is None and table == TRACKS:
+                    type_ = infer(_values(segments, "new_shared", name))
+                if type_ is not None:
+                    changes += self._add(table, name, type_, "Context key", segments)
+            for name in dict.fromkeys(chain.from_iterable(s.new for s in segments)):
+                type_ = infer(_values(segments, "new", name))
+                changes += self._add(table, name, type_, "Property", segments)
+        return changes
+
+    def _missing_shared(self, table: str, segments: Sequence[Segment]) -> Iterable[AddColumn]:
+        """Context columns that `tracks` got earlier than this table."""
+        for name in dict.fromkeys(chain.from_iterable(s.columns for s in segments)):
+            if name not in self.tables[table]:
+                type_ = self.tables[TRACKS][name]
+                self.tables[table][name] = type_
+                comment = f"Context column {name}, as in tracks."
+                yield AddColumn(table=table, column=name, type=type_, comment=comment)
+
+    def _add(
+        self, table: str, name: str, type_: Type, kind: str, segments: Sequence[Segment]
+    ) -> list[AddColumn]:
+        columns = self.tables[table]
+        if name in columns:
+            return []
+        if not self.limits.evolve or len(columns) >= self.limits.max_columns:
+            return []
+        columns[name] = type_
+        key = next(s.keys[name] for s in segments if name in s.keys)
+        comment = column_comment(kind, key)
+        return [AddColumn(table=table, column=name, type=type_, comment=comment)]
+
+    # late values
+
+    def _copies(self, table: str, segments: Sequence[Segment]) -> list[Copy]:
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for segment in segments:
+            columns, lines = self._with_late_values(table, segment)
+            groups.setdefault(columns, []).extend(lines)
+            segment.lines.clear()
+        return [
+            _copy(table, columns, groups[columns]) for columns in list(groups) if groups[columns]
+        ]
+
+    def _with_late_values(self, table: str, segment: Segment) -> tuple[tuple[str, ...], list[str]]:
+        if not (segment.new or segment.new_shared or segment.extra):
+            return segment.columns, segment.lines
+        types = self.tables[table]
+        members = segment.members
+        late: dict[str, Column] = {}
+        extra = {place: dict(values) for place, values in segment.extra.items()}
+        for name, by_place in chain(segment.new_shared.items(), segment.new.items()):
+            values = [by_place.get(place) for place in members]
+            if name in types:
+                late[name], misfits = coerce(values, types[name])
+            else:
+                misfits = {i: v for i, v in enumerate(values) if v is not None}
+            for i, value in misfits.items():
+                put_extra(extra.setdefault(members[i], {}), name, value)
+            if table == TRACKS or name in segment.new:
+                self.extra_values += len(misfits)
+                self.replaced_characters += late[name].replaced if name in late else 0
+        if extra:
+            objects = [extra.get(place) for place in members]
+            late[EXTRA.name], _ = coerce(objects, EXTRA.type)
+        columns = [fields(column, len(members)) for column in late.values()]
+        lines = join([segment.lines, *columns])
+        return segment.columns + tuple(late), lines
+
+
+def _created_columns() -> list[str]:
+    from loader.warehouse.tables import shared_columns
+
+    return [column.name for column in shared_columns()]
+
+
+def _values(segments: Iterable[Segment], kind: str, name: str) -> Iterable[Any]:
+    return chain.from_iterable(getattr(s, kind).get(name, {}).values() for s in segments)
+
+
+def _copy(table: str, columns: tuple[str, ...], lines: list[str]) -> Copy:
+    # In the order of the key, neighbours of the index are written together.
+    lines.sort()
+    rows = len(lines)
+    data = "\n".join(lines).encode() + b"\n"
+    lines.clear()
+    return Copy(table, columns, data, rows)
+
+
+# writing
+
+
+class Written(NamedTuple):
+    """What a batch really added."""
+
+    rows: dict[str, int]  # by table
+    duplicates: int  # ids that the tables had already
+    repeated_rejects: int  # rejects that `_rejects` had already
+
+
+def write_rows(
+    connection: Connection, schema: str, batch: SealedBatch
+) -> tuple[dict[str, int], int]:
+    """Apply the batch's changes and COPY its rows; returns rows by table and duplicates found.
+
+    The primary key finds the ids that are there already. Until it has, nobody asks for them:
+    a COPY that meets one is rolled back to its start and repeated without the known ids.
+    """
+    apply_changes(connection, schema, batch.changes)
+    rows: dict[str, int] = {}
+    known: set[str] = set()
+    duplicates = 0
+    for copy in batch.copies:
+        if known:
+            copy = _without_ids(copy, known)
+        found = _copy_new(connection, schema, copy)
+        if found:
+            copy = _without_ids(copy, found)
+            if copy.table == TRACKS:
+                duplicates += len(found)
+                known |= found
+        rows[copy.table] = rows.get(copy.table, 0) + copy.rows
+    return {table: count for table, count in rows.items() if count}, duplicates
+
+
+def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
+    """COPY the rows whose ids are new; returns the ids that were there."""
+    savepoint = connection.begin_nested()
+    try:
+        _run_copy(connection, schema, copy)
+        savepoint.commit()
+        return set()
+    except errors.UniqueViolation:
+        savepoint.rollback()
+    found = select_existing(connection, schema, copy.table, _ids(copy))
+    _run_copy(connection, schema, _without_ids(copy, found))
+    return found
+
+
+def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
+    if not copy.rows:
+        return
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(schema, copy.table), sql.SQL(", ").join(map(sql.Identifier, copy.columns))
+    )
+    with _cursor(connection) as cursor:
+        cursor.copy_expert(statement, io.BytesIO(copy.data), _COPY_BYTES)
+
+
+def _cursor(connection: Connection) -> Any:
+    """A cursor of the driver's own; COPY has no place in SQLAlchemy."""
+    return connection.connection.cursor()
+
+
+def select_existing(
+    connection: Connection, schema: str, table: str, ids: Sequence[str]
+) -> set[str]:
+    """Which of `ids` a table has."""
+    statement = sql.SQL("SELECT id FROM {} WHERE id = ANY(%s)").format(
+        sql.Identifier(schema, table)
+    )
+    with _cursor(connection) as cursor:
+        cursor.execute(statement, (list(ids),))
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _ids(copy: Copy) -> list[str]:
+    lines = copy.data.decode().split("\n")[:-1]
+    return [unescape(line.partition("\t")[0]) for line in lines]
+
+
+def _without_ids(copy: Copy, ids: set[str]) -> Copy:
+    known = set(map(escape, ids))
+    lines = copy.data.decode().split("\n")[:-1]
+    kept = [line for line in lines if line.partition("\t")[0] not in known]
+    if len(kept) == len(lines):
+        return copy
+    data = "\n".join(kept).encode() + b"\n" if kept else b""
+    return Copy(copy.table, copy.columns, data, len(kept))
+
+
+def count_replaced(extras: Iterable[Mapping[str, Any]]) -> int:
+    """Characters that storing these extra values replaces."""
+    return sum(unstorable_in(dict(values)) for values in extras)
+
+
+def set_lock_timeout(connection: Connection, seconds: float) -> None:
+    """Bound the wait for a table's lock in this transaction."""
+    connection.execute(text(f"SET LOCAL lock_timeout = {int(seconds * 1000)}"))

@@ -1,0 +1,115 @@
+"""Run migrations for one source's schema or for every configured one.
+
+The schema comes first on the search path, so revisions name tables without it and each source has
+its own `alembic_version`. A load passes its own connection and source in `config.attributes`.
+"""
+
+import logging.config
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from alembic import context
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+
+from loader.config import Settings, Source, load_settings
+from loader.errors import LoaderError
+from loader.warehouse import embedded
+from loader.warehouse.engine import connect, lock_key, make_engine
+from loader.warehouse.migrate import check_state, read_state
+from loader.warehouse.tables import metadata
+
+# A migration must not queue behind a long query and stop everybody behind itself.
+LOCK_TIMEOUT = "10s"
+
+config = context.config
+if config.config_file_name is not None and config.cmd_opts is not None:
+    logging.config.fileConfig(config.config_file_name, disable_existing_loggers=False)
+
+
+def sources(settings: Settings) -> list[Source]:
+    if "source" in config.attributes:
+        return [config.attributes["source"]]
+    asked = context.get_x_argument(as_dictionary=True).get("source")
+    return [settings.find_source(asked)] if asked else list(settings.sources())
+
+
+@contextmanager
+def warehouse(settings: Settings) -> Iterator[Connection]:
+    if "connection" in config.attributes:
+        yield config.attributes["connection"]
+        return
+    url = settings.url()
+    server = nullcontext(url) if url else embedded.running(settings.warehouse_dir)
+    with server as found, connect(make_engine(found)) as connection:
+        yield connection
+
+
+def ours(_object: Any, _name: Any, _kind: str, reflected: bool, compare_to: Any) -> bool:
+    """Tables and columns that loads added, and users' own indexes, are not drift."""
+    return not (reflected and compare_to is None)
+
+
+def configure(**options: Any) -> None:
+    context.configure(
+        target_metadata=metadata,
+        compare_type=True,
+        include_object=ours,
+        transaction_per_migration=False,
+        **options,
+    )
+
+
+def changes_schema() -> bool:
+    """Whether the command of this run changes the schema, rather than shows something."""
+    command = getattr(config.cmd_opts, "cmd", None)
+    return command is None or command[0].__name__ in ("upgrade", "downgrade", "stamp")
+
+
+def run_online(connection: Connection, source: Source) -> None:
+    quoted = connection.dialect.identifier_preparer.quote_identifier(source.schema_)
+    state = read_state(connection, source.schema_)
+    check_state(state, source, auto_migrate=True)
+    # Alembic compares with the connection's default schema: that is the source's, from here on.
+    connection.dialect.default_schema_name = source.schema_
+    if changes_schema():
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(source.schema_)}
+        )
+        if state.kind == "missing":
+            connection.execute(text(f"CREATE SCHEMA {quoted}"))
+    connection.execute(text(f"SET LOCAL search_path = {quoted}"))
+    configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()
+
+
+def run_offline(source: Source) -> None:
+    quoted = '"' + source.schema_.replace('"', '""') + '"'
+    configure(dialect_name="postgresql", literal_binds=True, output_buffer=config.output_buffer)
+    with context.begin_transaction():
+        context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        context.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
+        context.execute(f"SET LOCAL search_path = {quoted}")
+        context.run_migrations()
+
+
+try:
+    settings = load_settings() if "source" not in config.attributes else Settings()
+    if context.is_offline_mode():
+        for source in sources(settings):
+            run_offline(source)
+    else:
+        with warehouse(settings) as connection:
+            chosen = sources(settings)
+            for source in chosen:
+                if len(chosen) > 1:
+                    config.print_stdout("%s:", source.schema_)
+                run_online(connection, source)
+except LoaderError as error:
+    if config.cmd_opts is None:  # called by the loader, which shows its own errors
+        raise
+    raise CommandError(str(error)) from error
