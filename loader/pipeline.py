@@ -252,9 +252,11 @@ def _long_lived_garbage() -> Iterator[None]:
     """Keep Python from searching for cycles in the many objects that die young by themselves."""
     was_enabled = gc.isenabled()
     gc.disable()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         if was_enabled:
             gc.enable()
 
@@ -369,7 +371,7 @@ class _Run:
         for position, reject, raw in work.rejects:
             batch.add_reject(reject_row(file.uri, position, reject, raw))
         batch.files[file.uri] = _progress(file, done, finished=False)
-        if batch.records >= self.settings.batch_records or batch.bytes >= self.settings.batch_bytes:
+        if batch.records >= self.settings.batch_records or batch.size >= self.settings.batch_bytes:
             self._flush()
 
     def _open_batch(self) -> Batch:

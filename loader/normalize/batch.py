@@ -11,6 +11,7 @@ from loader.normalize.columns import (
     Column,
     Extra,
     NameOf,
+    Texts,
     Values,
     clean,
     coerce,
@@ -18,7 +19,7 @@ from loader.normalize.columns import (
 )
 from loader.normalize.event import Event, Object, put_extra
 from loader.normalize.names import context_column, property_column
-from loader.normalize.times import event_time, is_exact, parse_time
+from loader.normalize.times import event_time, parse_times
 
 # Column types by table; what is not in it does not exist yet.
 Tables = Mapping[str, Mapping[str, Type]]
@@ -69,10 +70,9 @@ def normalize_events(
     times = _times(events, shared, load_started_at)
     for name in ("anonymous_id", "user_id", "event", "event_text"):
         _settle(shared, name, list(map(attrgetter(name), events)), "text")
-    for row, event in enumerate(events):
-        if event.extra:
-            for key, value in event.extra.items():
-                put_extra(shared.extra.setdefault(row, {}), key, value)
+    for row, event in [(row, event) for row, event in enumerate(events) if event.extra]:
+        for key, value in (event.extra or {}).items():
+            put_extra(shared.extra.setdefault(row, {}), key, value)
     _place(shared, [e.context for e in events], context_column, tables[TRACKS])
     members: dict[str, list[int]] = {}
     for row, event in enumerate(events):
@@ -97,25 +97,19 @@ def normalize_events(
 
 
 def _times(events: Sequence[Event], shared: Rows, now: str) -> dict[str, tuple[str, str]]:
-    texts: dict[str, list[str | None]] = {}
-    # One event often has the same time twice or more, so each distinct one is read once.
-    seen: dict[Any, str | None] = {None: None}
+    texts: dict[str, Texts] = {}
+    values: Values = []
+    column: Texts = []
     for name in ("received_at", "sent_at", "original_timestamp", "timestamp"):
-        column = texts[name] = []
-        for row, value in enumerate(map(attrgetter(name), events)):
-            try:
-                text = seen[value]
-            except KeyError:
-                text = seen[value] = parse_time(value)
-                if not is_exact(value):
-                    seen.pop(value)
-                    shared.extra.setdefault(row, {})[name] = value
-            except TypeError:  # an array or object cannot be a time, nor a key of `seen`
-                text = None
-            column.append(text)
-            if text is None and value is not None:
-                shared.extra.setdefault(row, {})[name] = value
-    received = [t or now for t in texts["received_at"]]
+        before, values = values, list(map(attrgetter(name), events))
+        if texts and values == before:  # as with a server that stamps an event once
+            texts[name] = list(column)
+            continue
+        column, inexact = parse_times(values)
+        texts[name] = column
+        for row in inexact:
+            shared.extra.setdefault(row, {})[name] = values[row]
+    received = [text or now for text in texts["received_at"]]
     texts["received_at"] = list(received)
     happened = texts["timestamp"]
     if None in happened:
@@ -145,7 +139,7 @@ def _place(
     for name, values in flat.columns.items():
         type_ = types.get(name)
         if type_ is not None:
-            _settle(rows, name, values, type_)
+            _settle(rows, name, values, type_, flat.joined.get(name))
         else:
             found = {rows.members[i]: v for i, v in enumerate(values) if v is not None}
             if found:
@@ -157,8 +151,8 @@ def _place(
             put_extra(extra, key, value)
 
 
-def _settle(rows: Rows, name: str, values: Values, type_: Type) -> None:
-    column, misfits = coerce(values, type_)
+def _settle(rows: Rows, name: str, values: Values, type_: Type, joined: str | None = None) -> None:
+    column, misfits = coerce(values, type_, joined)
     if any(text is not None for text in column.texts):
         rows.columns[name] = column
     for i, value in misfits.items():

@@ -39,6 +39,7 @@ class Column(NamedTuple):
 
     texts: Texts
     rough: bool = False  # some text has a backslash, tab or line break, which COPY must escape
+    full: bool = False  # every row has a text
     replaced: int = 0  # characters that PostgreSQL cannot store, now U+FFFD
 
 
@@ -46,6 +47,7 @@ class Flat(NamedTuple):
     """Objects as columns."""
 
     columns: dict[str, Values]
+    joined: dict[str, str]  # column -> its values joined, where all of them are strings
     keys: dict[str, str]  # column -> the key it was first seen under, nested keys with dots
     extra: Extra  # values that lost their column to another key of the same record
 
@@ -59,7 +61,7 @@ def flatten(objects: Sequence[Object], name_of: NameOf) -> Flat:
     Where two keys of one record become one column, the key that is written like the column wins,
     else the first; the other value goes to `extra` under its own key.
     """
-    flat = Flat({}, {}, {})
+    flat = Flat({}, {}, {}, {})
     tangled: set[int] = set()
     _flatten(objects, "", 1, name_of, flat, tangled)
     for row in tangled:
@@ -81,14 +83,16 @@ def _flatten(
     flat: Flat,
     tangled: set[int],
 ) -> None:
-    for key in dict.fromkeys(chain.from_iterable(objects)):
-        values: Values = [o.get(key) for o in objects]
-        kinds = set(map(type, values))
+    for key, values in _by_key(objects):
+        path = prefix + key
+        joined = _join(values)
+        kinds = set(map(type, values)) if joined is None else _STRINGS
         if kinds == {_NONE}:
             continue
-        path = prefix + key
         if dict in kinds and depth < MAX_DEPTH:
-            nested = [v if type(v) is dict else _EMPTY for v in values]
+            nested = (
+                [v if type(v) is dict else _EMPTY for v in values] if len(kinds) > 1 else values
+            )
             _flatten(nested, path + ".", depth + 1, name_of, flat, tangled)
             if kinds <= {dict, _NONE}:
                 continue
@@ -98,13 +102,42 @@ def _flatten(
         if known is None:
             flat.columns[name] = values
             flat.keys[name] = path
+            if joined is not None:
+                flat.joined[name] = joined
         else:
             # Another key has this column already: rows with one of the two are simple.
+            flat.joined.pop(name, None)
             for row, value in enumerate(values):
                 if value is not None:
                     if known[row] is not None:
                         tangled.add(row)
                     known[row] = value
+
+
+_STRINGS: set[type] = {str}
+
+
+def _join(values: Values) -> str | None:
+    """The values joined, or None if one of them is not a string.
+
+    Trying is the quickest way to ask, and who cleans the column needs the answer anyway.
+    """
+    try:
+        return "".join(values)
+    except TypeError:
+        return None
+
+
+def _by_key(objects: Sequence[Object]) -> Iterator[tuple[str, Values]]:
+    """The values of each key of `objects`, one per object."""
+    shapes = dict.fromkeys(map(tuple, objects))
+    if len(shapes) == 1:  # all objects have the same keys in the same order
+        (keys,) = shapes
+        for key, values in zip(keys, zip(*map(dict.values, objects), strict=True), strict=True):
+            yield key, list(values)
+    else:
+        for key in dict.fromkeys(chain.from_iterable(shapes)):
+            yield key, [o.get(key) for o in objects]
 
 
 def flatten_one(record: Object, name_of: NameOf) -> tuple[Object, Object]:
@@ -164,16 +197,21 @@ def _is_numeric(number: int | Decimal) -> bool:
 # coerce
 
 
-def coerce(values: Values, type_: Type) -> tuple[Column, dict[int, Any]]:
-    """`values` as texts of `type_`, and by row the ones that do not convert without loss."""
-    kinds = set(map(type, values))
-    kinds.discard(_NONE)
+def coerce(values: Values, type_: Type, joined: str | None = None) -> tuple[Column, dict[int, Any]]:
+    """`values` as texts of `type_`, and by row the ones that do not convert without loss.
+
+    `joined` are the values joined, where the caller knows that all of them are strings.
+    """
+    if type_ == "text" and (joined is not None or (joined := _join(values)) is not None):
+        return _clean(values, joined)._replace(full=True), {}
+    kinds = set(map(type, values)) - {_NONE}
     texts: Texts
     if kinds == _EXACT.get(type_) and (type_ != "bigint" or _in_bigint(values)):
         if type_ == "text":
             return clean(values), {}
-        show = _show_boolean if type_ == "boolean" else str
-        return Column([None if v is None else show(v) for v in values]), {}
+        if type_ == "boolean":
+            return Column([_BOOLEANS[v] for v in values]), {}
+        return Column([None if v is None else str(v) for v in values]), {}
     misfits: dict[int, Any] = {}
     one = _COERCE[type_]
     texts = []
@@ -198,15 +236,14 @@ def _in_bigint(values: Values) -> bool:
     return min(numbers) in _BIGINT and max(numbers) in _BIGINT
 
 
-def _show_boolean(value: bool) -> str:
-    return "true" if value else "false"
+_BOOLEANS: Mapping[bool | None, str | None] = {True: "true", False: "false", None: None}
 
 
 def _coerce_text(value: Any) -> str | None:
     if type(value) is str:
         return value
     if type(value) is bool:
-        return _show_boolean(value)
+        return _BOOLEANS[value]
     return str(value) if type(value) is int or type(value) is Decimal else None
 
 
@@ -234,7 +271,7 @@ def _coerce_numeric(value: Any) -> str | None:
 
 def _coerce_boolean(value: Any) -> str | None:
     if type(value) is bool:
-        return _show_boolean(value)
+        return _BOOLEANS[value]
     return value if value in ("true", "false") and type(value) is str else None
 
 
@@ -258,13 +295,16 @@ _COERCE: Mapping[str, Callable[[Any], str | None]] = {
 
 def clean(texts: Texts) -> Column:
     """A column of texts without what PostgreSQL cannot store, see `clean_text`."""
-    joined = "".join(filter(None, texts))
+    return _clean(texts, "".join(filter(None, texts)))
+
+
+def _clean(texts: Texts, joined: str) -> Column:
     replaced = unstorable(joined)
     if replaced:
         texts = [None if t is None else clean_text(t) for t in texts]
         joined = "".join(filter(None, texts))
     rough = "\\" in joined or "\n" in joined or "\t" in joined or "\r" in joined
-    return Column(texts, rough, replaced)
+    return Column(texts, rough, replaced=replaced)
 
 
 def clean_text(text: str) -> str:

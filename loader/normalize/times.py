@@ -22,13 +22,6 @@ def parse_time(value: Any) -> str | None:
     digits. Nothing is rolled over: 31 February is not a time.
     """
     if type(value) is str:
-        # The usual form goes through as it stands, once it is known to be a real date.
-        if value[-1:] == "Z" and value[10:11] == "T" and len(value) in (20, 24, 27):
-            try:
-                datetime.fromisoformat(value)
-            except ValueError:
-                return None
-            return value if _DATE.match(value) else None
         if _DIGITS.fullmatch(value):
             return _from_epoch(Decimal(value))
         return _from_iso(value.strip())
@@ -37,9 +30,42 @@ def parse_time(value: Any) -> str | None:
     return None
 
 
-def is_exact(value: Any) -> bool:
-    """False if a time has finer parts than PostgreSQL's microseconds."""
-    return not (isinstance(value, str) and re.search(r"[.,]\d{6}0*[1-9]", value))
+def parse_times(values: list[Any]) -> tuple[list[str | None], list[int]]:
+    """`parse_time` of each value; and the places of those that a time cannot hold as they are.
+
+    Those are values that are no time, and times finer than PostgreSQL's microseconds.
+    """
+    if _all_usual(values):
+        return list(values), []
+    texts: list[str | None] = []
+    inexact = []
+    for place, value in enumerate(values):
+        text = parse_time(value)
+        texts.append(text)
+        if value is not None and (text is None or _FINER.search(str(value))):
+            inexact.append(place)
+    return texts, inexact
+
+
+# How most senders write a time, by the place of each separator.
+_USUAL = "2026-09-15T08:23:32.000Z"
+_SEPARATORS = [(at, mark) for at, mark in enumerate(_USUAL) if not mark.isdigit()]
+_FINER = re.compile(r":\d\d[.,]\d{6}0*[1-9]", re.ASCII)
+
+
+def _all_usual(values: list[Any]) -> bool:
+    """Whether all of `values` are real times in the usual form, which PostgreSQL reads as it is."""
+    size = len(_USUAL)
+    if set(map(type, values)) != {str} or set(map(len, values)) != {size}:
+        return False
+    joined = "".join(values)
+    if any(joined[at::size] != mark * len(values) for at, mark in _SEPARATORS):
+        return False
+    try:
+        list(map(datetime.fromisoformat, values))
+    except ValueError:
+        return False
+    return True
 
 
 def event_time(received_at: str, sent_at: str | None, original_timestamp: str | None) -> str:

@@ -21,7 +21,8 @@ from loader.normalize.event import Object, Reject
 MAX_DOCUMENT_BYTES = 32 << 20
 _CHUNK_RECORDS = 1_000
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_decode, _decode_lines = _decoder.decode, _decoder.decode_lines
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _BOM = b"\xef\xbb\xbf"
 
@@ -119,30 +120,48 @@ class _Reader:
     # lines
 
     def _lines(self, lines: list[bytes]) -> Iterator[Chunk]:
-        """Records of whole lines. What is not one is looked at again, slowly."""
-        limit = self.limit
+        """Records of whole lines."""
         for start in range(0, len(lines), _CHUNK_RECORDS):
-            chunk = self.chunk
-            records, raws, positions = chunk.records, chunk.raws, chunk.positions
-            for index in range(start, min(start + _CHUNK_RECORDS, len(lines))):
-                line = lines[index]
-                try:
-                    value = _decode(line)
-                except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-                    if self._odd_line(line, lines, index):
+            part = lines[start : start + _CHUNK_RECORDS]
+            if not self._take_lines(part):
+                for index in range(start, start + len(part)):
+                    if self._take_line(lines[index], lines, index):
                         # A document over several lines: it and the rest are in `self.data` again.
                         yield from self._document()
                         return
-                else:
-                    if type(value) is dict and "batch" not in value and len(line) <= limit:
-                        records.append(value)
-                        raws.append(line)
-                        positions.append(self.line)
-                    else:
-                        self._take(value, line, f"line {self.line}")
-                self.line += 1
-            if len(chunk) >= _CHUNK_RECORDS:
+            if len(self.chunk) >= _CHUNK_RECORDS:
                 yield self._next_chunk()
+
+    def _take_lines(self, lines: list[bytes]) -> bool:
+        """Take lines that are all plain records at once; False if they are not."""
+        try:
+            values = _decode_lines(b"\n".join(lines))
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return False
+        if (
+            len(values) != len(lines)
+            or set(map(type, values)) != {dict}
+            or max(map(len, lines)) > self.limit
+            or any("batch" in value for value in values)
+        ):
+            return False
+        self.chunk.records += values
+        self.chunk.raws += lines
+        self.chunk.positions += range(self.line, self.line + len(lines))
+        self.line += len(lines)
+        return True
+
+    def _take_line(self, line: bytes, lines: list[bytes], index: int) -> bool:
+        """Take one line; True if it begins a document over several lines."""
+        try:
+            value = _decode(line)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            if self._odd_line(line, lines, index):
+                return True
+        else:
+            self._take(value, line, f"line {self.line}")
+        self.line += 1
+        return False
 
     def _next_chunk(self) -> Chunk:
         full, self.chunk = self.chunk, Chunk()

@@ -23,7 +23,7 @@ class Segment:
     table: str
     columns: tuple[str, ...]  # of the lines, in order
     members: Sequence[int]  # the place in the chunk of each line
-    lines: list[str]
+    lines: list[bytes]
     # Late values: column -> place -> value, and place -> key -> value.
     new: dict[str, dict[int, Any]]
     new_shared: dict[str, dict[int, Any]]
@@ -70,7 +70,7 @@ def encode(normalized: Normalized, layouts: Layouts) -> list[Segment]:
             table=TRACKS,
             columns=shared_names,
             members=shared.members,
-            lines=shared_lines,
+            lines=_encoded(shared_lines),
             new={},
             new_shared=shared.new,
             extra=shared.extra,
@@ -88,7 +88,7 @@ def encode(normalized: Normalized, layouts: Layouts) -> list[Segment]:
                 table=table,
                 columns=shared_names + names,
                 members=rows.members,
-                lines=lines,
+                lines=_encoded(lines),
                 new=rows.new,
                 new_shared=_at(shared.new, rows.members),
                 extra=_both(shared.extra, rows),
@@ -128,6 +128,11 @@ def _lines(rows: Rows, names: Sequence[str], size: int) -> list[str]:
     return join([fields(rows.columns.get(name), size) for name in names])
 
 
+def _encoded(lines: list[str]) -> list[bytes]:
+    # Line by line: joined first, one odd character would make all of them wide.
+    return [line.encode() for line in lines]
+
+
 def join(columns: Sequence[Sequence[str]]) -> list[str]:
     """Lines out of columns of fields."""
     return list(map("\t".join, zip(*columns, strict=True)))
@@ -140,7 +145,7 @@ def fields(column: Column | None, size: int) -> Sequence[str]:
     texts = column.texts
     if column.rough:
         texts = list(map(_escape_or_none, texts))
-    if None in texts:
+    if not column.full and None in texts:
         return [NULL if t is None else t for t in texts]
     return texts  # type: ignore[return-value]  # no None in it
 

@@ -101,7 +101,7 @@ def table_status(connection: Connection, schema: str) -> list[TableStatus]:
     found = []
     for name in sorted(select_tables(connection, schema), key=lambda name: (name != TRACKS, name)):
         rows = table(name, schema=schema)
-        statement = select(
+        statement: Any = select(
             func.count(),
             func.max(column("received_at")),
             func.max(column("timestamp")),

@@ -102,7 +102,7 @@ class Batch:
     rejects: dict[str, RejectRow] = field(default_factory=dict)
     files: dict[str, FileProgress] = field(default_factory=dict)
     records: int = 0
-    bytes: int = 0
+    size: int = 0  # bytes of rows
     duplicates: int = 0
     extra_values: int = 0
     replaced_characters: int = 0
@@ -116,7 +116,7 @@ class Batch:
             kept = segment.without(dropped) if dropped else segment
             if kept.lines:
                 self.segments.setdefault(kept.table, []).append(kept)
-                self.bytes += sum(map(len, kept.lines))
+                self.size += sum(map(len, kept.lines))
 
     def _repeated(self, ids: Sequence[str]) -> set[int]:
         fresh = set(ids)
@@ -217,7 +217,7 @@ class Batch:
     # late values
 
     def _copies(self, table: str, segments: Sequence[Segment]) -> list[Copy]:
-        groups: dict[tuple[str, ...], list[str]] = {}
+        groups: dict[tuple[str, ...], list[bytes]] = {}
         for segment in segments:
             columns, lines = self._with_late_values(table, segment)
             groups.setdefault(columns, []).extend(lines)
@@ -226,7 +226,9 @@ class Batch:
             _copy(table, columns, groups[columns]) for columns in list(groups) if groups[columns]
         ]
 
-    def _with_late_values(self, table: str, segment: Segment) -> tuple[tuple[str, ...], list[str]]:
+    def _with_late_values(
+        self, table: str, segment: Segment
+    ) -> tuple[tuple[str, ...], list[bytes]]:
         if not (segment.new or segment.new_shared or segment.extra):
             return segment.columns, segment.lines
         types = self.tables[table]
@@ -247,8 +249,10 @@ class Batch:
         if extra:
             objects = [extra.get(place) for place in members]
             late[EXTRA.name], _ = coerce(objects, EXTRA.type)
-        columns = [fields(column, len(members)) for column in late.values()]
-        lines = join([segment.lines, *columns])
+        ends = join([fields(column, len(members)) for column in late.values()])
+        lines = [
+            b"%b\t%b" % (line, end.encode()) for line, end in zip(segment.lines, ends, strict=True)
+        ]
         return segment.columns + tuple(late), lines
 
 
@@ -262,11 +266,12 @@ def _values(segments: Iterable[Segment], kind: str, name: str) -> Iterable[Any]:
     return chain.from_iterable(getattr(s, kind).get(name, {}).values() for s in segments)
 
 
-def _copy(table: str, columns: tuple[str, ...], lines: list[str]) -> Copy:
+def _copy(table: str, columns: tuple[str, ...], lines: list[bytes]) -> Copy:
     # In the order of the key, neighbours of the index are written together.
     lines.sort()
     rows = len(lines)
-    data = "\n".join(lines).encode() + b"\n"
+    lines.append(b"")
+    data = b"\n".join(lines)
     lines.clear()
     return Copy(table, columns, data, rows)
 
@@ -349,18 +354,14 @@ def select_existing(
 
 
 def _ids(copy: Copy) -> list[str]:
-    lines = copy.data.decode().split("\n")[:-1]
-    return [unescape(line.partition("\t")[0]) for line in lines]
+    return [unescape(line.partition(b"\t")[0].decode()) for line in copy.data.splitlines()]
 
 
 def _without_ids(copy: Copy, ids: set[str]) -> Copy:
-    known = set(map(escape, ids))
-    lines = copy.data.decode().split("\n")[:-1]
-    kept = [line for line in lines if line.partition("\t")[0] not in known]
-    if len(kept) == len(lines):
-        return copy
-    data = "\n".join(kept).encode() + b"\n" if kept else b""
-    return Copy(copy.table, copy.columns, data, len(kept))
+    known = {escape(key).encode() for key in ids}
+    lines = copy.data.split(b"\n")
+    kept = [line for line in lines if line.partition(b"\t")[0] not in known]
+    return Copy(copy.table, copy.columns, b"\n".join(kept), len(kept) - 1)
 
 
 def count_replaced(extras: Iterable[Mapping[str, Any]]) -> int:
