@@ -24,6 +24,11 @@ test: $(READY)  ## Format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
+bench: $(READY)  ## Benchmarks; EVENTS_N=1000000 ROUNDS=3 PEERS=1 GROWTH=1
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m bench.run load small $(if $(PEERS),peers) $(if $(GROWTH),growth) \
+		--events $(or $(EVENTS_N),1000000) --rounds $(or $(ROUNDS),3)
+
 clean:  ## Remove everything that make has made, the embedded warehouse included
 	-@test ! -x $(BIN)/customerio-loader || $(BIN)/customerio-loader warehouse stop
 	rm -rf $(VENV) .warehouse .samples .bench .mypy_cache .pytest_cache .ruff_cache

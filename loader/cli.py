@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 EXIT_TOO_MANY_REJECTS = 3
 
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong use or settings, 3 too many rejects, "
+    "4 schema not at head, 75 another load runs, 130 and 143 stopped by a signal."
+)
+
 app = typer.Typer(
     name="customerio-loader",
     help="Load Customer.io events into PostgreSQL: one table per event, plus tracks.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong use or settings, 3 too many rejects, "
-    "4 schema not at head, 75 another load runs, 130 and 143 stopped by a signal.",
+    epilog=_EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -65,6 +69,9 @@ WarehouseUrl = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing unless something is wrong.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Read finished files again.")]
 LogFormat = Annotated[
     str | None,
@@ -89,7 +96,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         code = _signal_of(error)
         if code is not None:
-            return 128 + code
+            # Without waiting for threads: one may hang on a server or a pipe that is silent.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(128 + code)
+        if isinstance(error, MemoryError):
+            print(
+                "customerio-loader: out of memory: lower batch_records and batch_bytes, "
+                "or give the job more",
+                file=sys.stderr,
+            )
+            return 1
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of typer's
             error.show()
             return int(error.exit_code)
@@ -108,7 +125,7 @@ def _root(
 # load and plan
 
 
-@app.command()
+@app.command(epilog=_EXIT_CODES)
 def load(
     paths: Paths = None,
     source: SourceName = None,
@@ -116,18 +133,19 @@ def load(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a running load to end.")] = False,
     force: Force = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
     log_format: LogFormat = None,
 ) -> int:
     """Load events: read, normalize, write. Safe to run again: nothing is loaded twice."""
     from loader import pipeline
 
     settings = _settings(warehouse_url=warehouse_url, log_format=log_format)
-    log = _logger(settings)
+    log = _json_log(settings)
     code = 0
     with _server(settings) as url:
         for chosen, inputs in _work(settings, source, paths):
-            with _stop_on_signals(), _progress(inputs) as progress:
-                try:
+            try:
+                with _stop_on_signals(), _progress(inputs, quiet=quiet) as progress:
                     result = pipeline.load(
                         inputs,
                         source=chosen,
@@ -137,18 +155,20 @@ def load(
                         force=force,
                         progress=progress,
                     )
-                except LoaderError as error:
-                    if settings.log_format == "json":
-                        log.error("load.failed", source=chosen.name, error=str(error))
-                    raise
+            except LoaderError as error:
+                # The other sources are loaded all the same.
+                _complain(log, "load.failed", chosen, str(error))
+                code = code or error.exit_code
+                continue
             for message in result.errors:
-                log.error("input.unreadable", source=chosen.name, error=message)
-            changes = len(result.counts.schema_changes)
-            log.info("load.finished", **_facts(result) | {"schema_changes": changes})
-            code = max(code, _exit_code(result, settings))
+                _complain(log, "input.unreadable", chosen, message)
+            if log is not None:
+                changes = len(result.counts.schema_changes)
+                log.info("load.finished", **_facts(result) | {"schema_changes": changes})
+            code = code or _exit_code(result, settings)
             if as_json:
                 print(json.dumps(_facts(result)))
-            else:
+            elif not quiet:
                 _print_load(result)
                 if settings.url() is None and result.counts.rows_loaded:
                     _print_hints(chosen.schema_)
@@ -169,7 +189,7 @@ def plan(
     settings = _settings(warehouse_url=warehouse_url)
     with _server(settings) as url:
         for chosen, inputs in _work(settings, source, paths):
-            with _stop_on_signals(), _progress(inputs) as progress:
+            with _stop_on_signals(), _progress(inputs, quiet=as_json) as progress:
                 result = pipeline.plan(
                     inputs,
                     source=chosen,
@@ -187,6 +207,14 @@ def plan(
             for message in result.errors:
                 print(f"customerio-loader: {message}", file=sys.stderr)
     return 1 if result.errors else 0
+
+
+def _complain(log: Any, event: str, source: "Source", message: str) -> None:
+    """A sentence for people, or a line for machines where the log is for them."""
+    if log is None:
+        print(f"customerio-loader: {message}", file=sys.stderr)
+    else:
+        log.error(event, source=source.name, error=message)
 
 
 def _work(
@@ -228,27 +256,34 @@ def _print_load(result: "LoadResult") -> None:
     counts = result.counts
     head = f"{result.source} -> schema {result.schema}"
     if not counts.records_read:
-        skipped = f" ({result.files_skipped} files were loaded before)" * bool(result.files_skipped)
-        print(f"{head}: nothing new{skipped}.")
-        return
-    print(head)
-    _print_table(
-        ("table", "rows"), [(name, f"{rows:,}") for name, rows in counts.rows_per_table.items()]
-    )
-    own = max(0.0, result.seconds - result.waited_for_input - result.waited_for_server)
-    print(
-        f"records {counts.records_read:,} = rows {counts.rows_loaded:,} "
-        f"+ duplicates {counts.duplicates:,} + rejects {counts.rejects:,}; "
-        f"values in _extra {counts.extra_values:,}"
-    )
-    print(
-        f"{result.files:,} files, {result.bytes_read / 1e6:,.1f} MB, {result.seconds:.2f} s: "
-        f"{counts.records_read / result.seconds:,.0f} records/s "
-        f"(waited {result.waited_for_input:.2f} s for input, "
-        f"{result.waited_for_server:.2f} s for the server, worked {own:.2f} s)"
-    )
-    if counts.schema_changes:
-        print(f"schema changes: {len(counts.schema_changes)}, see schema_changes in _loads")
+        skipped = f" ({_number(result.files_skipped, 'file')} loaded before)"
+        print(f"{head}: nothing new{skipped * bool(result.files_skipped)}.")
+    else:
+        print(head)
+        if counts.rows_per_table:
+            rows = [(name, f"{count:,}") for name, count in counts.rows_per_table.items()]
+            _print_table(("table", "rows"), rows)
+        print(
+            f"records {counts.records_read:,} = rows {counts.rows_loaded:,} "
+            f"+ duplicates {counts.duplicates:,} + rejects {counts.rejects:,}; "
+            f"values in _extra {counts.extra_values:,}"
+        )
+        own = max(0.0, result.seconds - result.waited_for_input - result.waited_for_server)
+        print(
+            f"{_number(result.files, 'file')}, {result.bytes_read / 1e6:,.1f} MB, "
+            f"{result.seconds:.2f} s: {counts.records_read / result.seconds:,.0f} records/s "
+            f"(waited {result.waited_for_input:.2f} s for input, "
+            f"{result.waited_for_server:.2f} s for the server, worked {own:.2f} s)"
+        )
+    if counts.schema_changes and result.load_id is not None:
+        changes = _number(len(counts.schema_changes), "schema change")
+        print(f"{changes}: schema_changes in {result.schema}._loads, load {result.load_id}")
+    if result.errors:
+        print(f"{_number(len(result.errors), 'file')} not read to the end")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -273,11 +308,12 @@ _HINTS = (
     (
         "Opens per delivered e-mail by campaign, without machine opens",
         "SELECT d.campaign_id, count(DISTINCT d.delivery_id) AS delivered, "
+        "count(DISTINCT o.delivery_id) AS opened, "
         "round(100.0 * count(DISTINCT o.delivery_id) / count(DISTINCT d.delivery_id), 1) "
         "AS percent_opened FROM {schema}.email_delivered d "
         "LEFT JOIN {schema}.email_opened o ON o.delivery_id = d.delivery_id "
         "AND o.prefetched IS NOT TRUE AND o.machine IS NOT TRUE "
-        "WHERE d.campaign_id IS NOT NULL GROUP BY 1 ORDER BY 1",
+        "WHERE d.campaign_id IS NOT NULL AND d.delivery_id IS NOT NULL GROUP BY 1 ORDER BY 1",
     ),
     (
         "What could not be loaded, and why",
@@ -353,12 +389,13 @@ def check(
             for path in paths or chosen.inputs:
                 try:
                     count = len(list_inputs([path]))
-                    finding = inspect.Finding(True, f"input {path}: {count} files")
+                    finding = inspect.Finding(True, f"input {path}: {_number(count, 'file')}")
                 except LoaderError as error:
                     finding = inspect.Finding(False, f"input {path}", str(error))
                 found.append((chosen.name, finding))
     if as_json:
-        print(json.dumps([{"source": name} | finding._asdict() for name, finding in found]))
+        shown = [{"source": name} | finding._asdict() for name, finding in found]
+        print(json.dumps([one | {"advice": ""} if one["ok"] else one for one in shown]))
     else:
         for name, finding in found:
             advice = "" if finding.ok else f"\n        {finding.advice}"
@@ -529,9 +566,9 @@ def _signal_of(error: BaseException) -> int | None:
 
 
 @contextmanager
-def _progress(inputs: Sequence[str]) -> Iterator["Progress | None"]:
+def _progress(inputs: Sequence[str], *, quiet: bool) -> Iterator["Progress | None"]:
     """A bar on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -551,25 +588,18 @@ def _progress(inputs: Sequence[str]) -> Iterator["Progress | None"]:
         yield lambda stored, records: bar.update(task, completed=stored, records=records)
 
 
-def _logger(settings: "Settings") -> Any:
-    """The log on stderr: for machines on request, and quiet where a person sees the summary."""
-    import logging
-
+def _json_log(settings: "Settings") -> Any:
+    """The log on stderr for machines, or None where sentences do."""
+    if settings.log_format != "json":
+        return None
     import structlog
 
-    machine = settings.log_format == "json"
-    quiet = not machine and sys.stderr.isatty()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer()
-            if machine
-            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+            structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.WARNING if quiet else logging.INFO
-        ),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
     return structlog.get_logger()

@@ -1,11 +1,14 @@
 """Settings: flag, else environment, else `loader.toml`, else default. All defaults are here."""
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
+from dotenv import dotenv_values
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -27,6 +30,7 @@ from loader.normalize.names import MAX_BYTES, schema_name, table_name
 DEFAULT_SOURCE = "Customer.io"
 CONFIG_FILE = "loader.toml"
 _PREFIX = "LOADER_"
+_CONFIG_VARIABLE = "LOADER_CONFIG"
 
 
 class Source(BaseModel):
@@ -78,13 +82,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
         env_file=".env",
-        toml_file=CONFIG_FILE,
         extra="ignore",  # .env may be shared with other tools; unknown names are checked by load()
         frozen=True,
     )
 
     warehouse_url: SecretStr | None = Field(
-        None, description="URL of the PostgreSQL server; default: DATABASE_URL, else embedded."
+        None,
+        validation_alias=AliasChoices("warehouse_url", "LOADER_WAREHOUSE_URL", "DATABASE_URL"),
+        description="URL of the PostgreSQL server; default: DATABASE_URL, else embedded.",
     )
     warehouse_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("customerio-loader")) / "warehouse",
@@ -113,6 +118,9 @@ class Settings(BaseSettings):
     lock_timeout: float = Field(
         10.0, gt=0, description="Seconds to wait for a lock on a table before trying again."
     )
+    retry_timeout: float = Field(
+        60.0, ge=0, description="Seconds for which faults of the server that may pass are retried."
+    )
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
 
     @classmethod
@@ -128,7 +136,7 @@ class Settings(BaseSettings):
             init_settings,
             env_settings,
             dotenv_settings,
-            TomlConfigSettingsSource(settings_cls),
+            TomlConfigSettingsSource(settings_cls, toml_file=config_file()),
         )
 
     @model_validator(mode="after")
@@ -145,9 +153,7 @@ class Settings(BaseSettings):
 
     def url(self) -> str | None:
         """The URL of the user's own server, or None for the embedded one."""
-        if self.warehouse_url is not None:
-            return self.warehouse_url.get_secret_value() or None
-        return os.environ.get("DATABASE_URL") or None
+        return self.warehouse_url.get_secret_value() or None if self.warehouse_url else None
 
     def sources(self) -> tuple[Source, ...]:
         """The configured sources, or the default one."""
@@ -188,27 +194,33 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         raise UsageError(f"a setting is wrong: {_explain(error)}") from None
     except ValueError as error:  # the TOML file itself
-        raise UsageError(f"{CONFIG_FILE} cannot be read: {error}") from None
+        raise UsageError(f"{config_file()} cannot be read: {error}") from None
+
+
+def config_file() -> Path:
+    """The settings file: LOADER_CONFIG, else `loader.toml` in the current folder."""
+    return Path(os.environ.get(_CONFIG_VARIABLE) or CONFIG_FILE)
 
 
 def _refuse_unknown() -> None:
     known = set(Settings.model_fields)
-    named = {n.removeprefix(_PREFIX).lower() for n in os.environ if n.startswith(_PREFIX)}
+    variables = [*os.environ, *dotenv_values(".env")]
+    named = {n.removeprefix(_PREFIX).lower() for n in variables if n.startswith(_PREFIX)}
+    named.discard("config")
     if unknown := sorted(named - known):
         raise UsageError(
             f"the environment variable {_PREFIX}{unknown[0].upper()} is not a setting: "
             "correct its name or unset it"
         )
-    if Path(CONFIG_FILE).is_file():
-        import tomllib
-
+    file = config_file()
+    if file.exists() or _CONFIG_VARIABLE in os.environ:
         try:
-            names = tomllib.loads(Path(CONFIG_FILE).read_text(encoding="utf-8"))
+            names = tomllib.loads(file.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise UsageError(f"{CONFIG_FILE} cannot be read: {error}") from None
+            raise UsageError(f"{file} cannot be read: {error}") from None
         if unknown := sorted(set(names) - known):
             raise UsageError(
-                f"{unknown[0]!r} in {CONFIG_FILE} is not a setting: correct its name or remove it"
+                f"{unknown[0]!r} in {file} is not a setting: correct its name or remove it"
             )
 
 

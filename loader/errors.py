@@ -35,6 +35,10 @@ class WarehouseUnavailable(LoaderError):
     """The server cannot be reached, refuses the connection, or was lost."""
 
 
+class TransientFault(WarehouseUnavailable):
+    """A fault of the server or the network that may pass; worth another try."""
+
+
 class MissingRight(LoaderError):
     """The role lacks a right in the warehouse."""
 

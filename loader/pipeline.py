@@ -8,38 +8,30 @@ records is kept, so the first copy of an id wins.
 import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, exists, select, table
+from sqlalchemy import Connection, exists, select
 
 from loader._version import __version__
+from loader.chunk import process_chunk
 from loader.config import Settings, Source
 from loader.errors import InputUnreadable, LoaderError, LockHeld, SchemaRefused
-from loader.normalize.batch import normalize_events
-from loader.normalize.collections import TRACKS, Type, declared_tables
-from loader.normalize.event import Event, Reject
-from loader.sources import parse_event
+from loader.normalize.collections import Type, declared_tables
 from loader.sources.files import InputFile, list_inputs, open_input, read_ahead
 from loader.sources.records import Chunk, read_chunks
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
-from loader.warehouse.encode import Layouts, Segment, encode
+from loader.warehouse.encode import Layouts
+from loader.warehouse.engine import Session
 from loader.warehouse.ledger import Counts
-from loader.warehouse.tables import select_tables
-from loader.warehouse.write import (
-    Batch,
-    FileProgress,
-    Limits,
-    SealedBatch,
-    count_replaced,
-    reject_row,
-    select_existing,
-    set_lock_timeout,
-    write_rows,
-)
+from loader.warehouse.tables import select_slots, select_tables, tracks
+from loader.warehouse.write import Batch, FileProgress, Limits, SealedBatch, Written, reject_row
+from loader.warehouse.writer import KnownIds, Writer, add_batch
+
+# How long a server that does not answer yet is waited for before anything was read.
+_SECONDS_TO_CONNECT = 10.0
 
 # Told after each chunk: bytes read so far as stored, of all files; and records.
 Progress = Callable[[int, int], None]
@@ -93,43 +85,92 @@ def load(
     """Load `paths` into the schema of `source`. Raises LoaderError; see `loader.errors`."""
     started = time.monotonic()
     inputs = list_inputs(paths)
-    server = warehouse.make_engine(url)
-    with warehouse.connect(server) as connection:
-        _take_lock(connection, source, wait=wait)
-        _prepare_schema(connection, source, auto_migrate=settings.auto_migrate)
-        connection = connection.execution_options(schema_translate_map={None: source.schema_})
-        with connection.begin():
-            _check_owner(connection, source)
-            load_id, started_at = ledger.start_load(connection, source.name, __version__)
-            known_files = ledger.select_files(connection, [file.uri for file in inputs])
-            tables = select_tables(connection, source.schema_)
-        writer = _Writer(connection, source.schema_, load_id, settings.lock_timeout)
-        with warehouse.connect(server) as second:
-            run = _Run(
-                source=source,
-                settings=settings,
-                tables=tables,
-                started_at=started_at,
-                sink=writer,
-                existing=_existing_ids(second, source.schema_),
-                asks=_has_rows(second, source.schema_),
-                progress=progress,
-            )
-            try:
-                with _long_lived_garbage():
-                    run.read(inputs, {} if force else known_files)
-                writer.close()
-                if not writer.counts.balances():
-                    raise AssertionError(f"records do not balance: {writer.counts}")
-                status = "partial" if run.errors else "success"
-                with connection.begin():
-                    ledger.finish_load(connection, load_id, status, "; ".join(run.errors) or None)
-            except BaseException as error:
-                _record_end(writer, error)
-                raise
+    session = Session(warehouse.make_engine(url), source.schema_)
+    known_ids = KnownIds(session.engine, source.schema_, retry_timeout=settings.retry_timeout)
+    try:
+        start = _start(session, source, settings, inputs, wait=wait)
+        writer = Writer(
+            session,
+            start.load_id,
+            lock_timeout=settings.lock_timeout,
+            retry_timeout=settings.retry_timeout,
+        )
+        run = _Run(
+            source=source,
+            settings=settings,
+            tables=start.tables,
+            slots=start.slots,
+            started_at=start.started_at,
+            sink=writer,
+            existing=known_ids,
+            asks=start.has_rows,
+            progress=progress,
+        )
+        try:
+            with _long_lived_garbage():
+                run.read(inputs, {} if force else start.files)
+            writer.close()
+            if not writer.counts.balances():
+                raise AssertionError(f"records do not balance: {writer.counts}")
+            status = "partial" if run.errors else "success"
+            writer.finish(status, "; ".join(run.errors) or None)
+        except BaseException as error:
+            _record_end(writer, error)
+            raise
+    finally:
+        session.close()
+        known_ids.close()
     return run.result(
-        load_id=load_id, status=status, counts=writer.counts, seconds=time.monotonic() - started
+        load_id=start.load_id,
+        status=status,
+        counts=writer.counts,
+        seconds=time.monotonic() - started,
     )
+
+
+class _Start(NamedTuple):
+    """What a load finds."""
+
+    load_id: int
+    started_at: str  # by the server's clock, ISO 8601
+    files: dict[str, FileProgress]
+    tables: dict[str, dict[str, Type]]
+    slots: dict[str, int]
+    has_rows: bool
+
+
+def _start(
+    session: Session,
+    source: Source,
+    settings: Settings,
+    inputs: Sequence[InputFile],
+    *,
+    wait: bool,
+) -> _Start:
+    """Take the lock, bring the schema to head, begin a row in `_loads`."""
+    found: _Start | None = None
+    for attempt in warehouse.retrying(min(settings.retry_timeout, _SECONDS_TO_CONNECT)):
+        with attempt, warehouse.translate(session.engine.url):
+            session.close()
+            if not session.open(wait=wait):
+                raise LockHeld(
+                    f"another load of {source.name!r} is running: wait for it, or say --wait"
+                )
+            connection = session.connection
+            _prepare_schema(connection, source, auto_migrate=settings.auto_migrate)
+            with connection.begin():
+                _check_owner(connection, source)
+                load_id, started_at = ledger.start_load(connection, source.name, __version__)
+                found = _Start(
+                    load_id,
+                    started_at,
+                    ledger.select_files(connection, [file.uri for file in inputs]),
+                    select_tables(connection, source.schema_),
+                    select_slots(connection, source.schema_),
+                    bool(connection.scalar(select(exists().select_from(tracks)))),
+                )
+    assert found is not None
+    return found
 
 
 def plan(
@@ -160,19 +201,23 @@ def plan(
             tables = select_tables(connection, source.schema_)
             known_files = ledger.select_files(connection, [file.uri for file in inputs])
         planner = _Planner()
-        there = _existing_ids(connection, source.schema_) if state.revision else _nothing
+        there = KnownIds(server, source.schema_, retry_timeout=settings.retry_timeout)
         run = _Run(
             source=source,
             settings=settings,
             tables=tables,
+            slots={},
             started_at=_now(),
             sink=planner,
-            existing=planner.remember(there),
+            existing=planner.remember(there if state.revision is not None else _nothing),
             asks=True,
             progress=progress,
         )
-        with _long_lived_garbage():
-            run.read(inputs, {} if force else known_files)
+        try:
+            with _long_lived_garbage():
+                run.read(inputs, {} if force else known_files)
+        finally:
+            there.close()
         result = run.result(
             load_id=None,
             status="partial" if run.errors else "success",
@@ -187,14 +232,6 @@ def _now() -> str:
     from datetime import UTC, datetime
 
     return datetime.now(UTC).isoformat()
-
-
-def _take_lock(connection: Connection, source: Source, *, wait: bool) -> None:
-    if warehouse.try_lock(connection, source.schema_):
-        return
-    if not wait:
-        raise LockHeld(f"another load of {source.name!r} is running: wait for it, or say --wait")
-    warehouse.wait_for_lock(connection, source.schema_)
 
 
 def _prepare_schema(connection: Connection, source: Source, *, auto_migrate: bool) -> None:
@@ -214,37 +251,21 @@ def _check_owner(connection: Connection, source: Source) -> None:
         )
 
 
-def _existing_ids(connection: Connection, schema: str) -> Callable[[Sequence[str]], set[str]]:
-    def existing(ids: Sequence[str]) -> set[str]:
-        with connection.begin():
-            return select_existing(connection, schema, TRACKS, ids)
-
-    return existing
-
-
 def _nothing(_ids: Sequence[str]) -> set[str]:
     return set()
 
 
-def _has_rows(connection: Connection, schema: str) -> bool:
-    with connection.begin():
-        rows = table(TRACKS, schema=schema)
-        return bool(connection.scalar(select(exists().select_from(rows))))
-
-
-def _record_end(writer: "_Writer", error: BaseException) -> None:
+def _record_end(writer: Writer, error: BaseException) -> None:
     """Say in `_loads` how the load ended, if the server still listens."""
-    writer.abandon()
+    if not writer.abandon():
+        return
     status, words = "failure", str(error)
     if isinstance(error, Interrupted | KeyboardInterrupt):
         status, words = "interrupted", "stopped by a signal"
     elif not isinstance(error, LoaderError):
         words = f"a defect of the loader: {type(error).__name__}"
-    try:
-        with writer.connection.begin():
-            ledger.finish_load(writer.connection, writer.load_id, status, words)
-    except Exception:  # the error that ended the load is the one to show
-        return
+    with suppress(LoaderError):  # the error that ended the load is the one to show
+        writer.finish(status, words)
 
 
 @contextmanager
@@ -283,6 +304,7 @@ class _Run:
     source: Source
     settings: Settings
     tables: dict[str, dict[str, Type]]
+    slots: dict[str, int]
     started_at: str
     sink: Sink
     existing: Callable[[Sequence[str]], set[str]]
@@ -364,10 +386,8 @@ class _Run:
         self.records += len(chunk)
         batch.duplicates += work.known
         self._known += work.known
-        batch.extra_values += work.extra_values
         batch.replaced_characters += work.replaced_characters
-        batch.add_times(work.times)
-        batch.add(work.ids, work.segments)
+        batch.add(work.ids, work.segments, work.times)
         for position, reject, raw in work.rejects:
             batch.add_reject(reject_row(file.uri, position, reject, raw))
         batch.files[file.uri] = _progress(file, done, finished=False)
@@ -380,6 +400,7 @@ class _Run:
             limits = Limits(
                 evolve=self.settings.schema_contract == "evolve",
                 max_columns=self.settings.max_columns,
+                slots=self.slots,
             )
             self._batch = Batch(number=self._batches, limits=limits, tables=self.tables)
         return self._batch
@@ -414,127 +435,7 @@ def _progress(file: InputFile, done: int, *, finished: bool) -> FileProgress:
     return FileProgress(file.uri, file.size, file.modified_at, done, finished)
 
 
-# one chunk
-
-
-@dataclass(kw_only=True)
-class Work:
-    """A chunk, ready for its batch."""
-
-    ids: list[str]
-    segments: list[Segment]
-    rejects: list[tuple[str, Reject, bytes]]
-    times: dict[str, tuple[str, str]]
-    known: int  # events dropped because their id was there
-    extra_values: int
-    replaced_characters: int
-
-
-def process_chunk(
-    chunk: Chunk,
-    *,
-    tables: dict[str, dict[str, Type]],
-    layouts: Layouts,
-    load_started_at: str,
-    only: frozenset[str] | None,
-    existing: Callable[[Sequence[str]], set[str]] | None,
-) -> Work:
-    """Records -> events -> rows -> lines: what happens to every record."""
-    rejects = [(bad.position, bad.reject, bad.raw) for bad in chunk.bad]
-    events: list[Event] = []
-    for index, record in enumerate(chunk.records):
-        event = parse_event(record)
-        if type(event) is Event:
-            events.append(event)
-        else:
-            rejects.append((chunk.position(index), event, chunk.raws[index]))  # type: ignore[arg-type]
-    known = 0
-    if existing is not None and events:
-        there = existing([event.id for event in events])
-        if there:
-            new = [event for event in events if event.id not in there]
-            known, events = len(events) - len(new), new
-    normalized = normalize_events(events, tables, load_started_at=load_started_at, only=only)
-    rows = (normalized.shared, *normalized.collections.values())
-    columns = (column for one in rows for column in one.columns.values())
-    extras = [values for one in rows for values in one.extra.values()]
-    return Work(
-        ids=normalized.ids,
-        segments=encode(normalized, layouts),
-        rejects=rejects,
-        times=normalized.times,
-        known=known,
-        extra_values=sum(map(len, extras)),
-        replaced_characters=sum(column.replaced for column in columns) + count_replaced(extras),
-    )
-
-
-# writing
-
-
-class _Writer:
-    """Writes batches one after the other, on a thread of its own."""
-
-    def __init__(
-        self, connection: Connection, schema: str, load_id: int, lock_timeout: float
-    ) -> None:
-        self.connection = connection
-        self.load_id = load_id
-        self.counts = Counts()
-        self.waited = 0.0
-        self._schema = schema
-        self._lock_timeout = lock_timeout
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._running: Future[int] | None = None
-        self._duplicates = 0
-
-    def submit(self, batch: SealedBatch) -> None:
-        self._wait()
-        self._running = self._thread.submit(self._write, batch)
-
-    def last_duplicates(self) -> int:
-        return self._duplicates
-
-    def close(self) -> None:
-        """Wait until everything is written."""
-        self._wait()
-        self._thread.shutdown()
-
-    def abandon(self) -> None:
-        """Let the batch in hand be committed or rolled back, within seconds."""
-        running, self._running = self._running, None
-        if running is not None:
-            try:
-                running.result(timeout=5)
-            except TimeoutError:
-                self.connection.connection.driver_connection.cancel()  # type: ignore[union-attr]
-            except Exception:  # its error is shown already, or hidden by the one that stops us
-                pass
-        self._thread.shutdown(wait=True)
-
-    def _wait(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            start = time.monotonic()
-            try:
-                self._duplicates = running.result()
-            except Interrupted:
-                self._running = running
-                raise
-            finally:
-                self.waited += time.monotonic() - start
-
-    def _write(self, batch: SealedBatch) -> int:
-        """One transaction: changes, rows, rejects, ledger. Returns the duplicates it met."""
-        connection = self.connection
-        with warehouse.translate(connection.engine.url), connection.begin():
-            set_lock_timeout(connection, self._lock_timeout)
-            rows, duplicates = write_rows(connection, self._schema, batch)
-            stored = ledger.record_rejects(connection, self.load_id, batch.rejects)
-            counts = add_batch(self.counts, batch, rows, duplicates, stored)
-            ledger.record_batch(connection, self.load_id, counts, batch.files)
-        self.counts = counts
-        return duplicates
+# planning
 
 
 class _Planner:
@@ -563,7 +464,8 @@ class _Planner:
         for copy in batch.copies:
             rows[copy.table] = rows.get(copy.table, 0) + copy.rows
         self.changes += batch.changes
-        self.counts = add_batch(self.counts, batch, rows, 0, len(batch.rejects))
+        written = Written(rows, frozenset(), batch.times)
+        self.counts = add_batch(self.counts, batch, written, len(batch.rejects))
 
     def last_duplicates(self) -> int:
         return 1  # keep asking: nothing is written that could find them
@@ -573,26 +475,3 @@ class _Planner:
         from loader.warehouse.evolve import changes_sql
 
         return changes_sql(schema, self.changes)
-
-
-def add_batch(
-    counts: Counts, batch: SealedBatch, rows: dict[str, int], duplicates: int, rejects: int
-) -> Counts:
-    """The counts with one batch more."""
-    per_table = dict(counts.rows_per_table)
-    for name, count in rows.items():
-        per_table[name] = per_table.get(name, 0) + count
-    added = replace(
-        counts,
-        batches=counts.batches + 1,
-        records_read=counts.records_read + batch.records,
-        rows_loaded=counts.rows_loaded + rows.get(TRACKS, 0),
-        duplicates=counts.duplicates + batch.duplicates + duplicates + len(batch.rejects) - rejects,
-        rejects=counts.rejects + rejects,
-        extra_values=counts.extra_values + batch.extra_values,
-        replaced_characters=counts.replaced_characters + batch.replaced_characters,
-        rows_per_table=per_table,
-        schema_changes=counts.schema_changes + [change.as_json() for change in batch.changes],
-    )
-    added.widen(batch.times)
-    return added

@@ -14,7 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from loader.config import Settings, Source, load_settings
-from loader.errors import LoaderError
+from loader.errors import LoaderError, LockHeld
 from loader.warehouse import embedded
 from loader.warehouse.engine import connect, lock_key, make_engine
 from loader.warehouse.migrate import check_state, read_state
@@ -74,16 +74,21 @@ def run_online(connection: Connection, source: Source) -> None:
     # Alembic compares with the connection's default schema: that is the source's, from here on.
     connection.dialect.default_schema_name = source.schema_
     if changes_schema():
+        key = {"key": lock_key(source.schema_)}
+        if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), key):
+            raise LockHeld(f"a load of {source.name!r} is running: migrate when it has ended")
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.execute(
-            text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(source.schema_)}
-        )
         if state.kind == "missing":
             connection.execute(text(f"CREATE SCHEMA {quoted}"))
+    elif state.revision is None:
+        raise CommandError(f"the schema {source.schema_!r} is not there: `alembic upgrade head`")
     connection.execute(text(f"SET LOCAL search_path = {quoted}"))
     configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
+        if changes_schema() and context.get_context().get_current_revision() is None:
+            # Back at the beginning; SQL printed for an upgrade makes this table again.
+            connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
     connection.commit()
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from loader.normalize.collections import TRACKS, Type
+from loader.normalize.collections import DECLARED_NAMES, TRACKS, Type
 from loader.normalize.columns import (
     Column,
     Extra,
@@ -16,10 +16,15 @@ from loader.normalize.columns import (
     clean,
     coerce,
     flatten,
+    limit_row,
 )
 from loader.normalize.event import Event, Object, put_extra
 from loader.normalize.names import context_column, property_column
 from loader.normalize.times import event_time, parse_times
+
+# Values of one event that get columns; see `limit_row`.
+MAX_PROPERTY_VALUES = 230
+MAX_CONTEXT_VALUES = 40
 
 # Column types by table; what is not in it does not exist yet.
 Tables = Mapping[str, Mapping[str, Type]]
@@ -49,7 +54,7 @@ class Normalized:
     shared: Rows  # the rows of `tracks`; each collection's row begins with the same columns
     collections: dict[str, Rows]
     event_texts: dict[str, str]  # table -> the first event name that was sent for it
-    times: dict[str, tuple[str, str]]  # first and last `timestamp` and `received_at`
+    times: dict[str, list[str]]  # `timestamp` and `received_at` of each event
 
 
 def normalize_events(
@@ -73,7 +78,8 @@ def normalize_events(
     for row, event in [(row, event) for row, event in enumerate(events) if event.extra]:
         for key, value in (event.extra or {}).items():
             put_extra(shared.extra.setdefault(row, {}), key, value)
-    _place(shared, [e.context for e in events], context_column, tables[TRACKS])
+    contexts = [e.context for e in events]
+    _place(shared, contexts, context_column, tables[TRACKS], most=MAX_CONTEXT_VALUES)
     members: dict[str, list[int]] = {}
     for row, event in enumerate(events):
         if (rows := members.get(event.event)) is None:
@@ -84,7 +90,13 @@ def normalize_events(
         properties = [events[i].properties for i in places]
         if only is None or table in only:
             rows_of = collections[table] = Rows(members=places)
-            _place(rows_of, properties, property_column, tables.get(table, {}))
+            _place(
+                rows_of,
+                properties,
+                property_column,
+                tables.get(table, {}),
+                most=MAX_PROPERTY_VALUES,
+            )
         else:
             _keep_properties(shared, properties, places)
     return Normalized(
@@ -96,46 +108,52 @@ def normalize_events(
     )
 
 
-def _times(events: Sequence[Event], shared: Rows, now: str) -> dict[str, tuple[str, str]]:
+def _times(events: Sequence[Event], shared: Rows, now: str) -> dict[str, list[str]]:
     texts: dict[str, Texts] = {}
-    values: Values = []
-    column: Texts = []
+    usual: Values = []
     for name in ("received_at", "sent_at", "original_timestamp", "timestamp"):
-        before, values = values, list(map(attrgetter(name), events))
-        if texts and values == before:  # as with a server that stamps an event once
-            texts[name] = list(column)
+        values: Values = list(map(attrgetter(name), events))
+        if usual and values == usual:  # a sender often gives one time under several names
+            texts[name] = list(usual)
             continue
-        column, inexact = parse_times(values)
-        texts[name] = column
+        texts[name], inexact = parse_times(values)
+        if texts[name] == values:
+            usual = values
         for row in inexact:
             shared.extra.setdefault(row, {})[name] = values[row]
-    received = [text or now for text in texts["received_at"]]
-    texts["received_at"] = list(received)
+    arrival = texts["received_at"]
     happened = texts["timestamp"]
     if None in happened:
         sent, original = texts["sent_at"], texts["original_timestamp"]
         for row, text in enumerate(happened):
             if text is None:
-                happened[row] = event_time(received[row], sent[row], original[row])
+                happened[row] = event_time(arrival[row], sent[row], original[row]) or now
+    texts["received_at"] = [text or now for text in arrival]
     for name, column in texts.items():
         if any(column):
             shared.columns[name] = Column(column)
-    return {name: _span(texts[name]) for name in ("timestamp", "received_at") if events}
+    # Both columns have a value on every row now.
+    return {name: texts[name] for name in ("timestamp", "received_at")}  # type: ignore[misc]
 
 
-def _span(texts: Sequence[str | None]) -> tuple[str, str]:
-    """The first and the last of `texts`; texts of one form sort like their times."""
-    filled: list[str] = texts  # type: ignore[assignment]  # both columns always have a value
-    if set(map(len, filled)) == {24}:
-        return min(filled), max(filled)
-    return min(filled, key=datetime.fromisoformat), max(filled, key=datetime.fromisoformat)
+def span(texts: Sequence[str]) -> tuple[str, str]:
+    """The first and the last of some times; those of one form sort like their texts."""
+    if set(map(len, texts)) == {24}:
+        return min(texts), max(texts)
+    return min(texts, key=datetime.fromisoformat), max(texts, key=datetime.fromisoformat)
 
 
 def _place(
-    rows: Rows, objects: Sequence[Object], name_of: NameOf, types: Mapping[str, Type]
+    rows: Rows,
+    objects: Sequence[Object],
+    name_of: NameOf,
+    types: Mapping[str, Type],
+    *,
+    most: int,
 ) -> None:
     """Flatten `objects` into the columns of `rows`: settled, new, or extra."""
     flat = flatten(objects, name_of)
+    limit_row(flat, objects, name_of, most, DECLARED_NAMES)
     for name, values in flat.columns.items():
         type_ = types.get(name)
         if type_ is not None:

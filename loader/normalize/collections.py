@@ -134,6 +134,8 @@ COLLECTIONS = (
     ),
 )
 
+DECLARED_NAMES = SHARED_NAMES | {c.name for each in COLLECTIONS for c in each.properties}
+
 # The Email specification's names for Email Unsubscribed. Customer.io also uses the first for a
 # change of the person's subscription, so it takes one of these properties to be the e-mail event.
 UNSUBSCRIBED_ALIASES = frozenset({"unsubscribed", "unsubscribe"})

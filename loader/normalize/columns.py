@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from loader.normalize.collections import Type
-from loader.normalize.event import Object, put_extra
-from loader.normalize.times import parse_time
+from loader.normalize.event import Object, json_text, put_extra
+from loader.normalize.times import parse_times
 
 Values = list[Any]
 Texts = list[str | None]
@@ -53,6 +53,25 @@ class Flat(NamedTuple):
 
 
 # flatten
+
+
+def limit_row(
+    flat: Flat, objects: Sequence[Object], name_of: NameOf, most: int, first: frozenset[str]
+) -> None:
+    """Move the values of a record beyond `most` to its extra values, those of `first` last.
+
+    A row has to fit into one page of 8 kB, where each value takes up to 25 bytes.
+    """
+    if len(flat.columns) <= most:
+        return
+    for row, record in enumerate(objects):
+        if sum(values[row] is not None for values in flat.columns.values()) <= most:
+            continue
+        names = sorted(flatten_one(record, name_of)[0], key=lambda name: name not in first)
+        for name in names[most:]:
+            put_extra(flat.extra.setdefault(row, {}), name, flat.columns[name][row])
+            flat.columns[name][row] = None
+            flat.joined.pop(name, None)
 
 
 def flatten(objects: Sequence[Object], name_of: NameOf) -> Flat:
@@ -149,12 +168,17 @@ def flatten_one(record: Object, name_of: NameOf) -> tuple[Object, Object]:
         name = name_of(path)
         if name not in values:
             values[name], owners[name] = value, path
-        elif path == name != owners[name]:
+        elif _is_canonical(path, name) and not _is_canonical(owners[name], name):
             put_extra(losers, owners[name], values[name])
             values[name], owners[name] = value, path
         else:
             put_extra(losers, path, value)
     return values, losers
+
+
+def _is_canonical(path: str, column: str) -> bool:
+    """Whether a key is written exactly like its column; context keys lack its prefix."""
+    return column in (path, "context_" + path)
 
 
 def _leaves(record: Object, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
@@ -172,8 +196,8 @@ def _leaves(record: Object, prefix: str, depth: int) -> Iterator[tuple[str, Any]
 
 def infer(values: Iterable[Any]) -> Type:
     """The narrowest of boolean, bigint, numeric, text, jsonb that holds every one of `values`."""
-    kept = list(values)
-    kinds = set(map(type, kept)) - {_NONE}
+    kept = [value for value in values if value is not None]
+    kinds = set(map(type, kept))
     if kinds & {list, dict}:
         return "jsonb"
     if kinds == {bool}:
@@ -213,6 +237,11 @@ def coerce(values: Values, type_: Type, joined: str | None = None) -> tuple[Colu
             return Column([_BOOLEANS[v] for v in values]), {}
         return Column([None if v is None else str(v) for v in values]), {}
     misfits: dict[int, Any] = {}
+    if type_ == "timestamptz":
+        texts, inexact = parse_times(values)
+        for row in inexact:
+            texts[row], misfits[row] = None, values[row]
+        return Column(texts), misfits
     one = _COERCE[type_]
     texts = []
     for row, value in enumerate(values):
@@ -261,9 +290,11 @@ def _coerce_bigint(value: Any) -> str | None:
 
 def _coerce_numeric(value: Any) -> str | None:
     if type(value) is str:
-        if len(value) > 4_000 or not _PLAIN_NUMBER.fullmatch(value) or value.startswith("-0"):
+        if len(value) > 4_000 or not _PLAIN_NUMBER.fullmatch(value):
             return None
         value = Decimal(value)
+        if value.is_zero() and value.is_signed():  # numeric has no negative zero
+            return None
     if type(value) is int or (type(value) is Decimal and _is_numeric(value)):
         return str(value)
     return None
@@ -285,7 +316,6 @@ _COERCE: Mapping[str, Callable[[Any], str | None]] = {
     "numeric": _coerce_numeric,
     "boolean": _coerce_boolean,
     "jsonb": _coerce_jsonb,
-    "timestamptz": parse_time,
     "other": lambda value: None,
 }
 
@@ -325,11 +355,17 @@ def unstorable(text: str) -> int:
 
 def unstorable_in(value: Any) -> int:
     """How many characters of the texts in a JSON value `dump_json` replaces."""
-    if type(value) is str:
-        return unstorable(value)
-    if type(value) is dict:
-        return sum(unstorable(k) + unstorable_in(v) for k, v in value.items())
-    return sum(map(unstorable_in, value)) if type(value) is list else 0
+    found = 0
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if type(item) is str:
+            found += unstorable(item)
+        elif type(item) is dict:
+            waiting += [*item, *item.values()]
+        elif type(item) is list:
+            waiting += item
+    return found
 
 
 def _is_unicode(text: str) -> bool:
@@ -354,15 +390,12 @@ def _clean_json(value: Any, depth: int) -> Any:
         return value if _is_numeric(value) else str(value)
     if depth > 2 * MAX_DEPTH and type(value) in (dict, list):
         # PostgreSQL's parser has a stack too; what is this deep is kept as text.
-        return clean_text(_text_of(value))
+        return clean_text(json_text(value))
     if type(value) is dict:
-        return {clean_text(k): _clean_json(v, depth + 1) for k, v in value.items()}
+        cleaned: Object = {}
+        for key, inner in value.items():
+            put_extra(cleaned, clean_text(key), _clean_json(inner, depth + 1))
+        return cleaned
     if type(value) is list:
         return [_clean_json(v, depth + 1) for v in value]
     return value
-
-
-def _text_of(value: Any) -> str:
-    import json
-
-    return json.dumps(value, ensure_ascii=False, default=str)

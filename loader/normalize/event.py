@@ -1,6 +1,7 @@
 """Event: the one canonical form that every source is turned into."""
 
 import hashlib
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -41,6 +42,9 @@ class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 _canonical = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 
+# Keys that differ from one sending of a record to the next.
+_TRANSPORT = frozenset({"sentAt", "receivedAt", "sent_at", "received_at"})
+
 
 def content_id(record: Object) -> str:
     """An id for a record that brings none: the same content gives the same id.
@@ -49,7 +53,7 @@ def content_id(record: Object) -> str:
     record has a time of its own.
     """
     if record.get("timestamp") is not None or record.get("originalTimestamp") is not None:
-        record = {k: v for k, v in record.items() if k not in ("sentAt", "receivedAt")}
+        record = {k: v for k, v in record.items() if k not in _TRANSPORT}
     return _hash(_encode(record))
 
 
@@ -58,6 +62,16 @@ def usable_id(value: str) -> str:
     if len(value) <= MAX_ID_BYTES // 4 or len(value.encode("utf-8", "replace")) <= MAX_ID_BYTES:
         return value
     return _hash(value.encode("utf-8", "surrogatepass"))
+
+
+def identity(value: Any, key: str, extra: Object) -> str | None:
+    """`value` as the text of an id; what cannot be one goes to `extra`."""
+    if type(value) is str:
+        return value
+    if type(value) in (dict, list, bool):
+        extra[key] = value
+        return None
+    return None if value is None else str(value)
 
 
 def put_extra(extra: Object, key: str, value: Any) -> None:
@@ -72,8 +86,36 @@ def put_extra(extra: Object, key: str, value: Any) -> None:
 def _encode(record: Object) -> bytes:
     try:
         return _canonical.encode(record)
-    except UnicodeEncodeError:  # lone surrogates
-        return ascii(sorted(record.items(), key=lambda item: item[0])).encode()
+    except (UnicodeEncodeError, RecursionError):  # lone surrogates, deep nesting
+        return json_text(record, ordered=True).encode("utf-8", "surrogatepass")
+
+
+class _Raw(str):
+    """A piece of JSON that is written already."""
+
+
+def json_text(value: Any, *, ordered: bool = False) -> str:
+    """`value` as JSON, however deep it is nested, with every digit; `ordered` sorts the keys."""
+    written: list[str] = []
+    waiting: list[Any] = [value]
+    while waiting:
+        item = waiting.pop()
+        if type(item) is _Raw:
+            written.append(item)
+        elif type(item) is dict:
+            keys = sorted(item) if ordered else list(item)
+            parts: list[Any] = [_Raw("{")]
+            for number, key in enumerate(keys):
+                parts += [_Raw(("," if number else "") + json.dumps(key) + ":"), item[key]]
+            waiting += reversed([*parts, _Raw("}")])
+        elif type(item) is list:
+            parts = [_Raw("[")]
+            for number, element in enumerate(item):
+                parts += [_Raw(","), element] if number else [element]
+            waiting += reversed([*parts, _Raw("]")])
+        else:
+            written.append(str(item) if type(item) is Decimal else json.dumps(item))
+    return "".join(written)
 
 
 def _hash(content: bytes) -> str:

@@ -54,7 +54,8 @@ def schema_name(source: str) -> str:
     """The schema of a source: `Customer.io` -> `customerio`. Empty if nothing is left."""
     spaced = re.sub(r"[\s-]+", "_", source.strip().lower())
     kept = re.sub(r"[^a-z0-9_]", "", spaced).strip("_")
-    return shorten("_" + kept if kept[:1].isdigit() else kept)
+    # PostgreSQL keeps names that begin with `pg_` for itself.
+    return shorten("_" + kept if kept[:1].isdigit() or kept.startswith("pg_") else kept)
 
 
 @lru_cache(maxsize=20_000)
@@ -76,14 +77,19 @@ def shorten(name: str) -> str:
 
 
 def table_name(event_text: str) -> str:
-    """The slug of an event name, which is also the name of its table."""
+    """The slug of an event name, which is also the name of its table.
+
+    Indexes share the names of tables, and each table has one that ends in `_pkey`.
+    """
     name = identifier(event_text)
+    if name.endswith("_pkey"):
+        return shorten(name + "_0")
     return "_" + name if name in OWN_TABLES else name
 
 
 def context_column(path: str) -> str:
     """The column of a key in `context`; `path` joins nested keys with dots."""
-    return identifier("context." + path)
+    return identifier("context." + (path if snake_case(path) else identifier(path)))
 
 
 @lru_cache(maxsize=20_000)

@@ -35,16 +35,24 @@ def parse_times(values: list[Any]) -> tuple[list[str | None], list[int]]:
 
     Those are values that are no time, and times finer than PostgreSQL's microseconds.
     """
-    if _all_usual(values):
+    if are_usual(values):
         return list(values), []
     texts: list[str | None] = []
     inexact = []
     for place, value in enumerate(values):
         text = parse_time(value)
         texts.append(text)
-        if value is not None and (text is None or _FINER.search(str(value))):
+        if value is not None and (text is None or _is_finer(value)):
             inexact.append(place)
     return texts, inexact
+
+
+def _is_finer(value: Any) -> bool:
+    """Whether a time has parts below a microsecond."""
+    if type(value) is str and not _DIGITS.fullmatch(value):
+        return _FINER.search(value) is not None
+    micros = Decimal(value) * _scale(value)
+    return micros != micros.to_integral_value()
 
 
 # How most senders write a time, by the place of each separator.
@@ -53,7 +61,7 @@ _SEPARATORS = [(at, mark) for at, mark in enumerate(_USUAL) if not mark.isdigit(
 _FINER = re.compile(r":\d\d[.,]\d{6}0*[1-9]", re.ASCII)
 
 
-def _all_usual(values: list[Any]) -> bool:
+def are_usual(values: list[Any]) -> bool:
     """Whether all of `values` are real times in the usual form, which PostgreSQL reads as it is."""
     size = len(_USUAL)
     if set(map(type, values)) != {str} or set(map(len, values)) != {size}:
@@ -68,11 +76,16 @@ def _all_usual(values: list[Any]) -> bool:
     return True
 
 
-def event_time(received_at: str, sent_at: str | None, original_timestamp: str | None) -> str:
-    """When an event without its own `timestamp` happened (Segment's rule for clock skew)."""
+def event_time(
+    received_at: str | None, sent_at: str | None, original_timestamp: str | None
+) -> str | None:
+    """When an event without its own `timestamp` happened (Segment's rule for clock skew).
+
+    Only a recorded arrival is a clock to correct by; the start of a load is none.
+    """
     if original_timestamp is None:
         return received_at
-    if sent_at is None:
+    if sent_at is None or received_at is None:
         return original_timestamp
     received, sent, original = map(
         datetime.fromisoformat, (received_at, sent_at, original_timestamp)
@@ -98,7 +111,11 @@ def _from_iso(text: str) -> str | None:
 
 def _from_epoch(number: Any) -> str | None:
     try:
-        scale = 1_000 if abs(number) >= _MILLISECONDS_FROM else 1_000_000
-        return (_EPOCH + timedelta(microseconds=int(number * scale))).isoformat()
+        return (_EPOCH + timedelta(microseconds=int(number * _scale(number)))).isoformat()
     except (OverflowError, ArithmeticError):
         return None
+
+
+def _scale(number: Any) -> int:
+    """Microseconds in the unit of an epoch number."""
+    return 1_000 if abs(Decimal(number)) >= _MILLISECONDS_FROM else 1_000_000

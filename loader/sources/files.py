@@ -2,6 +2,7 @@
 
 import bz2
 import glob
+import io
 import lzma
 import os
 import queue
@@ -24,7 +25,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file as it was when it was listed; a row in `_files`."""
 
-    uri: str  # absolute path, or `-` for stdin
+    uri: str  # absolute path as text that PostgreSQL can hold, or `-` for stdin
+    path: str = ""  # as the system knows it
     size: int | None  # bytes as stored; None where that has no meaning
     modified_at: datetime | None  # to the microsecond, as PostgreSQL keeps it
 
@@ -68,26 +70,35 @@ def _walk(folder: str) -> Iterator[str]:
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith("."):
-                yield os.path.join(parent, name)
+            path = os.path.join(parent, name)
+            # A pipe or device in a folder could hold up a load for ever.
+            if not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
+                yield path
 
 
 def _describe(path: str) -> InputFile:
     if path == STDIN:
         return InputFile(uri=STDIN, size=None, modified_at=None)
+    uri = os.path.realpath(path)
+    if not os.path.exists(uri):  # a pipe under /dev/fd has no other name; or it is gone
+        uri = os.path.abspath(path)
     try:
-        uri = os.path.realpath(path, strict=True)
         status = os.stat(uri)
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    except OSError:  # said again, as the error of this one input, when it is opened
+        return InputFile(uri=_as_text(uri), path=uri, size=None, modified_at=None)
     regular = os.path.isfile(uri)
     return InputFile(
-        uri=uri.encode("utf-8", "backslashreplace").decode(),
+        uri=_as_text(uri),
+        path=uri,
         size=status.st_size if regular else None,
         modified_at=_EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
         if regular
         else None,
     )
+
+
+def _as_text(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _unreadable(path: str, error: Exception) -> InputUnreadable:
@@ -97,29 +108,78 @@ def _unreadable(path: str, error: Exception) -> InputUnreadable:
     )
 
 
-# The first bytes of each form of compression, and how it is read.
-_MAGIC: tuple[tuple[bytes, Callable[[IO[bytes]], IO[bytes]]], ...]
+def _read_plain(raw: IO[bytes]) -> Iterator[bytes]:
+    while block := raw.read(BLOCK_BYTES):
+        yield block
 
 
-def _open_gzip(raw: IO[bytes]) -> IO[bytes]:
+def _read_gzip(raw: IO[bytes]) -> Iterator[bytes]:
     from isal import igzip
 
-    return igzip.open(raw, "rb")  # type: ignore[no-any-return, no-untyped-call]
+    return _read_plain(igzip.open(raw, "rb"))  # type: ignore[no-untyped-call]
 
 
-def _open_zstd(raw: IO[bytes]) -> IO[bytes]:
+def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
+    # Not `stream_reader`: that one takes a frame which was cut short for a whole one.
     import zstandard
 
-    reader: Any = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-    return reader  # type: ignore[no-any-return]
+    decompressor = zstandard.ZstdDecompressor(max_window_size=128 << 20)
+    frame: Any = None
+    blocks: list[bytes] = []
+    size = 0
+    while piece := raw.read(_ZSTD_STEP):
+        while piece:
+            frame = frame or decompressor.decompressobj()
+            blocks.append(frame.decompress(piece))
+            size += len(blocks[-1])
+            piece = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+        if size >= BLOCK_BYTES:
+            yield b"".join(blocks)
+            blocks, size = [], 0
+    if size:
+        yield b"".join(blocks)
+    if frame is not None:
+        raise EOFError("the compressed data end before their end marker")
 
 
-_MAGIC = (
-    (b"\x1f\x8b", _open_gzip),
-    (b"\x28\xb5\x2f\xfd", _open_zstd),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ\x00", lzma.open),
+# A kilobyte of zstd can become at most 32 MB.
+_ZSTD_STEP = 1_024
+
+# The first bytes of each form of compression, and how it is read.
+_MAGIC: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
+    (b"\x1f\x8b", _read_gzip),
+    (b"\x28\xb5\x2f\xfd", _read_zstd),
+    (b"BZh", lambda raw: _read_plain(bz2.open(raw))),  # noqa: SIM115
+    (b"\xfd7zXZ\x00", lambda raw: _read_plain(lzma.open(raw))),  # noqa: SIM115
 )
+_MAGIC_BYTES = max(len(magic) for magic, _ in _MAGIC)
+
+
+class _Stored(io.RawIOBase):
+    """The bytes of an input as stored, counted, with a look at the first ones."""
+
+    def __init__(self, raw: Any) -> None:
+        self.taken = 0
+        self.reading = False  # a thread is inside a read, or between two
+        self.abandoned = False  # whoever opened it has left; the reader closes it
+        self.raw = raw
+        self._start = b""
+
+    def look(self, count: int) -> bytes:
+        """The first bytes, which are read again afterwards. A pipe may give them one by one."""
+        self._start = self.raw.read(count)
+        return self._start
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
+        piece = piece or self.raw.read1(len(buffer))
+        buffer[: len(piece)] = piece
+        self.taken += len(piece)
+        return len(piece)
 
 
 class OpenInput(NamedTuple):
@@ -136,31 +196,36 @@ def open_input(file: InputFile) -> Iterator[OpenInput]:
     Raises InputUnreadable at the block where the file cannot be opened or read on.
     """
     try:
-        raw: Any = sys.stdin.buffer if file.uri == STDIN else open(file.uri, "rb")  # noqa: SIM115
+        raw: Any = sys.stdin.buffer if file.uri == STDIN else open(file.path, "rb")  # noqa: SIM115
     except OSError as error:
         raise _unreadable(file.uri, error) from error
+    stored = _Stored(raw)
     try:
-        yield OpenInput(_blocks(file.uri, raw), raw.tell if file.size is not None else lambda: 0)
+        yield OpenInput(_blocks(file.uri, stored), lambda: stored.taken)
     finally:
-        if file.uri != STDIN:
+        if file.size is not None or (not stored.reading and file.uri != STDIN):
             raw.close()
+        else:
+            # Closing a pipe would wait for a reader that waits for the pipe's writer.
+            stored.abandoned = file.uri != STDIN
 
 
-def _blocks(uri: str, raw: Any) -> Iterator[bytes]:
+def _blocks(uri: str, stored: _Stored) -> Iterator[bytes]:
+    stored.reading = True
     try:
-        start = raw.peek(6)[:6]
-        stream: IO[bytes] = raw
-        for magic, open_stream in _MAGIC:
-            if start.startswith(magic):
-                stream = open_stream(raw)
-        while block := stream.read(BLOCK_BYTES):
-            yield block
+        start = stored.look(_MAGIC_BYTES)
+        read = next((read for magic, read in _MAGIC if start.startswith(magic)), _read_plain)
+        yield from read(io.BufferedReader(stored, BLOCK_BYTES))
     except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
         raise _unreadable(uri, error) from error
     except Exception as error:  # zlib.error and ZstdError have no common base but Exception
         if type(error).__module__.partition(".")[0] not in ("zlib", "isal", "zstandard", "zstd"):
             raise
         raise _unreadable(uri, error) from error
+    finally:
+        stored.reading = False
+        if stored.abandoned:
+            stored.raw.close()
 
 
 @contextmanager

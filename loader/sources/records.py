@@ -15,13 +15,26 @@ from typing import Any, NamedTuple
 import msgspec
 
 from loader.errors import InputUnreadable
-from loader.normalize.event import Object, Reject
+from loader.normalize.event import Object, Reject, json_text
 
 # A batch envelope holds many records in one document; Segment accepts 500 kB.
 MAX_DOCUMENT_BYTES = 32 << 20
 _CHUNK_RECORDS = 1_000
+# What is kept of a line that is too long to hold.
+_HEAD_BYTES = 1 << 20
+_MAX_CONTAINERS = 4
+_MAX_SCANNED_IN_VAIN = 64 << 20
+_CHUNK_BYTES = 4 << 20
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+def _parse_float(digits: str) -> Decimal:
+    try:
+        return Decimal(digits)
+    except ArithmeticError:
+        raise ValueError("a number with an exponent that is too large") from None
+
+
+_decoder = msgspec.json.Decoder(float_hook=_parse_float)
 _decode, _decode_lines = _decoder.decode, _decoder.decode_lines
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _BOM = b"\xef\xbb\xbf"
@@ -38,9 +51,10 @@ class BadRecord(NamedTuple):
 class Chunk:
     """Some consecutive records of one file, as parsed and as they stood there."""
 
-    __slots__ = ("bad", "positions", "raws", "records")
+    __slots__ = ("bad", "positions", "raws", "records", "size")
 
     def __init__(self) -> None:
+        self.size = 0  # bytes
         self.records: list[Object] = []
         self.raws: list[bytes] = []
         self.positions: list[int | str] = []  # a line's number, or the position in words
@@ -73,6 +87,7 @@ class _Reader:
         self.line = 1
         self.chunk = Chunk()
         self.failure: InputUnreadable | None = None
+        self.scanned_in_vain = 0  # bytes looked at for the end of documents that have none
 
     def chunks(self) -> Iterator[Chunk]:
         while len(self.data) < len(_BOM) and self._more():
@@ -129,13 +144,17 @@ class _Reader:
                         # A document over several lines: it and the rest are in `self.data` again.
                         yield from self._document()
                         return
-            if len(self.chunk) >= _CHUNK_RECORDS:
+            if self._is_full():
                 yield self._next_chunk()
 
     def _take_lines(self, lines: list[bytes]) -> bool:
         """Take lines that are all plain records at once; False if they are not."""
+        joined = b"\n".join(lines)
+        # The quick parser does not mind where a value ends; each line has to be one.
+        if joined.count(b"}\n{") != len(lines) - 1 or joined[:1] != b"{" or joined[-1:] != b"}":
+            return False
         try:
-            values = _decode_lines(b"\n".join(lines))
+            values = _decode_lines(joined)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return False
         if (
@@ -147,6 +166,7 @@ class _Reader:
             return False
         self.chunk.records += values
         self.chunk.raws += lines
+        self.chunk.size += sum(map(len, lines))
         self.chunk.positions += range(self.line, self.line + len(lines))
         self.line += len(lines)
         return True
@@ -163,6 +183,9 @@ class _Reader:
         self.line += 1
         return False
 
+    def _is_full(self) -> bool:
+        return len(self.chunk) >= _CHUNK_RECORDS or self.chunk.size >= _CHUNK_BYTES
+
     def _next_chunk(self) -> Chunk:
         full, self.chunk = self.chunk, Chunk()
         return full
@@ -175,14 +198,21 @@ class _Reader:
         value, reject = parse_json(line)
         if reject is None:
             self._take(value, line, position)
+        elif line.lstrip()[:1] == b"[":
+            return self._put_back(lines, index)
+        elif line.lstrip()[:1] != b"{":
+            self._reject(position, reject, line)
         elif (end := _value_end(line)) and line[end:].strip():
             self._values_on_one_line(line, end, position)
         elif end is None and self._goes_on(line, lines, index):
-            self.data = b"\n".join([*lines[index:], self.data])
-            return True
+            return self._put_back(lines, index)
         else:
             self._reject(position, reject, line)
         return False
+
+    def _put_back(self, lines: list[bytes], index: int) -> bool:
+        self.data = b"\n".join([*lines[index:], self.data])
+        return True
 
     def _values_on_one_line(self, line: bytes, end: int | None, position: str) -> None:
         number = 1
@@ -190,11 +220,13 @@ class _Reader:
             self._take_raw(line[:end], f"{position}, item {number}")
             line, number = line[end:].lstrip(b" \t\r,"), number + 1
             end = _value_end(line)
-        self._take_raw(line, f"{position}, item {number}")
+        self._take_raw(
+            line.rstrip(b" \t\r,"), f"{position}, item {number}" if number > 1 else position
+        )
 
     def _goes_on(self, line: bytes, lines: list[bytes], index: int) -> bool:
         """Whether an unfinished line is the head of a document, rather than a record cut short."""
-        if line.lstrip()[:1] not in (b"{", b"[") or _ends_in_string(line):
+        if _ends_in_string(line) or self.scanned_in_vain > _MAX_SCANNED_IN_VAIN:
             return False
         while index + 1 == len(lines):
             if b"\n" in self.data or not self._more():
@@ -208,7 +240,7 @@ class _Reader:
 
     def _skip_line(self) -> None:
         """Drop a line too long to hold, keeping its beginning for the reject."""
-        head, size = self.data[: self.limit], 0
+        head, size = self.data[:_HEAD_BYTES], 0
         while b"\n" not in self.data:
             size += len(self.data)
             self.data = b""
@@ -229,10 +261,11 @@ class _Reader:
                 yield from self._array()
                 return
             self._one_document()
-            if len(self.chunk) >= _CHUNK_RECORDS:
+            if self._is_full():
                 yield self._next_chunk()
-            if not self.data:
-                self._more()
+            while b"\n" not in self.data and len(self.data) <= MAX_DOCUMENT_BYTES:
+                if not self._more():
+                    break
             if self.data.partition(b"\n")[0].strip() not in (b"{", b"["):
                 return
 
@@ -251,9 +284,13 @@ class _Reader:
             self._advance(end or 0)
             self._skip_separator()
         else:
-            line, _, self.data = self.data.partition(b"\n")
-            self._reject(f"line {self.line}", reject, line)
-            self.line += 1
+            self.scanned_in_vain += len(self.data)
+            self._reject_line(f"line {self.line}", reject)
+
+    def _reject_line(self, position: str, reject: Reject) -> None:
+        line, _, self.data = self.data.partition(b"\n")
+        self._reject(position, reject, line)
+        self.line += 1
 
     def _array(self) -> Iterator[Chunk]:
         """The elements of an array, one by one."""
@@ -267,33 +304,48 @@ class _Reader:
                 self.data, start, scan.at = self.data[start:], 0, scan.at - start
                 if len(self.data) > MAX_DOCUMENT_BYTES or not self._more():
                     break
-            whole = end is not None
-            if end is None and self.failure is not None:
-                self.data = b""
+            if end is None and not scan.broken:
+                self.data = self.data[start:]
+                self._unclosed_array(number)
                 return
             if end is None:
-                # Cut short, or broken inside a string: this line is lost, the next ones are not.
-                end = self.data.find(b"\n", start) if scan.broken else len(self.data)
-            raw = self.data[start:end]
-            position = f"line {self.line + _leading_lines(raw)}, item {number + 1}"
-            if raw.strip():
+                # Broken within a line: the line is lost, the elements behind it are not.
+                end = self.data.find(b"\n", start)
+                end = len(self.data) if end < 0 else end
+                raw = self.data[start:end]
                 number += 1
-                if whole:
-                    self._take_raw(raw.strip(), position)
-                else:
-                    self._reject(position, _invalid_json(), raw)
-            elif not whole and end == len(self.data):
-                self._reject(position, _invalid_json("the array is never closed"), b"[")
-            if whole:
+                self._reject(self._place(raw, number), _invalid_json(), raw.strip())
+                closing = b"," if end < len(self.data) else b""
+            else:
+                raw = self.data[start:end]
+                if raw.strip():
+                    number += 1
+                    self._take_raw(raw.strip(), self._place(raw, number))
                 closing = self.data[end : end + 1]
-            elif end == len(self.data):
-                closing = b""
             self.line += self.data.count(b"\n", start, end + 1)
             start = end + 1
-            if len(self.chunk) >= _CHUNK_RECORDS:
+            if self._is_full():
                 yield self._next_chunk()
         self.data = self.data[start:]
         self._skip_separator()
+        if not self.data:
+            self._more()
+
+    def _place(self, raw: bytes, number: int) -> str:
+        return f"line {self.line + _leading_lines(raw)}, item {number}"
+
+    def _unclosed_array(self, number: int) -> None:
+        """An array that is cut short: its last line is lost, the lines behind it are not."""
+        if self.failure is not None:
+            self.data = b""
+            return
+        blank = _leading_lines(self.data)
+        self._advance(len(self.data) - len(self.data.lstrip()))
+        reject = _invalid_json("the array is never closed")
+        if self.data:
+            self._reject_line(f"line {self.line}, item {number + 1}", reject)
+        else:
+            self._reject(f"line {self.line - blank}, item {number + 1}", reject, b"[")
         if not self.data:
             self._more()
 
@@ -318,13 +370,16 @@ class _Reader:
         else:
             self._reject(position, reject, raw)
 
-    def _take(self, value: Any, raw: bytes, position: str) -> None:
+    def _take(self, value: Any, raw: bytes, position: str, depth: int = 0) -> None:
         """Add a parsed value: a record, or an array or envelope of records."""
-        if type(value) is list:
+        if depth > _MAX_CONTAINERS:
+            detail = f"more than {_MAX_CONTAINERS} arrays or batches inside one another"
+            self._reject(position, Reject(reason="too_deep", detail=detail), raw)
+        elif type(value) is list:
             for number, item in enumerate(value, 1):
-                self._take(item, _encode_raw(item), f"{position}, item {number}")
+                self._take(item, _encode_raw(item), f"{position}, item {number}", depth + 1)
         elif type(value) is dict and "batch" in value and "event" not in value:
-            self._take_envelope(value, raw, position)
+            self._take_envelope(value, raw, position, depth)
         elif len(raw) > self.limit:
             self._reject(position, _too_large(len(raw), self.limit), raw)
         elif type(value) is not dict:
@@ -333,9 +388,10 @@ class _Reader:
         else:
             self.chunk.records.append(value)
             self.chunk.raws.append(raw)
+            self.chunk.size += len(raw)
             self.chunk.positions.append(position)
 
-    def _take_envelope(self, envelope: Object, raw: bytes, position: str) -> None:
+    def _take_envelope(self, envelope: Object, raw: bytes, position: str, depth: int) -> None:
         items = envelope["batch"]
         if type(items) is not list or not items:
             reason = "empty_batch" if items == [] else "batch_not_array"
@@ -345,32 +401,37 @@ class _Reader:
         for number, item in enumerate(items, 1):
             if type(item) is dict:
                 item = _with_envelope(item, envelope)
-            self._take(item, _encode_raw(item), f"{position}, item {number}")
+            self._take(item, _encode_raw(item), f"{position}, item {number}", depth + 1)
 
     def _reject(self, position: str, reject: Reject, raw: bytes) -> None:
-        self.chunk.bad.append(BadRecord(position, reject, raw[: self.limit].rstrip(b"\r")))
+        self.chunk.bad.append(BadRecord(position, reject, raw.rstrip(b"\r")))
+        self.chunk.size += len(raw)
 
 
 # What a batch says once for all of its calls.
-_OF_THE_BATCH = ("sentAt", "receivedAt", "sent_at", "received_at")
+_INHERITED = ("context", "sentAt", "receivedAt", "sent_at", "received_at")
+# What says nothing about a call.
+_OF_THE_BATCH = ("batch", "integrations", "type", "writeKey")
 
 
 def _with_envelope(item: Object, envelope: Object) -> Object:
+    """A call with what its batch says for it; anything else of the batch is kept apart."""
     merged = dict(item)
-    context = envelope.get("context")
-    if type(context) is dict and type(item.get("context", {})) is dict:
-        merged["context"] = context | item.get("context", {})
-    for key in _OF_THE_BATCH:
-        if merged.get(key) is None and envelope.get(key) is not None:
-            merged[key] = envelope[key]
-    return merged
+    for key in _INHERITED:
+        value = envelope.get(key)
+        if key == "context" and type(value) is dict and type(item.get(key)) is dict:
+            merged[key] = value | item[key]
+        elif merged.get(key) is None and value is not None:
+            merged[key] = value
+    rest = {k: v for k, v in envelope.items() if k not in (*_INHERITED, *_OF_THE_BATCH)}
+    return merged | {"_batch": rest} if rest else merged
 
 
 def _encode_raw(value: Any) -> bytes:
     try:
         return _encode(value)
     except (UnicodeEncodeError, RecursionError):
-        return json.dumps(value, default=str).encode()
+        return json_text(value).encode("utf-8", "surrogatepass")
 
 
 # parsing one value
@@ -393,7 +454,7 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, Reject(reason="invalid_utf8", detail=detail)
     try:
         return json.loads(
-            text, parse_float=Decimal, parse_int=_parse_int, parse_constant=_refuse_constant
+            text, parse_float=_parse_float, parse_int=_parse_int, parse_constant=_refuse_constant
         ), None
     except RecursionError:
         detail = "nested too deep to be read"
@@ -460,6 +521,9 @@ class _Scan:
                 return None
             if first in _OPENING:
                 self.depth += 1
+            elif self.depth == 0 and first == 0x7D:
+                self.broken = True
+                return None
             elif self.depth == 0 and first != 0x22:
                 return match.start()
             elif first in _CLOSING:

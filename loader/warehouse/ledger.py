@@ -1,7 +1,7 @@
 """The ledger of a schema: `_loads`, `_files`, `_rejects`."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from loader.warehouse.tables import files, loads, rejects
-from loader.warehouse.write import FileProgress, RejectRow
+from loader.warehouse.write import FileProgress, RejectRow, widest
 
 
 @dataclass(kw_only=True)
@@ -36,10 +36,11 @@ class Counts:
 
     def widen(self, times: Mapping[str, tuple[str, str]]) -> None:
         """Take the times of a batch into the span of the load."""
-        for name, (first, last) in times.items():
-            known = getattr(self, f"first_{name}") or first, getattr(self, f"last_{name}") or last
-            setattr(self, f"first_{name}", min(known[0], first, key=datetime.fromisoformat))
-            setattr(self, f"last_{name}", max(known[1], last, key=datetime.fromisoformat))
+        for name, more in times.items():
+            known = getattr(self, f"first_{name}"), getattr(self, f"last_{name}")
+            first, last = widest(known if known[0] else None, more)
+            setattr(self, f"first_{name}", first)
+            setattr(self, f"last_{name}", last)
 
 
 def start_load(connection: Connection, source: str, version: str) -> tuple[int, str]:
@@ -106,6 +107,18 @@ def record_rejects(connection: Connection, load_id: int, rows: Sequence[RejectRo
     statement = upsert(rejects).on_conflict_do_nothing().returning(rejects.c.id)
     values = [row._asdict() | {"load_id": load_id} for row in rows]
     return len(connection.execute(statement, values).all())
+
+
+def select_counts(connection: Connection, load_id: int) -> Counts:
+    """The counts of a load as they are committed."""
+    columns = [loads.c[item.name] for item in fields(Counts)]
+    row = connection.execute(select(*columns).where(loads.c.id == load_id)).one()
+    values: dict[str, Any] = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in row._mapping.items()
+        if value is not None
+    }
+    return Counts(**values)
 
 
 def finish_load(connection: Connection, load_id: int, status: str, error: str | None) -> None:

@@ -206,6 +206,21 @@ _SELECT_COLUMNS = text(
 _OWN = frozenset(table.name for table in LEDGER) | {"alembic_version"}
 
 
+_SELECT_SLOTS = text(
+    """
+    -- How many columns each table ever had.
+    SELECT c.relname, c.relnatts
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relkind IN ('r', 'p')
+    """
+)
+
+
+def select_slots(connection: Connection, schema: str) -> dict[str, int]:
+    """Columns that each table ever had; PostgreSQL counts dropped ones for its limit."""
+    return dict(connection.execute(_SELECT_SLOTS, {"schema": schema}).tuples().all())
+
+
 def select_tables(connection: Connection, schema: str) -> dict[str, dict[str, Type]]:
     """Column types by table: the event tables that a schema really has."""
     tables: dict[str, dict[str, Type]] = {}

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from psycopg2 import errors, sql
 from sqlalchemy import Connection, text
 
+from loader.normalize.batch import span
 from loader.normalize.collections import EXTRA, TRACKS, Type
-from loader.normalize.columns import Column, clean_text, coerce, infer, unstorable_in
+from loader.normalize.columns import Column, clean_text, coerce, infer
 from loader.normalize.event import Reject, put_extra
 from loader.warehouse.encode import Segment, escape, fields, join, unescape
 from loader.warehouse.evolve import (
@@ -26,6 +27,8 @@ from loader.warehouse.evolve import (
 
 # How much one step of COPY takes from Python; large, because each step needs the interpreter.
 _COPY_BYTES = 4 << 20
+# PostgreSQL's limit of columns, less some for migrations to come.
+MAX_SLOTS = 1_580
 
 
 class RejectRow(NamedTuple):
@@ -77,9 +80,9 @@ class SealedBatch:
     files: list[FileProgress]
     records: int
     duplicates: int  # within the batch, or known before
-    extra_values: int
+    extra_values: dict[str, int]  # by id, where there are some
     replaced_characters: int
-    times: dict[str, tuple[str, str]]
+    times: dict[str, tuple[str, str]]  # first and last `timestamp` and `received_at`
 
 
 @dataclass(kw_only=True)
@@ -88,6 +91,8 @@ class Limits:
 
     evolve: bool
     max_columns: int
+    # Columns that a table ever had: dropped ones count for PostgreSQL's limit too.
+    slots: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -104,19 +109,30 @@ class Batch:
     records: int = 0
     size: int = 0  # bytes of rows
     duplicates: int = 0
-    extra_values: int = 0
+    extra_values: dict[str, int] = field(default_factory=dict)
     replaced_characters: int = 0
     times: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    def add(self, ids: Sequence[str], segments: Iterable[Segment]) -> None:
+    def add(
+        self, ids: Sequence[str], segments: Sequence[Segment], times: Mapping[str, list[str]]
+    ) -> None:
         """Add a chunk's rows; of rows with one id, the first one stays."""
         dropped = self._repeated(ids)
         self.duplicates += len(dropped)
+        extra: dict[int, int] = {}
         for segment in segments:
             kept = segment.without(dropped) if dropped else segment
             if kept.lines:
                 self.segments.setdefault(kept.table, []).append(kept)
                 self.size += sum(map(len, kept.lines))
+            # A collection's row repeats what its row in `tracks` has.
+            extra |= {place: len(values) for place, values in kept.extra.items()}
+        for place, count in extra.items():
+            self.extra_values[ids[place]] = count
+        for name, texts in times.items():
+            left = [t for place, t in enumerate(texts) if place not in dropped]
+            if left:
+                self.times[name] = widest(self.times.get(name), span(left))
 
     def _repeated(self, ids: Sequence[str]) -> set[int]:
         fresh = set(ids)
@@ -135,15 +151,6 @@ class Batch:
         if row.id in self.rejects:
             self.duplicates += 1
         self.rejects[row.id] = row
-
-    def add_times(self, times: Mapping[str, tuple[str, str]]) -> None:
-        """Widen the span of the batch's times."""
-        for name, (first, last) in times.items():
-            known = self.times.get(name, (first, last))
-            self.times[name] = (
-                min(known[0], first, key=datetime.fromisoformat),
-                max(known[1], last, key=datetime.fromisoformat),
-            )
 
     def seal(self) -> SealedBatch:
         """Decide the schema changes, put the late values on their rows, sort."""
@@ -185,7 +192,7 @@ class Batch:
                 type_ = self.tables[TRACKS].get(name)
                 if type_ is None and table == TRACKS:
                     type_ = infer(_values(segments, "new_shared", name))
-                if type_ is not None:
+                if type_ is not None and type_ != "other":
                     changes += self._add(table, name, type_, "Context key", segments)
             for name in dict.fromkeys(chain.from_iterable(s.new for s in segments)):
                 type_ = infer(_values(segments, "new", name))
@@ -195,8 +202,8 @@ class Batch:
     def _missing_shared(self, table: str, segments: Sequence[Segment]) -> Iterable[AddColumn]:
         """Context columns that `tracks` got earlier than this table."""
         for name in dict.fromkeys(chain.from_iterable(s.columns for s in segments)):
-            if name not in self.tables[table]:
-                type_ = self.tables[TRACKS][name]
+            type_ = self.tables[TRACKS].get(name, "other")
+            if name not in self.tables[table] and type_ != "other":
                 self.tables[table][name] = type_
                 comment = f"Context column {name}, as in tracks."
                 yield AddColumn(table=table, column=name, type=type_, comment=comment)
@@ -209,6 +216,10 @@ class Batch:
             return []
         if not self.limits.evolve or len(columns) >= self.limits.max_columns:
             return []
+        slots = self.limits.slots
+        if slots.get(table, 0) >= MAX_SLOTS:
+            return []
+        slots[table] = max(slots.get(table, 0), len(columns)) + 1
         columns[name] = type_
         key = next(s.keys[name] for s in segments if name in s.keys)
         comment = column_comment(kind, key)
@@ -244,7 +255,9 @@ class Batch:
             for i, value in misfits.items():
                 put_extra(extra.setdefault(members[i], {}), name, value)
             if table == TRACKS or name in segment.new:
-                self.extra_values += len(misfits)
+                for i in misfits:
+                    key = unescape(segment.lines[i].partition(b"\t")[0].decode())
+                    self.extra_values[key] = self.extra_values.get(key, 0) + 1
                 self.replaced_characters += late[name].replaced if name in late else 0
         if extra:
             objects = [extra.get(place) for place in members]
@@ -283,14 +296,12 @@ class Written(NamedTuple):
     """What a batch really added."""
 
     rows: dict[str, int]  # by table
-    duplicates: int  # ids that the tables had already
-    repeated_rejects: int  # rejects that `_rejects` had already
+    known: frozenset[str]  # ids that `tracks` had already
+    times: dict[str, tuple[str, str]]
 
 
-def write_rows(
-    connection: Connection, schema: str, batch: SealedBatch
-) -> tuple[dict[str, int], int]:
-    """Apply the batch's changes and COPY its rows; returns rows by table and duplicates found.
+def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Written:
+    """Apply the batch's changes and COPY its rows, in the caller's transaction.
 
     The primary key finds the ids that are there already. Until it has, nobody asks for them:
     a COPY that meets one is rolled back to its start and repeated without the known ids.
@@ -298,7 +309,8 @@ def write_rows(
     apply_changes(connection, schema, batch.changes)
     rows: dict[str, int] = {}
     known: set[str] = set()
-    duplicates = 0
+    times = dict(batch.times)
+    written: list[Copy] = []
     for copy in batch.copies:
         if known:
             copy = _without_ids(copy, known)
@@ -306,10 +318,14 @@ def write_rows(
         if found:
             copy = _without_ids(copy, found)
             if copy.table == TRACKS:
-                duplicates += len(found)
                 known |= found
+        written.append(copy)
         rows[copy.table] = rows.get(copy.table, 0) + copy.rows
-    return {table: count for table, count in rows.items() if count}, duplicates
+    if known:
+        times = _times(copy for copy in written if copy.table == TRACKS)
+    return Written(
+        {table: count for table, count in rows.items() if count}, frozenset(known), times
+    )
 
 
 def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
@@ -353,8 +369,25 @@ def select_existing(
         return {row[0] for row in cursor.fetchall()}
 
 
+def _times(copies: Iterable[Copy]) -> dict[str, tuple[str, str]]:
+    """First and last times of the rows that were left."""
+    times: dict[str, tuple[str, str]] = {}
+    for copy in copies:
+        for name in ("timestamp", "received_at"):
+            place = copy.columns.index(name)
+            texts = [line.split(b"\t")[place].decode() for line in copy.data.split(b"\n")[:-1]]
+            if texts:
+                times[name] = widest(times.get(name), span(texts))
+    return times
+
+
+def widest(known: tuple[str, str] | None, more: tuple[str, str]) -> tuple[str, str]:
+    """The span of times that covers both."""
+    return span([*(known or ()), *more])
+
+
 def _ids(copy: Copy) -> list[str]:
-    return [unescape(line.partition(b"\t")[0].decode()) for line in copy.data.splitlines()]
+    return [unescape(line.partition(b"\t")[0].decode()) for line in copy.data.split(b"\n")[:-1]]
 
 
 def _without_ids(copy: Copy, ids: set[str]) -> Copy:
@@ -362,11 +395,6 @@ def _without_ids(copy: Copy, ids: set[str]) -> Copy:
     lines = copy.data.split(b"\n")
     kept = [line for line in lines if line.partition(b"\t")[0] not in known]
     return Copy(copy.table, copy.columns, b"\n".join(kept), len(kept) - 1)
-
-
-def count_replaced(extras: Iterable[Mapping[str, Any]]) -> int:
-    """Characters that storing these extra values replaces."""
-    return sum(unstorable_in(dict(values)) for values in extras)
 
 
 def set_lock_timeout(connection: Connection, seconds: float) -> None:

@@ -1,0 +1,190 @@
+"""The writer: batches go to the server one after the other, on a thread of its own.
+
+A fault that passes is waited out: the batch is kept until its transaction is known to be
+committed, and the ledger tells whether it was.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from sqlalchemy import Engine
+
+from loader.errors import TransientFault
+from loader.normalize.collections import TRACKS
+from loader.warehouse import ledger
+from loader.warehouse.engine import Session, retrying, translate
+from loader.warehouse.ledger import Counts
+from loader.warehouse.write import (
+    SealedBatch,
+    Written,
+    select_existing,
+    set_lock_timeout,
+    write_rows,
+)
+
+# A stopped load has 10 seconds to leave: most of them to finish, the rest to roll back.
+_SECONDS_TO_FINISH = 6.0
+_SECONDS_TO_ROLL_BACK = 3.0
+
+
+class Writer:
+    """Writes the batches of one load."""
+
+    def __init__(
+        self, session: Session, load_id: int, *, lock_timeout: float, retry_timeout: float
+    ) -> None:
+        self.session = session
+        self.load_id = load_id
+        self.counts = Counts()
+        self.waited = 0.0  # seconds that the reading side waited for the server
+        self._lock_timeout = lock_timeout
+        self._retry_timeout = retry_timeout
+        self._stopped = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._running: Future[int] | None = None
+        self._duplicates = 0
+
+    def submit(self, batch: SealedBatch) -> None:
+        """Take over a batch, once the one before it is committed."""
+        self._wait()
+        self._running = self._thread.submit(self._write, batch)
+
+    def last_duplicates(self) -> int:
+        """How many ids of the last committed batch the tables had already."""
+        return self._duplicates
+
+    def close(self) -> None:
+        """Wait until everything is committed."""
+        self._wait()
+        self._thread.shutdown()
+
+    def finish(self, status: str, error: str | None) -> None:
+        """Record the end of the load."""
+        for attempt in retrying(self._retry_timeout, self._stopped.is_set):
+            with attempt, translate(self.session.engine.url):
+                self.session.revive()
+                with self.session.connection.begin():
+                    ledger.finish_load(self.session.connection, self.load_id, status, error)
+
+    def abandon(self) -> bool:
+        """Let the batch in hand be committed or rolled back; False if the server is silent."""
+        self._stopped.set()
+        running, self._running = self._running, None
+        self._thread.shutdown(wait=False)
+        if running is None or _ends(running, _SECONDS_TO_FINISH):
+            return True
+        self.session.cancel()
+        return _ends(running, _SECONDS_TO_ROLL_BACK)
+
+    def _wait(self) -> None:
+        running = self._running
+        if running is not None:
+            start = time.monotonic()
+            try:
+                self._duplicates = running.result()
+            finally:
+                self.waited += time.monotonic() - start
+            self._running = None
+
+    def _write(self, batch: SealedBatch) -> int:
+        """Write one batch, however often it takes. Returns the duplicates that it met."""
+        duplicates = 0
+        for attempt in retrying(self._retry_timeout, self._stopped.is_set):
+            with attempt, translate(self.session.engine.url):
+                if attempt.num > 1:
+                    self.session.revive()
+                    if self._is_committed(batch):
+                        return 0
+                duplicates = self._transaction(batch)
+        return duplicates
+
+    def _transaction(self, batch: SealedBatch) -> int:
+        """One transaction: changes, rows, rejects, ledger."""
+        connection = self.session.connection
+        with connection.begin():
+            set_lock_timeout(connection, self._lock_timeout)
+            written = write_rows(connection, self.session.schema, batch)
+            stored = ledger.record_rejects(connection, self.load_id, batch.rejects)
+            counts = add_batch(self.counts, batch, written, stored)
+            ledger.record_batch(connection, self.load_id, counts, batch.files)
+        self.counts = counts
+        return len(written.known)
+
+    def _is_committed(self, batch: SealedBatch) -> bool:
+        """Whether the connection was lost only after the commit."""
+        with self.session.connection.begin():
+            recorded = ledger.select_counts(self.session.connection, self.load_id)
+        if recorded.batches < batch.number:
+            return False
+        self.counts = recorded
+        return True
+
+
+def _ends(running: Future[int], seconds: float) -> bool:
+    try:
+        running.exception(timeout=seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int) -> Counts:
+    """The counts with one batch more, of which `rejects` were new."""
+    per_table = dict(counts.rows_per_table)
+    for name, count in written.rows.items():
+        per_table[name] = per_table.get(name, 0) + count
+    repeated_rejects = len(batch.rejects) - rejects
+    added = replace(
+        counts,
+        batches=counts.batches + 1,
+        records_read=counts.records_read + batch.records,
+        rows_loaded=counts.rows_loaded + written.rows.get(TRACKS, 0),
+        duplicates=counts.duplicates + batch.duplicates + len(written.known) + repeated_rejects,
+        rejects=counts.rejects + rejects,
+        extra_values=counts.extra_values
+        + sum(n for key, n in batch.extra_values.items() if key not in written.known),
+        replaced_characters=counts.replaced_characters + batch.replaced_characters,
+        rows_per_table=per_table,
+        schema_changes=counts.schema_changes + [change.as_json() for change in batch.changes],
+    )
+    added.widen(written.times)
+    return added
+
+
+class KnownIds:
+    """Asks `tracks` for ids, on a connection of its own, beside the writer."""
+
+    def __init__(self, engine: Engine, schema: str, *, retry_timeout: float) -> None:
+        self._session = Session(engine, schema)
+        self._retry_timeout = retry_timeout
+        self._connected = False
+
+    def __call__(self, ids: Sequence[str]) -> set[str]:
+        """Which of `ids` are there."""
+        found: set[str] = set()
+        for attempt in retrying(self._retry_timeout):
+            with attempt:
+                found = self._ask(ids)
+        return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def _ask(self, ids: Sequence[str]) -> set[str]:
+        try:
+            with translate(self._session.engine.url):
+                if not self._connected:
+                    self._session.connect()
+                    self._connected = True
+                with self._session.connection.begin():
+                    return select_existing(
+                        self._session.connection, self._session.schema, TRACKS, ids
+                    )
+        except TransientFault:
+            self._session.close()
+            self._connected = False
+            raise
