@@ -88,8 +88,10 @@ def _frame(
     places = rows.members if rows is not None else shared.members
     types = dict(tables.get(table, tables[TRACKS]))
     columns: dict[str, Column] = {
-        name: Column([column.texts[place] for place in places])
-        for name, column in shared.columns.items()
+        name: Column([texts[place] for place in places])
+        for name, texts in (
+            (name, column.spread(len(normalized.ids))) for name, column in shared.columns.items()
+        )
     }
     new = dict(shared.new)
     extra = {place: dict(shared.extra[place]) for place in places if place in shared.extra}
@@ -113,7 +115,7 @@ def _frame(
 
 def _series(column: Column | None, type_: Type, size: int) -> "pd.Series[Any]":
     read = _READ[type_]
-    texts = column.texts if column is not None else [None] * size
+    texts = column.spread(size) if column is not None else [None] * size
     missing = pd.NaT if type_ == "timestamptz" else None if type_ in ("numeric", "jsonb") else pd.NA
     values = [missing if text is None else read(text) for text in texts]
     return pd.Series(values, dtype=_DTYPES[type_])

@@ -16,6 +16,7 @@ from loader.normalize.columns import (
     clean,
     coerce,
     flatten,
+    flatten_one,
     limit_row,
 )
 from loader.normalize.event import Event, Object, put_extra
@@ -163,6 +164,17 @@ def _place(
             if found:
                 rows.new[name] = found
                 rows.keys[name] = flat.keys[name]
+    for name, by_row in flat.rare.items():
+        type_ = types.get(name)
+        if type_ is None:
+            rows.new[name] = {rows.members[i]: v for i, v in by_row.items()}
+            rows.keys[name] = flat.keys[name]
+        elif by_row:
+            column, misfits = coerce(list(by_row.values()), type_)
+            places = list(by_row)
+            rows.columns[name] = column._replace(rows=places)
+            for i, value in misfits.items():
+                put_extra(rows.extra.setdefault(rows.members[places[i]], {}), name, value)
     for i, losers in flat.extra.items():
         extra = rows.extra.setdefault(rows.members[i], {})
         for key, value in losers.items():
@@ -178,11 +190,7 @@ def _settle(rows: Rows, name: str, values: Values, type_: Type, joined: str | No
 
 
 def _keep_properties(shared: Rows, properties: Sequence[Object], places: Sequence[int]) -> None:
-    flat = flatten(properties, property_column)
-    for name, values in flat.columns.items():
-        for i, value in enumerate(values):
-            if value is not None:
-                put_extra(shared.extra.setdefault(places[i], {}), name, value)
-    for i, losers in flat.extra.items():
-        for key, value in losers.items():
-            put_extra(shared.extra.setdefault(places[i], {}), key, value)
+    for place, record in zip(places, properties, strict=True):
+        for values in flatten_one(record, property_column):
+            for key, value in values.items():
+                put_extra(shared.extra.setdefault(place, {}), key, value)

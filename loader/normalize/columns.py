@@ -6,9 +6,9 @@ value (a missing key and a JSON null mean the same).
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -41,15 +41,34 @@ class Column(NamedTuple):
     rough: bool = False  # some text has a backslash, tab or line break, which COPY must escape
     full: bool = False  # every row has a text
     replaced: int = 0  # characters that PostgreSQL cannot store, now U+FFFD
+    rows: Sequence[int] | None = None  # the rows that `texts` are for; None: all, in order
+
+    def spread(self, size: int) -> Texts:
+        """One text for each of `size` rows."""
+        if self.rows is None:
+            return self.texts
+        texts: Texts = [None] * size
+        for row, text in zip(self.rows, self.texts, strict=True):
+            texts[row] = text
+        return texts
 
 
 class Flat(NamedTuple):
     """Objects as columns."""
 
     columns: dict[str, Values]
+    rare: dict[str, dict[int, Any]]  # columns that few rows have: row -> value
     joined: dict[str, str]  # column -> its values joined, where all of them are strings
     keys: dict[str, str]  # column -> the key it was first seen under, nested keys with dots
     extra: Extra  # values that lost their column to another key of the same record
+
+    def take(self, name: str, row: int) -> Any:
+        """Take a value out of its column."""
+        if name in self.rare:
+            return self.rare[name].pop(row, None)
+        self.joined.pop(name, None)
+        value, self.columns[name][row] = self.columns[name][row], None
+        return value
 
 
 # flatten
@@ -62,16 +81,12 @@ def limit_row(
 
     A row has to fit into one page of 8 kB, where each value takes up to 25 bytes.
     """
-    if len(flat.columns) <= most:
+    if len(flat.columns) + len(flat.rare) <= most:
         return
     for row, record in enumerate(objects):
-        if sum(values[row] is not None for values in flat.columns.values()) <= most:
-            continue
         names = sorted(flatten_one(record, name_of)[0], key=lambda name: name not in first)
         for name in names[most:]:
-            put_extra(flat.extra.setdefault(row, {}), name, flat.columns[name][row])
-            flat.columns[name][row] = None
-            flat.joined.pop(name, None)
+            put_extra(flat.extra.setdefault(row, {}), name, flat.take(name, row))
 
 
 def flatten(objects: Sequence[Object], name_of: NameOf) -> Flat:
@@ -80,15 +95,15 @@ def flatten(objects: Sequence[Object], name_of: NameOf) -> Flat:
     Where two keys of one record become one column, the key that is written like the column wins,
     else the first; the other value goes to `extra` under its own key.
     """
-    flat = Flat({}, {}, {}, {})
+    flat = Flat({}, {}, {}, {}, {})
     tangled: set[int] = set()
     _flatten(objects, "", 1, name_of, flat, tangled)
     for row in tangled:
-        for name in flat.columns:
-            flat.columns[name][row] = None
+        for name in (*flat.columns, *flat.rare):
+            flat.take(name, row)
         values, losers = flatten_one(objects[row], name_of)
         for name, value in values.items():
-            flat.columns[name][row] = value
+            (flat.rare[name] if name in flat.rare else flat.columns[name])[row] = value
         if losers:
             flat.extra[row] = losers
     return flat
@@ -102,7 +117,18 @@ def _flatten(
     flat: Flat,
     tangled: set[int],
 ) -> None:
-    for key, values in _by_key(objects):
+    common, rare = _by_key(objects)
+    for key, by_row in rare.items():
+        if depth < MAX_DEPTH and dict in set(map(type, by_row.values())):
+            common.append((key, [by_row.get(row) for row in range(len(objects))]))
+            continue
+        name = name_of(prefix + key)
+        if name in flat.columns or name in flat.rare:
+            _merge(flat, name, by_row, len(objects), tangled)
+        else:
+            flat.rare[name] = by_row
+            flat.keys[name] = prefix + key
+    for key, values in common:
         path = prefix + key
         joined = _join(values)
         kinds = set(map(type, values)) if joined is None else _STRINGS
@@ -117,20 +143,57 @@ def _flatten(
                 continue
             values = [None if type(v) is dict else v for v in values]
         name = name_of(path)
-        known = flat.columns.get(name)
-        if known is None:
+        if name in flat.columns or name in flat.rare:
+            by_row = {row: value for row, value in enumerate(values) if value is not None}
+            _merge(flat, name, by_row, len(objects), tangled)
+        else:
             flat.columns[name] = values
             flat.keys[name] = path
             if joined is not None:
                 flat.joined[name] = joined
-        else:
-            # Another key has this column already: rows with one of the two are simple.
-            flat.joined.pop(name, None)
-            for row, value in enumerate(values):
-                if value is not None:
-                    if known[row] is not None:
-                        tangled.add(row)
-                    known[row] = value
+
+
+def _merge(flat: Flat, name: str, by_row: Mapping[int, Any], size: int, tangled: set[int]) -> None:
+    """Put another key's values into a column; rows that had one already are `tangled`."""
+    flat.joined.pop(name, None)
+    known = flat.columns.get(name)
+    if known is None:
+        before = flat.rare.pop(name)
+        known = flat.columns[name] = [before.get(row) for row in range(size)]
+    for row, value in by_row.items():
+        if value is not None:
+            if known[row] is not None:
+                tangled.add(row)
+            known[row] = value
+
+
+# A key is rare if it is in fewer than one of so many objects, and there are enough of them.
+_RARE = 8
+_ENOUGH = 64
+
+
+def _by_key(
+    objects: Sequence[Object],
+) -> tuple[list[tuple[str, Values]], dict[str, dict[int, Any]]]:
+    """The values of each key of `objects`: one per object, or by row where the key is rare."""
+    shapes = Counter(map(tuple, objects))
+    if len(shapes) == 1:  # all objects have the same keys in the same order
+        (keys,) = shapes
+        columns = zip(*map(dict.values, objects), strict=True)
+        return [(key, list(values)) for key, values in zip(keys, columns, strict=True)], {}
+    counts: dict[str, int] = {}
+    for shape, count in shapes.items():
+        for key in shape:
+            counts[key] = counts.get(key, 0) + count
+    few = len(objects) / _RARE if len(objects) >= _ENOUGH else 0
+    rare: dict[str, dict[int, Any]] = {key: {} for key, count in counts.items() if count < few}
+    if rare:
+        for row, record in enumerate(objects):
+            for key in rare.keys() & record.keys():
+                if record[key] is not None:
+                    rare[key][row] = record[key]
+    common = [(key, [o.get(key) for o in objects]) for key in counts if key not in rare]
+    return common, {key: by_row for key, by_row in rare.items() if by_row}
 
 
 _STRINGS: set[type] = {str}
@@ -145,18 +208,6 @@ def _join(values: Values) -> str | None:
         return "".join(values)
     except TypeError:
         return None
-
-
-def _by_key(objects: Sequence[Object]) -> Iterator[tuple[str, Values]]:
-    """The values of each key of `objects`, one per object."""
-    shapes = dict.fromkeys(map(tuple, objects))
-    if len(shapes) == 1:  # all objects have the same keys in the same order
-        (keys,) = shapes
-        for key, values in zip(keys, zip(*map(dict.values, objects), strict=True), strict=True):
-            yield key, list(values)
-    else:
-        for key in dict.fromkeys(chain.from_iterable(shapes)):
-            yield key, [o.get(key) for o in objects]
 
 
 def flatten_one(record: Object, name_of: NameOf) -> tuple[Object, Object]:

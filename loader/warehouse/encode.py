@@ -142,6 +142,11 @@ def fields(column: Column | None, size: int) -> Sequence[str]:
     """The fields of a column, escaped, null as `\\N`."""
     if column is None:
         return [NULL] * size
+    if column.rows is not None:
+        found = [NULL] * size
+        for row, field_ in zip(column.rows, fields(column._replace(rows=None), 0), strict=True):
+            found[row] = field_
+        return found
     texts = column.texts
     if column.rough:
         texts = list(map(_escape_or_none, texts))
