@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loader._version import __version__
-from loader.errors import LoaderError, UsageError
+from loader.errors import LoaderError, LockHeld, UsageError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from loader.config import Settings, Source
     from loader.pipeline import LoadResult, Progress
 
@@ -45,6 +47,14 @@ embedded_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+rejects_app = typer.Typer(
+    help="Records that could not be loaded.", no_args_is_help=True, rich_markup_mode=None
+)
+columns_app = typer.Typer(
+    help="Columns of the event tables.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(rejects_app, name="rejects")
+app.add_typer(columns_app, name="columns")
 app.add_typer(embedded_app, name="warehouse")
 
 Paths = Annotated[
@@ -417,10 +427,7 @@ def status(
     with _server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
         for chosen in _sources(settings, source):
             state = migrate.read_state(connection, chosen.schema_)
-            if state.revision is None:
-                raise UsageError(
-                    f"nothing was loaded into {chosen.schema_!r} yet: run `customerio-loader load`"
-                )
+            _require_loads(state.revision, chosen)
             named = connection.execution_options(schema_translate_map={None: chosen.schema_})
             shown = {
                 "source": chosen.name,
@@ -467,6 +474,163 @@ def _print_status(shown: dict[str, Any]) -> None:
     if shown["rejects"]:
         print()
         _print_table(("rejects", "count"), list(shown["rejects"].items()))
+
+
+# rejects
+
+OfLoad = Annotated[int | None, typer.Option("--load", metavar="ID", help="Of one load.")]
+OfFile = Annotated[str | None, typer.Option("--file", metavar="PATH", help="Of one file.")]
+OfReason = Annotated[
+    str | None, typer.Option("--reason", metavar="CODE", help="With one reason code.")
+]
+
+
+@rejects_app.command("list")
+def rejects_list(
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+    load: OfLoad = None,
+    file: OfFile = None,
+    reason: OfReason = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that a replay has loaded.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print the records as they came, for `load -`.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show rejected records: where they stood, why they were rejected."""
+    from loader.warehouse import ledger
+
+    with _existing_schema(source, warehouse_url) as (_, connection):
+        found = ledger.select_rejects(
+            connection, load=load, file=file, reason=reason, everything=everything
+        )
+    if raw:
+        for one in found:
+            print(one["raw"])
+    elif as_json:
+        print(json.dumps(found, default=str))
+    elif found:
+        names = ("load_id", "file", "position", "reason", "detail", "outcome")
+        _print_table(names, [[one[name] or "" for name in names] for one in found])
+    else:
+        print("no rejects")
+
+
+@rejects_app.command("replay", epilog=_EXIT_CODES)
+def rejects_replay(
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+    load: OfLoad = None,
+    file: OfFile = None,
+    reason: OfReason = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a running load to end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try rejected records again, after a fix or with other settings; never loads one twice."""
+    from loader import pipeline
+
+    settings = _settings(warehouse_url=warehouse_url)
+    with _server(settings) as url, _stop_on_signals():
+        result = pipeline.replay(
+            source=settings.find_source(source),
+            settings=settings,
+            url=url,
+            wait=wait,
+            load=load,
+            file=file,
+            reason=reason,
+        )
+    print(json.dumps(_facts(result))) if as_json else _print_load(result)
+
+
+# columns
+
+
+@columns_app.command("list")
+def columns_list(
+    table: Annotated[str | None, typer.Argument(help="Only this table.")] = None,
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every column: type, key as sent, when it was added, nulls, values in _extra."""
+    from loader.warehouse import widen
+
+    with _existing_schema(source, warehouse_url) as (chosen, connection):
+        found = widen.list_columns(connection, chosen.schema_, table)
+    if as_json:
+        print(json.dumps([one._asdict() for one in found]))
+        return
+    _print_table(
+        ("table", "column", "type", "key", "added", "null", "in _extra"),
+        [
+            (
+                one.table,
+                one.column,
+                one.type,
+                one.key,
+                one.added_at or "declared",
+                "-" if one.null_share is None else f"{one.null_share:.1%}",
+                f"{one.in_extra:,}",
+            )
+            for one in found
+        ],
+    )
+
+
+@columns_app.command("widen")
+def columns_widen(
+    table: Annotated[str, typer.Argument(help="Table of the column.")],
+    column: Annotated[str, typer.Argument(help="Column to widen.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="numeric, text or jsonb.")],
+    source: SourceName = None,
+    warehouse_url: WarehouseUrl = None,
+) -> None:
+    """Give a column a wider type, and move the values that wait in _extra into it."""
+    from loader.warehouse import engine, widen
+
+    settings = _settings(warehouse_url=warehouse_url)
+    chosen = settings.find_source(source)
+    with _server(settings) as url:
+        session = engine.Session(engine.make_engine(url), chosen.schema_)
+        try:
+            if not session.open():
+                raise LockHeld(f"a load of {chosen.name!r} is running: widen when it has ended")
+            with engine.translate(session.engine.url), session.connection.begin():
+                moved = widen.widen(
+                    session.connection, chosen, table, column, type_, version=__version__
+                )
+        finally:
+            session.close()
+    for name, count in moved.items():
+        print(f"{name}.{column} is {type_} now; {_number(count, 'value')} moved from _extra")
+
+
+@contextmanager
+def _existing_schema(
+    source: str | None, warehouse_url: str | None
+) -> Iterator[tuple["Source", "Connection"]]:
+    """A source and a connection to its schema, which must be there."""
+    from loader.warehouse import engine, migrate
+
+    settings = _settings(warehouse_url=warehouse_url)
+    chosen = settings.find_source(source)
+    with _server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
+        _require_loads(migrate.read_state(connection, chosen.schema_).revision, chosen)
+        yield (
+            chosen,
+            connection.execution_options(schema_translate_map={None: chosen.schema_}),
+        )
+
+
+def _require_loads(revision: str | None, source: "Source") -> None:
+    if revision is None:
+        raise UsageError(
+            f"nothing was loaded into {source.schema_!r} yet: run `customerio-loader load`"
+        )
 
 
 # the embedded server

@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     retry_timeout: float = Field(
         60.0, ge=0, description="Seconds for which faults of the server that may pass are retried."
     )
+    reader_role: str = Field("", description="Role that may read the events; default: none.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
 
     @classmethod

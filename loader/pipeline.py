@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from sqlalchemy import Connection, exists, select
 
 from loader._version import __version__
-from loader.chunk import process_chunk
+from loader.chunk import Work, process_chunk
 from loader.config import Settings, Source
 from loader.errors import InputUnreadable, LoaderError, LockHeld, SchemaRefused
 from loader.normalize.collections import Type, declared_tables
@@ -25,9 +25,18 @@ from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.encode import Layouts
 from loader.warehouse.engine import Session
+from loader.warehouse.grants import grant_reader
 from loader.warehouse.ledger import Counts
 from loader.warehouse.tables import select_slots, select_tables, tracks
-from loader.warehouse.write import Batch, FileProgress, Limits, SealedBatch, Written, reject_row
+from loader.warehouse.write import (
+    Batch,
+    FileProgress,
+    Limits,
+    Replay,
+    SealedBatch,
+    Written,
+    reject_row,
+)
 from loader.warehouse.writer import KnownIds, Writer, add_batch
 
 # How long a server that does not answer yet is waited for before anything was read.
@@ -83,8 +92,71 @@ def load(
     progress: Progress | None = None,
 ) -> LoadResult:
     """Load `paths` into the schema of `source`. Raises LoaderError; see `loader.errors`."""
-    started = time.monotonic()
     inputs = list_inputs(paths)
+    with _open(source, settings, url, inputs, wait=wait, progress=progress) as opened:
+        opened.run.read(inputs, {} if force else opened.files)
+    return opened.result()
+
+
+def replay(
+    *,
+    source: Source,
+    settings: Settings,
+    url: str,
+    wait: bool = False,
+    load: int | None = None,
+    file: str | None = None,
+    reason: str | None = None,
+) -> LoadResult:
+    """Try the rejects of `source` again, once each, and mark them; filters as in `rejects list`."""
+    with _open(source, settings, url, [], wait=wait, progress=None) as opened:
+        after = ""
+        while page := opened.select_rejects(after, load=load, file=file, reason=reason):
+            opened.run.replay(page)
+            after = page[-1]["id"]
+    return opened.result()
+
+
+@dataclass(kw_only=True)
+class _Opened:
+    """A load between its first and its last word in the ledger."""
+
+    run: "_Run"
+    writer: Writer
+    files: dict[str, FileProgress]
+    began: float = field(default_factory=time.monotonic)
+    status: str = "running"
+
+    def select_rejects(self, after: str, **filters: Any) -> list[dict[str, Any]]:
+        """The next rejects to try."""
+        self.run.flush()
+        self.writer.wait()
+        connection = self.writer.session.connection
+        with connection.begin():
+            return ledger.select_rejects(connection, after=after, limit=1_000, **filters)
+
+    def result(self) -> LoadResult:
+        """What was done."""
+        return self.run.result(
+            load_id=self.writer.load_id,
+            status=self.status,
+            counts=self.writer.counts,
+            seconds=time.monotonic() - self.began,
+        )
+
+
+@contextmanager
+def _open(
+    source: Source,
+    settings: Settings,
+    url: str,
+    inputs: Sequence[InputFile],
+    *,
+    wait: bool,
+    progress: Progress | None,
+) -> Iterator[_Opened]:
+    """Begin a load; at the end of the block it is written to its end and recorded."""
+    began = time.monotonic()
     session = Session(warehouse.make_engine(url), source.schema_)
     known_ids = KnownIds(session.engine, source.schema_, retry_timeout=settings.retry_timeout)
     try:
@@ -94,6 +166,7 @@ def load(
             start.load_id,
             lock_timeout=settings.lock_timeout,
             retry_timeout=settings.retry_timeout,
+            reader_role=settings.reader_role,
         )
         run = _Run(
             source=source,
@@ -106,26 +179,22 @@ def load(
             asks=start.has_rows,
             progress=progress,
         )
+        opened = _Opened(run=run, writer=writer, files=start.files, began=began)
         try:
             with _long_lived_garbage():
-                run.read(inputs, {} if force else start.files)
+                yield opened
+                run.flush()
             writer.close()
             if not writer.counts.balances():
                 raise AssertionError(f"records do not balance: {writer.counts}")
-            status = "partial" if run.errors else "success"
-            writer.finish(status, "; ".join(run.errors) or None)
+            opened.status = "partial" if run.errors else "success"
+            writer.finish(opened.status, "; ".join(run.errors) or None)
         except BaseException as error:
             _record_end(writer, error)
             raise
     finally:
         session.close()
         known_ids.close()
-    return run.result(
-        load_id=start.load_id,
-        status=status,
-        counts=writer.counts,
-        seconds=time.monotonic() - started,
-    )
 
 
 class _Start(NamedTuple):
@@ -160,6 +229,8 @@ def _start(
             _prepare_schema(connection, source, auto_migrate=settings.auto_migrate)
             with connection.begin():
                 _check_owner(connection, source)
+                if settings.reader_role:
+                    grant_reader(connection, source.schema_, settings.reader_role)
                 load_id, started_at = ledger.start_load(connection, source.name, __version__)
                 found = _Start(
                     load_id,
@@ -341,7 +412,20 @@ class _Run:
                 self._read_file(file, before.records_done if before is not None and same else 0)
             except InputUnreadable as error:
                 self.errors.append(str(error))
-        self._flush()
+        self.flush()
+
+    def replay(self, rejects: Iterable[dict[str, Any]]) -> None:
+        """Try rejects again: each is a file of one record."""
+        for reject in rejects:
+            batch = self._open_batch()
+            raw = [reject["raw"].encode()]
+            for chunk in read_chunks(raw, max_record_bytes=self.settings.max_record_bytes):
+                work = self._process(chunk, asks=False)
+                problems = tuple(problem for _, problem, _ in work.rejects)
+                batch.replays.append(Replay(reject["id"], tuple(work.ids), problems))
+                self._gather(batch, chunk, work)
+            if batch.records >= self.settings.batch_records:
+                self.flush()
 
     def _read_file(self, file: InputFile, done_before: int) -> None:
         done = 0
@@ -374,25 +458,31 @@ class _Run:
 
     def _take(self, file: InputFile, chunk: Chunk, done: int) -> None:
         batch = self._open_batch()
-        work = process_chunk(
+        work = self._process(chunk, asks=self.asks)
+        self._gather(batch, chunk, work)
+        for position, reject, raw in work.rejects:
+            batch.add_reject(reject_row(file.uri, position, reject, raw))
+        batch.files[file.uri] = _progress(file, done, finished=False)
+        if batch.records >= self.settings.batch_records or batch.size >= self.settings.batch_bytes:
+            self.flush()
+
+    def _process(self, chunk: Chunk, *, asks: bool) -> Work:
+        return process_chunk(
             chunk,
             tables=self.tables,
             layouts=self.layouts,
             load_started_at=self.started_at,
             only=self.source.only_tables,
-            existing=self.existing if self.asks else None,
+            existing=self.existing if asks else None,
         )
+
+    def _gather(self, batch: Batch, chunk: Chunk, work: Work) -> None:
         batch.records += len(chunk)
         self.records += len(chunk)
         batch.duplicates += work.known
         self._known += work.known
         batch.replaced_characters += work.replaced_characters
         batch.add(work.ids, work.segments, work.times)
-        for position, reject, raw in work.rejects:
-            batch.add_reject(reject_row(file.uri, position, reject, raw))
-        batch.files[file.uri] = _progress(file, done, finished=False)
-        if batch.records >= self.settings.batch_records or batch.size >= self.settings.batch_bytes:
-            self._flush()
 
     def _open_batch(self) -> Batch:
         if self._batch is None:
@@ -405,7 +495,8 @@ class _Run:
             self._batch = Batch(number=self._batches, limits=limits, tables=self.tables)
         return self._batch
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand the batch over to be written."""
         if self._batch is None:
             return
         sealed, self._batch = self._batch.seal(), None

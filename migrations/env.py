@@ -17,8 +17,9 @@ from loader.config import Settings, Source, load_settings
 from loader.errors import LoaderError, LockHeld
 from loader.warehouse import embedded
 from loader.warehouse.engine import connect, lock_key, make_engine
+from loader.warehouse.evolve import WIDER
 from loader.warehouse.migrate import check_state, read_state
-from loader.warehouse.tables import metadata
+from loader.warehouse.tables import catalogue_type, metadata
 
 # A migration must not queue behind a long query and stop everybody behind itself.
 LOCK_TIMEOUT = "10s"
@@ -51,10 +52,18 @@ def ours(_object: Any, _name: Any, _kind: str, reflected: bool, compare_to: Any)
     return not (reflected and compare_to is None)
 
 
+def type_differs(
+    _context: Any, _inspected: Any, _declared: Any, inspected_type: Any, declared_type: Any
+) -> bool | None:
+    """A column that was widened on purpose is not drift; None leaves the question to Alembic."""
+    before = catalogue_type(declared_type)
+    return False if catalogue_type(inspected_type) in WIDER.get(before, ()) else None
+
+
 def configure(**options: Any) -> None:
     context.configure(
         target_metadata=metadata,
-        compare_type=True,
+        compare_type=type_differs,
         include_object=ours,
         transaction_per_migration=False,
         **options,

@@ -36,7 +36,7 @@ RESERVED = frozenset(  # a list of words reads best as text
 SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 
 # Tables of a source schema that no event may take.
-OWN_TABLES = frozenset({TRACKS, "alembic_version"})
+OWN_TABLES = frozenset({TRACKS, "alembic_version", "alembic_version_pkc"})
 
 _WORD = re.compile(r"[A-Z0-9]+[a-z0-9]*|[a-z0-9]+")
 

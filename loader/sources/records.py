@@ -6,37 +6,32 @@ else is found by its brackets and handed on element by element, so that an array
 streams.
 """
 
-import json
-import re
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from typing import Any, NamedTuple
 
-import msgspec
-
 from loader.errors import InputUnreadable
-from loader.normalize.event import Object, Reject, json_text
+from loader.normalize.event import Object, Reject
+from loader.sources.brackets import Scan, ends_in_string, leading_lines, value_end
+from loader.sources.jsontext import (
+    DECODE_ERRORS,
+    decode,
+    decode_lines,
+    encode_json,
+    invalid_json,
+    parse_json,
+)
 
 # A batch envelope holds many records in one document; Segment accepts 500 kB.
 MAX_DOCUMENT_BYTES = 32 << 20
+# A chunk is handed on when it has so many records or bytes.
 _CHUNK_RECORDS = 1_000
+_CHUNK_BYTES = 4 << 20
 # What is kept of a line that is too long to hold.
 _HEAD_BYTES = 1 << 20
+# Arrays or batches inside one another.
 _MAX_CONTAINERS = 4
+# Bytes of a file that may be searched for the end of documents that turn out to have none.
 _MAX_SCANNED_IN_VAIN = 64 << 20
-_CHUNK_BYTES = 4 << 20
-
-
-def _parse_float(digits: str) -> Decimal:
-    try:
-        return Decimal(digits)
-    except ArithmeticError:
-        raise ValueError("a number with an exponent that is too large") from None
-
-
-_decoder = msgspec.json.Decoder(float_hook=_parse_float)
-_decode, _decode_lines = _decoder.decode, _decoder.decode_lines
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -154,8 +149,8 @@ class _Reader:
         if joined.count(b"}\n{") != len(lines) - 1 or joined[:1] != b"{" or joined[-1:] != b"}":
             return False
         try:
-            values = _decode_lines(joined)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            values = decode_lines(joined)
+        except DECODE_ERRORS:
             return False
         if (
             len(values) != len(lines)
@@ -174,8 +169,8 @@ class _Reader:
     def _take_line(self, line: bytes, lines: list[bytes], index: int) -> bool:
         """Take one line; True if it begins a document over several lines."""
         try:
-            value = _decode(line)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            value = decode(line)
+        except DECODE_ERRORS:
             if self._odd_line(line, lines, index):
                 return True
         else:
@@ -202,7 +197,7 @@ class _Reader:
             return self._put_back(lines, index)
         elif line.lstrip()[:1] != b"{":
             self._reject(position, reject, line)
-        elif (end := _value_end(line)) and line[end:].strip():
+        elif (end := value_end(line)) and line[end:].strip():
             self._values_on_one_line(line, end, position)
         elif end is None and self._goes_on(line, lines, index):
             return self._put_back(lines, index)
@@ -219,14 +214,14 @@ class _Reader:
         while end and line[end:].strip(b" \t\r,"):
             self._take_raw(line[:end], f"{position}, item {number}")
             line, number = line[end:].lstrip(b" \t\r,"), number + 1
-            end = _value_end(line)
+            end = value_end(line)
         self._take_raw(
             line.rstrip(b" \t\r,"), f"{position}, item {number}" if number > 1 else position
         )
 
     def _goes_on(self, line: bytes, lines: list[bytes], index: int) -> bool:
         """Whether an unfinished line is the head of a document, rather than a record cut short."""
-        if _ends_in_string(line) or self.scanned_in_vain > _MAX_SCANNED_IN_VAIN:
+        if ends_in_string(line) or self.scanned_in_vain > _MAX_SCANNED_IN_VAIN:
             return False
         while index + 1 == len(lines):
             if b"\n" in self.data or not self._more():
@@ -271,14 +266,14 @@ class _Reader:
 
     def _one_document(self) -> None:
         """Take one document. If it never closes, its first line is the bad record."""
-        scan = _Scan()
+        scan = Scan()
         while (end := scan.value_end(self.data)) is None and not scan.broken:
             if len(self.data) > MAX_DOCUMENT_BYTES or not self._more():
                 break
         if end is None and self.failure is not None:
             self.data = b""
             return
-        value, reject = parse_json(self.data[:end]) if end else (None, _invalid_json())
+        value, reject = parse_json(self.data[:end]) if end else (None, invalid_json())
         if reject is None:
             self._take(value, self.data[:end], f"line {self.line}")
             self._advance(end or 0)
@@ -297,8 +292,9 @@ class _Reader:
         self._advance(self.data.index(b"[") + 1)
         start = number = 0
         closing = b","
+        broken = False
         while closing == b",":
-            scan = _Scan(start)
+            scan = Scan(start)
             while (end := scan.element_end(self.data)) is None and not scan.broken:
                 # What is used is dropped only here, once per block and not once per element.
                 self.data, start, scan.at = self.data[start:], 0, scan.at - start
@@ -306,15 +302,18 @@ class _Reader:
                     break
             if end is None and not scan.broken:
                 self.data = self.data[start:]
-                self._unclosed_array(number)
+                self._unclosed_array(number, broken)
                 return
             if end is None:
                 # Broken within a line: the line is lost, the elements behind it are not.
-                end = self.data.find(b"\n", start)
-                end = len(self.data) if end < 0 else end
+                broken = True
+                end = self._line_end(start)
+                if self.failure is not None and end == len(self.data):
+                    self.data = b""
+                    return
                 raw = self.data[start:end]
                 number += 1
-                self._reject(self._place(raw, number), _invalid_json(), raw.strip())
+                self._reject(self._place(raw, number), invalid_json(), raw.strip())
                 closing = b"," if end < len(self.data) else b""
             else:
                 raw = self.data[start:end]
@@ -331,20 +330,30 @@ class _Reader:
         if not self.data:
             self._more()
 
-    def _place(self, raw: bytes, number: int) -> str:
-        return f"line {self.line + _leading_lines(raw)}, item {number}"
+    def _line_end(self, start: int) -> int:
+        """The end of the first line from `start` on that is not blank, or of the file."""
+        begin = len(self.data) - len(self.data[start:].lstrip())
+        while (end := self.data.find(b"\n", begin)) < 0:
+            if len(self.data) - start > MAX_DOCUMENT_BYTES or not self._more():
+                return len(self.data)
+        return end
 
-    def _unclosed_array(self, number: int) -> None:
+    def _place(self, raw: bytes, number: int) -> str:
+        return f"line {self.line + leading_lines(raw)}, item {number}"
+
+    def _unclosed_array(self, number: int, rejected: bool) -> None:
         """An array that is cut short: its last line is lost, the lines behind it are not."""
         if self.failure is not None:
             self.data = b""
             return
-        blank = _leading_lines(self.data)
+        blank = leading_lines(self.data)
         self._advance(len(self.data) - len(self.data.lstrip()))
-        reject = _invalid_json("the array is never closed")
-        if self.data:
+        reject = invalid_json("the array is never closed")
+        following = self.data.partition(b"\n")[0] or b"{}"
+        said_already = rejected and type(parse_json(following)[0]) is dict
+        if self.data and not said_already:
             self._reject_line(f"line {self.line}, item {number + 1}", reject)
-        else:
+        elif not said_already:
             self._reject(f"line {self.line - blank}, item {number + 1}", reject, b"[")
         if not self.data:
             self._more()
@@ -355,7 +364,8 @@ class _Reader:
 
     def _skip_separator(self) -> None:
         """Step over what may stand between two documents: a comma, blanks, the line's end."""
-        rest = self.data.lstrip(b" \t\r,")
+        while not (rest := self.data.lstrip(b" \t\r,")) and self._more():
+            pass
         if rest[:1] == b"\n":
             self.line += 1
             rest = rest[1:]
@@ -377,7 +387,7 @@ class _Reader:
             self._reject(position, Reject(reason="too_deep", detail=detail), raw)
         elif type(value) is list:
             for number, item in enumerate(value, 1):
-                self._take(item, _encode_raw(item), f"{position}, item {number}", depth + 1)
+                self._take(item, encode_json(item), f"{position}, item {number}", depth + 1)
         elif type(value) is dict and "batch" in value and "event" not in value:
             self._take_envelope(value, raw, position, depth)
         elif len(raw) > self.limit:
@@ -401,7 +411,7 @@ class _Reader:
         for number, item in enumerate(items, 1):
             if type(item) is dict:
                 item = _with_envelope(item, envelope)
-            self._take(item, _encode_raw(item), f"{position}, item {number}", depth + 1)
+            self._take(item, encode_json(item), f"{position}, item {number}", depth + 1)
 
     def _reject(self, position: str, reject: Reject, raw: bytes) -> None:
         self.chunk.bad.append(BadRecord(position, reject, raw.rstrip(b"\r")))
@@ -427,124 +437,6 @@ def _with_envelope(item: Object, envelope: Object) -> Object:
     return merged | {"_batch": rest} if rest else merged
 
 
-def _encode_raw(value: Any) -> bytes:
-    try:
-        return _encode(value)
-    except (UnicodeEncodeError, RecursionError):
-        return json_text(value).encode("utf-8", "surrogatepass")
-
-
-# parsing one value
-
-
-def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
-    """The value in `raw` with every digit, or the reject that says why there is none.
-
-    Reads what the quick parser refuses and PostgreSQL can hold after cleaning: lone surrogates in
-    strings, and integers of any length.
-    """
-    try:
-        return _decode(raw), None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        detail = f"not UTF-8 at byte {error.start + 1}"
-        return None, Reject(reason="invalid_utf8", detail=detail)
-    try:
-        return json.loads(
-            text, parse_float=_parse_float, parse_int=_parse_int, parse_constant=_refuse_constant
-        ), None
-    except RecursionError:
-        detail = "nested too deep to be read"
-        return None, Reject(reason="too_deep", detail=detail)
-    except json.JSONDecodeError as error:
-        return None, _invalid_json(f"{error.msg} at character {error.pos + 1}")
-    except ValueError as error:
-        return None, _invalid_json(str(error))
-
-
-def _parse_int(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= 4_000 else Decimal(digits)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _invalid_json(detail: str = "the JSON is cut short or broken") -> Reject:
-    return Reject(reason="invalid_json", detail=detail)
-
-
 def _too_large(size: int, limit: int) -> Reject:
     detail = f"{size} bytes are more than max_record_bytes = {limit}"
     return Reject(reason="record_too_large", detail=detail)
-
-
-# brackets
-
-# A string on one line, a bracket, a comma, or the quote of a string that does not end here.
-_TOKEN = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"|[\[{\]},]|"')
-_OPENING = frozenset(b"[{")
-_CLOSING = frozenset(b"]}")
-
-
-class _Scan:
-    """Follows brackets through bytes that grow at the end, each byte once."""
-
-    def __init__(self, at: int = 0) -> None:
-        self.at = at
-        self.depth = 0
-        self.broken = False  # a string does not end on its line
-
-    def value_end(self, data: bytes) -> int | None:
-        """Where the first bracketed value in `data` ends, or None: not yet, or never (`broken`)."""
-        for match in _TOKEN.finditer(data, self.at):
-            first = data[match.start()]
-            if self._unfinished_string(data, match):
-                return None
-            if first in _OPENING:
-                self.depth += 1
-            elif first in _CLOSING:
-                self.depth -= 1
-                if self.depth <= 0:
-                    return match.end()
-            self.at = match.end()
-        return None
-
-    def element_end(self, data: bytes) -> int | None:
-        """Where the comma or bracket behind the first element of an array stands."""
-        for match in _TOKEN.finditer(data, self.at):
-            first = data[match.start()]
-            if self._unfinished_string(data, match):
-                return None
-            if first in _OPENING:
-                self.depth += 1
-            elif self.depth == 0 and first == 0x7D:
-                self.broken = True
-                return None
-            elif self.depth == 0 and first != 0x22:
-                return match.start()
-            elif first in _CLOSING:
-                self.depth -= 1
-            self.at = match.end()
-        return None
-
-    def _unfinished_string(self, data: bytes, match: re.Match[bytes]) -> bool:
-        if match.group() != b'"':
-            return False
-        self.broken = data.find(b"\n", match.start()) >= 0
-        return True
-
-
-def _value_end(line: bytes) -> int | None:
-    return _Scan().value_end(line)
-
-
-def _ends_in_string(line: bytes) -> bool:
-    return any(match.group() == b'"' for match in _TOKEN.finditer(line))
-
-
-def _leading_lines(data: bytes) -> int:
-    return data.count(b"\n", 0, len(data) - len(data.lstrip()))

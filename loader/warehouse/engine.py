@@ -251,6 +251,11 @@ class Session:
                 connection.close()
 
 
+def driver_cursor(connection: Connection) -> Any:
+    """A cursor of the driver's own, for COPY and for statements made by `psycopg2.sql`."""
+    return connection.connection.cursor()
+
+
 def lock_key(schema: str) -> int:
     """The key of the advisory lock that a load of this schema holds."""
     digest = hashlib.blake2b(f"{APPLICATION_NAME}:{schema}".encode(), digest_size=8).digest()

@@ -44,7 +44,34 @@ class AddColumn:
         }
 
 
-Change = CreateTable | AddColumn
+@dataclass(frozen=True, kw_only=True)
+class WidenColumn:
+    """A column that gets a type which holds its old values and more; a person asks for it."""
+
+    table: str
+    column: str
+    before: Type
+    type: Type
+
+    def as_json(self) -> dict[str, str]:
+        return {
+            "change": "widen column",
+            "table": self.table,
+            "column": self.column,
+            "before": self.before,
+            "type": self.type,
+        }
+
+
+Change = CreateTable | AddColumn | WidenColumn
+
+# The types that hold every value of a type.
+WIDER: dict[Type, frozenset[Type]] = {
+    "boolean": frozenset({"text", "jsonb"}),
+    "bigint": frozenset({"numeric", "text", "jsonb"}),
+    "numeric": frozenset({"text", "jsonb"}),
+    "text": frozenset({"jsonb"}),
+}
 
 
 def table_comment(event_text: str) -> str:
@@ -93,6 +120,18 @@ def _run(context: Any, schema: str, changes: Iterable[Change]) -> None:
         if isinstance(change, CreateTable):
             operations.create_table(
                 change.table, *shared_columns(), schema=schema, comment=change.comment
+            )
+        elif isinstance(change, WidenColumn):
+            name = postgresql.dialect().identifier_preparer.quote_identifier(change.column)  # type: ignore[no-untyped-call]
+            operations.alter_column(
+                change.table,
+                change.column,
+                schema=schema,
+                existing_type=SQL_TYPES[change.before],
+                type_=SQL_TYPES[change.type],
+                postgresql_using=f"to_jsonb({name})"
+                if change.type == "jsonb"
+                else f"{name}::{change.type}",
             )
         else:
             column = Column(change.column, SQL_TYPES[change.type], comment=change.comment)

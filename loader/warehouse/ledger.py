@@ -1,15 +1,16 @@
 """The ledger of a schema: `_loads`, `_files`, `_rejects`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from loader.normalize.columns import clean_text
 from loader.warehouse.tables import files, loads, rejects
-from loader.warehouse.write import FileProgress, RejectRow, widest
+from loader.warehouse.write import FileProgress, RejectRow, Replay, widest
 
 
 @dataclass(kw_only=True)
@@ -109,6 +110,55 @@ def record_rejects(connection: Connection, load_id: int, rows: Sequence[RejectRo
     return len(connection.execute(statement, values).all())
 
 
+def record_replays(
+    connection: Connection,
+    load_id: int,
+    replays: Sequence[Replay],
+    repeated: Collection[str],
+) -> None:
+    """Mark rejects as tried again; the events in `repeated` were there already."""
+    for replay in replays:
+        values: dict[str, Any] = {
+            "replayed_at": func.now(),
+            "replayed_by": load_id,
+            "outcome": "loaded",
+        }
+        if replay.problems:
+            first = replay.problems[0]
+            values |= {"outcome": "rejected", "reason": first.reason}
+            values["detail"] = clean_text(first.detail)
+        elif all(event in repeated for event in replay.events):
+            values["outcome"] = "duplicate"
+        connection.execute(update(rejects).where(rejects.c.id == replay.reject_id).values(**values))
+
+
+def select_rejects(
+    connection: Connection,
+    *,
+    load: int | None = None,
+    file: str | None = None,
+    reason: str | None = None,
+    everything: bool = False,
+    after: str = "",
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Rejects by their id; those that were loaded since only with `everything`."""
+    statement = select(rejects).where(rejects.c.id > after).order_by(rejects.c.id).limit(limit)
+    if not everything:
+        statement = statement.where(is_waiting())
+    for name, value in {"load_id": load, "file": file, "reason": reason}.items():
+        if value is not None:
+            statement = statement.where(rejects.c[name] == value)
+    return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def is_waiting() -> ColumnElement[bool]:
+    """Whether a reject was not loaded by a replay."""
+    return rejects.c.outcome.is_distinct_from("loaded") & rejects.c.outcome.is_distinct_from(
+        "duplicate"
+    )
+
+
 def select_counts(connection: Connection, load_id: int) -> Counts:
     """The counts of a load as they are committed."""
     columns = [loads.c[item.name] for item in fields(Counts)]
@@ -137,11 +187,11 @@ def select_loads(connection: Connection, limit: int) -> list[dict[str, Any]]:
 
 
 def count_rejects(connection: Connection) -> dict[str, int]:
-    """Rejects that wait, by reason."""
+    """Rejects that were not loaded since, by reason."""
     waiting = func.count()
     statement = (
         select(rejects.c.reason, waiting)
-        .where(rejects.c.replayed_at.is_(None))
+        .where(is_waiting())
         .group_by(rejects.c.reason)
         .order_by(waiting.desc(), rejects.c.reason)
     )

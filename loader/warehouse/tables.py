@@ -187,6 +187,7 @@ rejects = Table(
     ),
     Column("replayed_at", _TIME, comment="When it was tried again; null if never."),
     Column("replayed_by", BigInteger, comment="The load that tried it again."),
+    Column("outcome", Text, comment="Of the last replay: loaded, duplicate or rejected."),
     comment="One row per record that could not be loaded.",
 )
 
@@ -203,6 +204,16 @@ _SELECT_COLUMNS = text(
     ORDER BY c.relname, a.attnum
     """
 )
+
+
+def catalogue_type(type_: TypeEngine[Any]) -> Type:
+    """The catalogue's name for an SQL type."""
+    for name, known in SQL_TYPES.items():
+        if isinstance(type_, known if isinstance(known, type) else type(known)):
+            return name
+    return "other"
+
+
 _OWN = frozenset(table.name for table in LEDGER) | {"alembic_version"}
 
 

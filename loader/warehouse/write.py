@@ -16,6 +16,7 @@ from loader.normalize.collections import EXTRA, TRACKS, Type
 from loader.normalize.columns import Column, clean_text, coerce, infer
 from loader.normalize.event import Reject, put_extra
 from loader.warehouse.encode import Segment, escape, fields, join, unescape
+from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import (
     AddColumn,
     Change,
@@ -50,6 +51,14 @@ def reject_row(file: str, position: str, reject: Reject, raw: bytes) -> RejectRo
     return RejectRow(key, file, position, reject.reason, clean_text(reject.detail), shown)
 
 
+class Replay(NamedTuple):
+    """A reject that was tried again, in one batch."""
+
+    reject_id: str
+    events: tuple[str, ...]  # ids of the events that it became
+    problems: tuple[Reject, ...]  # why it, or a part of it, is still a reject
+
+
 class FileProgress(NamedTuple):
     """How far a file was read; a row of `_files`."""
 
@@ -77,6 +86,7 @@ class SealedBatch:
     changes: list[Change]
     copies: list[Copy]  # those of `tracks` first
     rejects: list[RejectRow]
+    replays: list[Replay]
     files: list[FileProgress]
     records: int
     duplicates: int  # within the batch, or known before
@@ -105,6 +115,7 @@ class Batch:
     segments: dict[str, list[Segment]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     rejects: dict[str, RejectRow] = field(default_factory=dict)
+    replays: list[Replay] = field(default_factory=list)
     files: dict[str, FileProgress] = field(default_factory=dict)
     records: int = 0
     size: int = 0  # bytes of rows
@@ -151,6 +162,7 @@ class Batch:
         if row.id in self.rejects:
             self.duplicates += 1
         self.rejects[row.id] = row
+        self.size += len(row.raw)
 
     def seal(self) -> SealedBatch:
         """Decide the schema changes, put the late values on their rows, sort."""
@@ -164,6 +176,7 @@ class Batch:
             changes=changes,
             copies=copies,
             rejects=list(self.rejects.values()),
+            replays=self.replays,
             files=list(self.files.values()),
             records=self.records,
             duplicates=self.duplicates,
@@ -348,13 +361,8 @@ def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
         sql.Identifier(schema, copy.table), sql.SQL(", ").join(map(sql.Identifier, copy.columns))
     )
-    with _cursor(connection) as cursor:
+    with driver_cursor(connection) as cursor:
         cursor.copy_expert(statement, io.BytesIO(copy.data), _COPY_BYTES)
-
-
-def _cursor(connection: Connection) -> Any:
-    """A cursor of the driver's own; COPY has no place in SQLAlchemy."""
-    return connection.connection.cursor()
 
 
 def select_existing(
@@ -364,7 +372,7 @@ def select_existing(
     statement = sql.SQL("SELECT id FROM {} WHERE id = ANY(%s)").format(
         sql.Identifier(schema, table)
     )
-    with _cursor(connection) as cursor:
+    with driver_cursor(connection) as cursor:
         cursor.execute(statement, (list(ids),))
         return {row[0] for row in cursor.fetchall()}
 

@@ -16,6 +16,8 @@ from loader.errors import TransientFault
 from loader.normalize.collections import TRACKS
 from loader.warehouse import ledger
 from loader.warehouse.engine import Session, retrying, translate
+from loader.warehouse.evolve import CreateTable
+from loader.warehouse.grants import grant_tables
 from loader.warehouse.ledger import Counts
 from loader.warehouse.write import (
     SealedBatch,
@@ -34,7 +36,13 @@ class Writer:
     """Writes the batches of one load."""
 
     def __init__(
-        self, session: Session, load_id: int, *, lock_timeout: float, retry_timeout: float
+        self,
+        session: Session,
+        load_id: int,
+        *,
+        lock_timeout: float,
+        retry_timeout: float,
+        reader_role: str = "",
     ) -> None:
         self.session = session
         self.load_id = load_id
@@ -42,6 +50,7 @@ class Writer:
         self.waited = 0.0  # seconds that the reading side waited for the server
         self._lock_timeout = lock_timeout
         self._retry_timeout = retry_timeout
+        self._reader_role = reader_role
         self._stopped = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._running: Future[int] | None = None
@@ -49,7 +58,7 @@ class Writer:
 
     def submit(self, batch: SealedBatch) -> None:
         """Take over a batch, once the one before it is committed."""
-        self._wait()
+        self.wait()
         self._running = self._thread.submit(self._write, batch)
 
     def last_duplicates(self) -> int:
@@ -58,7 +67,7 @@ class Writer:
 
     def close(self) -> None:
         """Wait until everything is committed."""
-        self._wait()
+        self.wait()
         self._thread.shutdown()
 
     def finish(self, status: str, error: str | None) -> None:
@@ -79,7 +88,8 @@ class Writer:
         self.session.cancel()
         return _ends(running, _SECONDS_TO_ROLL_BACK)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait until the batch in hand is committed."""
         running = self._running
         if running is not None:
             start = time.monotonic()
@@ -107,7 +117,11 @@ class Writer:
         with connection.begin():
             set_lock_timeout(connection, self._lock_timeout)
             written = write_rows(connection, self.session.schema, batch)
+            if self._reader_role:
+                made = [c.table for c in batch.changes if isinstance(c, CreateTable)]
+                grant_tables(connection, self.session.schema, self._reader_role, made)
             stored = ledger.record_rejects(connection, self.load_id, batch.rejects)
+            ledger.record_replays(connection, self.load_id, batch.replays, written.known)
             counts = add_batch(self.counts, batch, written, stored)
             ledger.record_batch(connection, self.load_id, counts, batch.files)
         self.counts = counts
@@ -143,7 +157,7 @@ def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int
         records_read=counts.records_read + batch.records,
         rows_loaded=counts.rows_loaded + written.rows.get(TRACKS, 0),
         duplicates=counts.duplicates + batch.duplicates + len(written.known) + repeated_rejects,
-        rejects=counts.rejects + rejects,
+        rejects=counts.rejects + rejects + sum(len(r.problems) for r in batch.replays),
         extra_values=counts.extra_values
         + sum(n for key, n in batch.extra_values.items() if key not in written.known),
         replaced_characters=counts.replaced_characters + batch.replaced_characters,

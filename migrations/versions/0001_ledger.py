@@ -124,6 +124,7 @@ def upgrade() -> None:
         ),
         sa.Column("replayed_at", TIME, comment="When it was tried again; null if never."),
         sa.Column("replayed_by", sa.BigInteger, comment="The load that tried it again."),
+        sa.Column("outcome", sa.Text, comment="Of the last replay: loaded, duplicate or rejected."),
         sa.PrimaryKeyConstraint("id", name="_rejects_pkey"),
         comment="One row per record that could not be loaded.",
     )

@@ -1,0 +1,59 @@
+"""What the role of the analysts may read: `reader_role` in the settings."""
+
+from collections.abc import Iterable
+
+from psycopg2 import errors, sql
+from sqlalchemy import Connection, text
+
+from loader.errors import UsageError
+from loader.warehouse.engine import driver_cursor
+from loader.warehouse.tables import files, loads, select_tables
+
+_SELECT_MISSING = text(
+    """
+    -- Which of some tables a role may not read yet; and whether it may use the schema.
+    SELECT c.relname, has_schema_privilege(:role, n.oid, 'USAGE')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relname = ANY(:tables)
+      AND NOT (
+          has_table_privilege(:role, c.oid, 'SELECT')
+          AND has_schema_privilege(:role, n.oid, 'USAGE')
+      )
+    ORDER BY c.relname
+    """
+)
+
+
+def grant_reader(connection: Connection, schema: str, role: str) -> None:
+    """Let `role` read the events, the loads and the files; not the rejects' raw text."""
+    tables = [*select_tables(connection, schema), loads.name, files.name]
+    try:
+        missing = connection.execute(
+            _SELECT_MISSING, {"role": role, "schema": schema, "tables": tables}
+        ).all()
+    except Exception as error:
+        if isinstance(getattr(error, "orig", None), errors.UndefinedObject):
+            raise UsageError(
+                f"the reader_role {role!r} does not exist: create it, or correct the setting"
+            ) from error
+        raise
+    if missing:
+        _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", schema, role, [])
+        grant_tables(connection, schema, role, [name for name, _ in missing])
+
+
+def grant_tables(connection: Connection, schema: str, role: str, tables: Iterable[str]) -> None:
+    """Let `role` read some tables."""
+    names = list(tables)
+    if names:
+        _run(connection, "GRANT SELECT ON {tables} TO {role}", schema, role, names)
+
+
+def _run(connection: Connection, grant: str, schema: str, role: str, tables: list[str]) -> None:
+    statement = sql.SQL(grant).format(
+        schema=sql.Identifier(schema),
+        role=sql.Identifier(role),
+        tables=sql.SQL(", ").join(sql.Identifier(schema, table) for table in tables),
+    )
+    with driver_cursor(connection) as cursor:
+        cursor.execute(statement)

@@ -1,0 +1,80 @@
+"""The house: which room may import which, and which may print and exit."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import loader
+
+ROOT = Path(loader.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+# The rooms of `loader` that each of the three bands may import; the others may import any.
+MAY_IMPORT = {
+    "normalize": {"normalize"},
+    "sources": {"sources", "normalize", "errors"},
+    "warehouse": {"warehouse", "normalize", "errors", "config"},
+}
+MAY_PRINT = {"cli.py", "samples.py"}
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Every module that a file imports, wherever in it; `from loader import x` is `loader.x`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms(tree: ast.Module) -> set[str]:
+    names = [name.split(".") for name in imported(tree)]
+    return {parts[1] for parts in names if parts[0] == "loader" and len(parts) > 1}
+
+
+def calls(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent.name in MAY_IMPORT], ids=name_of
+)
+def test_a_room_imports_only_what_its_band_may(path: Path) -> None:
+    assert set() == rooms(parse(path)) - MAY_IMPORT[path.parent.name]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent.name == "normalize"], ids=name_of
+)
+def test_the_rules_do_no_io_and_read_no_clock(path: Path) -> None:
+    tree = parse(path)
+    io = {"os", "sys", "io", "pathlib", "time", "socket", "sqlalchemy", "psycopg2", "pandas"}
+    assert set() == {name.split(".")[0] for name in imported(tree)} & io
+    assert set() == {"open", "datetime.now", "datetime.utcnow", "date.today"} & set(calls(tree))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if name_of(path) not in MAY_PRINT], ids=name_of
+)
+def test_only_the_command_line_prints_and_exits(path: Path) -> None:
+    """`python -m loader` is the command line too, in one line."""
+    forbidden = {"print", "exit", "quit", "sys.exit", "os._exit"}
+    if name_of(path) == "__main__.py":
+        forbidden.discard("sys.exit")
+    assert set() == forbidden & set(calls(parse(path)))
+
+
+def test_the_three_bands_are_looked_at() -> None:
+    assert set(MAY_IMPORT) <= {path.parent.name for path in FILES}
