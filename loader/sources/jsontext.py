@@ -16,11 +16,9 @@ def _parse_float(digits: str) -> Decimal:
         raise ValueError("a number with an exponent that is too large") from None
 
 
-_decoder = msgspec.json.Decoder(float_hook=_parse_float)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 # The quick way, which refuses some texts that `parse_json` reads.
-decode = _decoder.decode
-decode_lines = _decoder.decode_lines
+decode = msgspec.json.Decoder(float_hook=_parse_float).decode
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 

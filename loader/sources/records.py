@@ -15,7 +15,6 @@ from loader.sources.brackets import Scan, ends_in_string, leading_lines, value_e
 from loader.sources.jsontext import (
     DECODE_ERRORS,
     decode,
-    decode_lines,
     encode_json,
     invalid_json,
     parse_json,
@@ -24,7 +23,7 @@ from loader.sources.jsontext import (
 # A batch envelope holds many records in one document; Segment accepts 500 kB.
 MAX_DOCUMENT_BYTES = 32 << 20
 # A chunk is handed on when it has so many records or bytes.
-_CHUNK_RECORDS = 1_000
+_CHUNK_RECORDS = 2_500
 _CHUNK_BYTES = 4 << 20
 # What is kept of a line that is too long to hold.
 _HEAD_BYTES = 1 << 20
@@ -130,53 +129,45 @@ class _Reader:
     # lines
 
     def _lines(self, lines: list[bytes]) -> Iterator[Chunk]:
-        """Records of whole lines."""
-        for start in range(0, len(lines), _CHUNK_RECORDS):
+        """Records of whole lines: as many at a time as are plain JSON, then the odd one."""
+        start = 0
+        while start < len(lines):
             part = lines[start : start + _CHUNK_RECORDS]
-            if not self._take_lines(part):
-                for index in range(start, start + len(part)):
-                    if self._take_line(lines[index], lines, index):
-                        # A document over several lines: it and the rest are in `self.data` again.
-                        yield from self._document()
-                        return
+            values: list[Any] = []
+            odd = False
+            try:
+                values.extend(map(decode, part))
+            except DECODE_ERRORS:
+                odd = True
+            self._take_values(values, part)
+            start += len(values)
+            if odd:
+                if self._odd_line(lines[start], lines, start):
+                    # A document over several lines: it and the rest are in `self.data` again.
+                    yield from self._document()
+                    return
+                self.line += 1
+                start += 1
             if self._is_full():
                 yield self._next_chunk()
 
-    def _take_lines(self, lines: list[bytes]) -> bool:
-        """Take lines that are all plain records at once; False if they are not."""
-        joined = b"\n".join(lines)
-        # The quick parser does not mind where a value ends; each line has to be one.
-        if joined.count(b"}\n{") != len(lines) - 1 or joined[:1] != b"{" or joined[-1:] != b"}":
-            return False
-        try:
-            values = decode_lines(joined)
-        except DECODE_ERRORS:
-            return False
+    def _take_values(self, values: list[Any], lines: list[bytes]) -> None:
+        """Add the values of consecutive lines; plain records all at once."""
+        raws = lines[: len(values)]
         if (
-            len(values) != len(lines)
-            or set(map(type, values)) != {dict}
-            or max(map(len, lines)) > self.limit
-            or any("batch" in value for value in values)
+            set(map(type, values)) <= {dict}
+            and not any("batch" in value for value in values)
+            and max(map(len, raws), default=0) <= self.limit
         ):
-            return False
-        self.chunk.records += values
-        self.chunk.raws += lines
-        self.chunk.size += sum(map(len, lines))
-        self.chunk.positions += range(self.line, self.line + len(lines))
-        self.line += len(lines)
-        return True
-
-    def _take_line(self, line: bytes, lines: list[bytes], index: int) -> bool:
-        """Take one line; True if it begins a document over several lines."""
-        try:
-            value = decode(line)
-        except DECODE_ERRORS:
-            if self._odd_line(line, lines, index):
-                return True
-        else:
-            self._take(value, line, f"line {self.line}")
-        self.line += 1
-        return False
+            self.chunk.records += values
+            self.chunk.raws += raws
+            self.chunk.positions += range(self.line, self.line + len(values))
+            self.chunk.size += sum(map(len, raws))
+            self.line += len(values)
+            return
+        for value, raw in zip(values, raws, strict=True):
+            self._take(value, raw, f"line {self.line}")
+            self.line += 1
 
     def _is_full(self) -> bool:
         return len(self.chunk) >= _CHUNK_RECORDS or self.chunk.size >= _CHUNK_BYTES

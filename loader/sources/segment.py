@@ -41,7 +41,8 @@ def parse(record: Object) -> Event | Reject:
     """The event of a track call. Any other call, and one without a name, is a reject."""
     if record.get("type") not in (None, "track"):
         return Reject(reason="not_a_track_call", detail="only calls of type track are loaded")
-    if not _KNOWN.issuperset(record):
+    is_known = _KNOWN.issuperset(record)
+    if not is_known:
         record = _rename(record)
     get = record.get
     name = get("event")
@@ -62,8 +63,8 @@ def parse(record: Object) -> Event | Reject:
             return Reject(reason="properties_not_object", detail="properties is not an object")
         properties = {}
     extra: Object | None = None
-    if not _KNOWN.issuperset(record):
-        extra = {k: v for k, v in record.items() if k not in _KNOWN and v is not None}
+    if not is_known:
+        extra = {k: v for k, v in record.items() if k not in _KNOWN and v is not None} or None
     message_id = get("messageId")
     user_id = get("userId")
     anonymous_id = get("anonymousId")

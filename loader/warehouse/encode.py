@@ -1,7 +1,7 @@
 """Rows -> lines of COPY's text format."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loader.normalize.batch import Normalized, Rows
@@ -31,21 +31,38 @@ class Segment:
     keys: dict[str, str] = field(default_factory=dict)  # new column -> key as sent
     event_text: str = ""
 
+    def late_places(self) -> set[int]:
+        """The places of rows with late values."""
+        places = set(self.extra)
+        for values in (*self.new.values(), *self.new_shared.values()):
+            places.update(values)
+        return places
+
+    def split(self, late: Collection[int]) -> tuple[list[bytes], "Segment"]:
+        """The lines without late values, and a segment of those with some."""
+        plain: list[bytes] = []
+        members: list[int] = []
+        lines: list[bytes] = []
+        for place, line in zip(self.members, self.lines, strict=True):
+            if place in late:
+                members.append(place)
+                lines.append(line)
+            else:
+                plain.append(line)
+        return plain, replace(self, members=members, lines=lines)
+
     def without(self, dropped: Collection[int]) -> "Segment":
         """The segment without the rows at some places in the chunk."""
         kept = [i for i, place in enumerate(self.members) if place not in dropped]
         if len(kept) == len(self.members):
             return self
-        return Segment(
-            table=self.table,
-            columns=self.columns,
+        return replace(
+            self,
             members=[self.members[i] for i in kept],
             lines=[self.lines[i] for i in kept],
             new=_without(self.new, dropped),
             new_shared=_without(self.new_shared, dropped),
             extra={place: v for place, v in self.extra.items() if place not in dropped},
-            keys=self.keys,
-            event_text=self.event_text,
         )
 
 

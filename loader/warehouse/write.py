@@ -243,9 +243,13 @@ class Batch:
     def _copies(self, table: str, segments: Sequence[Segment]) -> list[Copy]:
         groups: dict[tuple[str, ...], list[bytes]] = {}
         for segment in segments:
-            columns, lines = self._with_late_values(table, segment)
-            groups.setdefault(columns, []).extend(lines)
-            segment.lines.clear()
+            late = segment.late_places()
+            plain, odd = segment.split(late) if late else (segment.lines, None)
+            groups.setdefault(segment.columns, []).extend(plain)
+            if odd is not None:
+                columns, lines = self._with_late_values(table, odd)
+                groups.setdefault(columns, []).extend(lines)
+            segment.lines = []
         return [
             _copy(table, columns, groups[columns]) for columns in list(groups) if groups[columns]
         ]
@@ -253,8 +257,7 @@ class Batch:
     def _with_late_values(
         self, table: str, segment: Segment
     ) -> tuple[tuple[str, ...], list[bytes]]:
-        if not (segment.new or segment.new_shared or segment.extra):
-            return segment.columns, segment.lines
+        """The lines of `segment` with the values that had to wait for the whole batch."""
         types = self.tables[table]
         members = segment.members
         late: dict[str, Column] = {}
