@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loader.chunk import Work, process_chunk
+from loader.chunk import Work, parse_chunk, process_chunk
 from loader.normalize.collections import TRACKS, declared_tables
 from loader.sources.records import Chunk, read_chunks
 from loader.warehouse.encode import Layouts, Segment
@@ -37,13 +37,15 @@ def process(
     existing: Callable[[Sequence[str]], set[str]] | None = None,
     limit: int = 1 << 20,
 ) -> Work:
+    parsed = parse_chunk(chunk_of(*records, limit=limit))
+    there = existing(parsed.ids) if existing is not None and parsed.ids else frozenset()
     return process_chunk(
-        chunk_of(*records, limit=limit),
+        parsed,
         tables=declared_tables(),
         layouts={} if layouts is None else layouts,
         load_started_at=STARTED,
         only=only,
-        existing=existing,
+        there=there,
     )
 
 

@@ -501,7 +501,7 @@ def test_lines_without_their_closing_brace_do_not_take_quadratic_work(
     import loader.sources.records as module
 
     scanned = 0
-    original = module._Scan.value_end
+    original = module.Scan.value_end
 
     def count(self: Any, data: bytes) -> int | None:
         nonlocal scanned
@@ -510,7 +510,7 @@ def test_lines_without_their_closing_brace_do_not_take_quadratic_work(
 
     limit = 5_000
     monkeypatch.setattr(module, "_MAX_SCANNED_IN_VAIN", limit)
-    monkeypatch.setattr(module._Scan, "value_end", count)
+    monkeypatch.setattr(module.Scan, "value_end", count)
     data = b'{"event":"X","userId":"u"\n' * lines
     assert len(read(data).bad) == lines
     assert scanned < limit + 5 * len(data)

@@ -1,0 +1,67 @@
+"""The embedded server through the command line: start, url, psql, stop, and loads without a URL."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from acceptance.harness import Database, Run, Write, enterable_folder, track
+
+
+@pytest.fixture
+def own(run: Run) -> Iterator[dict[str, str]]:
+    """Settings of an embedded server of the test's own, stopped at the end."""
+    folder = enterable_folder()
+    settings = {"LOADER_WAREHOUSE_DIR": str(folder / "wh")}
+    yield settings
+    run("warehouse", "stop", url=None, env=settings)
+    os.system(f"rm -rf '{folder}'")
+
+
+def test_the_embedded_server_starts_is_looked_into_and_stops(
+    run: Run, own: dict[str, str], write: Write
+) -> None:
+    folder = Path(own["LOADER_WAREHOUSE_DIR"])
+    path = write("a.ndjson", track("Email Opened", messageId="1"))
+
+    loaded = run("load", path, url=None, env=own)
+    assert loaded.code == 0, loaded.err
+    assert "\nTry:\n" in loaded.out
+    assert loaded.out.count("warehouse psql -- -c ") == 3
+    assert not (folder / "postmaster.pid").exists()  # it stops with its last user
+
+    started = run("warehouse", "start", url=None, env=own)
+    assert (started.code, started.err) == (0, "")
+    assert (folder / "postmaster.pid").exists()
+    shown = run("warehouse", "url", url=None, env=own)
+    assert (shown.out, shown.err) == (started.out, "")
+    database = Database(started.out.strip())
+    assert database.rows("SELECT id FROM email_opened") == [("1",)]
+
+    assert run("load", path, "--force", url=None, env=own).code == 0
+    assert (folder / "postmaster.pid").exists()  # a person started it, so it stays
+
+    query = "SELECT id FROM customerio.tracks"
+    asked = run("warehouse", "psql", "--", "-Atc", query, url=None, env=own)
+    assert (asked.code, asked.out) == (0, "1\n")
+    wrong = run("warehouse", "psql", "--", "-c", "SELECT nonsense", url=None, env=own)
+    assert (wrong.code, "nonsense" in wrong.err) == (1, True)
+
+    assert run("warehouse", "stop", url=None, env=own).out == "stopped\n"
+    assert not (folder / "postmaster.pid").exists()
+    assert run("warehouse", "stop", url=None, env=own).out == "it was not running\n"
+
+
+def test_the_embedded_commands_refuse_where_a_url_is_set(run: Run) -> None:
+    for command in ("start", "stop", "url", "psql"):
+        result = run("warehouse", command)
+        assert result.code == 2
+        assert "a warehouse URL is set" in result.err
+
+
+def test_a_folder_that_cannot_be_used_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run("status", url=None, env={"LOADER_WAREHOUSE_DIR": str(tmp_path / "file" / "wh")})
+    assert result.code == 2
+    assert "LOADER_WAREHOUSE_DIR" in result.err
+    assert "Traceback" not in result.err

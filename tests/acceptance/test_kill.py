@@ -1,0 +1,341 @@
+"""A job that is killed or stopped at every step of a batch, and the plain load after it."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import pytest
+from acceptance.faults import (
+    AT_GATE,
+    NO_SESSION,
+    SESSIONS,
+    SMALL,
+    Given,
+    Start,
+    check_settled,
+    copy_of,
+    ddl,
+    gate,
+    holding,
+    job,
+    kill_at_random,
+    locked,
+    mixed,
+    statuses,
+    trigger,
+    wait_until,
+    waits_for_lock,
+)
+from acceptance.harness import SCHEMA, Database, Run, Server
+
+from loader.warehouse.engine import lock_key
+
+Hold = Callable[[Database], AbstractContextManager[str]]
+
+BEFORE = mixed(30, prefix="before")
+GIVEN = mixed(3_000)
+# Ids of rows in the second batch, so that the first one is committed.
+LATE = "NEW.id >= 'k002' AND NEW.id < 'k003'"
+
+
+@pytest.fixture(scope="session")
+def used(server: Server, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database with a load in it, to be copied."""
+    with copy_of(server, template) as db:
+        path = BEFORE.write(tmp_path_factory.mktemp("before") / "before.ndjson")
+        assert job("load", path, url=db.url).returncode == 0
+        yield db.url.rpartition("?")[0].rpartition("/")[2] or db.url.rpartition("/")[2]
+
+
+@pytest.fixture
+def used_db(server: Server, used: str) -> Iterator[Database]:
+    """A database in which every table has rows already."""
+    with copy_of(server, used) as db:
+        yield db
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return GIVEN.write(tmp_path / "given.ndjson")
+
+
+TABLES = (
+    "tracks",
+    "cart_seen",
+    "email_bounced",
+    "email_delivered",
+    "email_link_clicked",
+    "email_marked_as_spam",
+    "email_opened",
+    "email_unsubscribed",
+)
+
+STEPS: dict[str, Hold] = {
+    "its row in _loads": lambda db: locked(db, "_loads", "SHARE", "insert into"),
+    "DDL, before a column is added": lambda db: locked(
+        db, "email_opened", "ACCESS SHARE", "alter table"
+    ),
+    "DDL, after a column was added": lambda db: ddl(db, "ALTER TABLE"),
+    **{
+        f"COPY of {table}, before it": lambda db, table=table: locked(
+            db, table, "SHARE", f'copy .*"{table}"'
+        )
+        for table in TABLES
+    },
+    **{
+        f"COPY of {table}, in the middle": lambda db, table=table: trigger(db, table, LATE)
+        for table in ("tracks", "email_opened")
+    },
+    "rejects": lambda db: locked(db, "_rejects", "SHARE", "insert into"),
+    "the ledger, counts": lambda db: trigger(
+        db, "_loads", "NEW.batches > 1 AND NEW.status = 'running'", "BEFORE UPDATE"
+    ),
+    "the ledger, files": lambda db: locked(db, "_files", "SHARE", "insert into"),
+    "before commit": lambda db: trigger(db, "tracks", LATE, "DEFERRED INSERT"),
+    "after commit": lambda db: trigger(db, "_loads", "NEW.status = 'success'", "BEFORE UPDATE"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_load_killed_at_a_step_is_completed_by_the_next_one(
+    start: Start, run: Run, used_db: Database, path: Path, step: str
+) -> None:
+    with STEPS[step](used_db) as waits:
+        process = start("load", path, url=used_db.url, env=SMALL)
+        wait_until(used_db, waits)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    wait_until(used_db, NO_SESSION)
+    result = run("load", path, url=used_db.url)
+    assert result.code == 0, result.err
+    check_settled(used_db, BEFORE, GIVEN)
+    killed = ["interrupted"] if step != "its row in _loads" else []
+    assert statuses(used_db) == ["success", *killed, "success"]
+    assert run("load", path, "--force", url=used_db.url).code == 0
+    check_settled(used_db, BEFORE, GIVEN)
+
+
+def test_a_load_killed_while_it_creates_a_table_is_completed_by_the_next_one(
+    start: Start, run: Run, db: Database, path: Path
+) -> None:
+    with ddl(db, "CREATE TABLE") as waits:
+        process = start("load", path, url=db.url, env=SMALL)
+        wait_until(db, waits)
+        process.kill()
+        process.wait()
+    assert "cart_seen" not in db.tables()
+    assert run("load", path).code == 0
+    check_settled(db, GIVEN)
+
+
+def test_a_load_killed_in_a_migration_is_completed_by_the_next_one(
+    start: Start, run: Run, empty_db: Database, path: Path
+) -> None:
+    with ddl(empty_db, "CREATE TABLE") as waits:
+        process = start("load", path, url=empty_db.url)
+        wait_until(empty_db, waits)
+        process.kill()
+        process.wait()
+    assert empty_db.tables() == []
+    assert run("load", path, url=empty_db.url).code == 0
+    check_settled(empty_db, GIVEN)
+
+
+# read, normalize, id check: the input waits
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    path = tmp_path / "pipe.ndjson"
+    os.mkfifo(path)
+    return path
+
+
+def test_a_load_killed_while_it_reads_is_completed_by_the_next_one(
+    start: Start, run: Run, used_db: Database, pipe: Path, path: Path
+) -> None:
+    # Blocks of a pipe are as large as it gives them, so a batch is committed before the pause.
+    process = start("load", pipe, url=used_db.url, env={"LOADER_BATCH_RECORDS": "100"})
+    data = path.read_bytes()
+    with pipe.open("wb", buffering=0) as end:
+        for place in range(0, len(data) // 2, 1 << 16):
+            end.write(data[place : place + (1 << 16)])
+            time.sleep(0.05)
+        wait_until(used_db, f"SELECT count(*) = 0 {SESSIONS} AND state <> 'idle'")
+        time.sleep(0.3)
+        process.kill()
+        process.wait()
+    wait_until(used_db, NO_SESSION)
+    assert run("load", path, url=used_db.url).code == 0
+    check_settled(used_db, BEFORE, GIVEN)
+    assert statuses(used_db) == ["success", "interrupted", "success"]
+
+
+def test_a_load_killed_while_it_normalizes_is_completed_by_the_next_one(
+    start: Start, run: Run, db: Database, pipe: Path, tmp_path: Path
+) -> None:
+    given = mixed(20_000)
+    process = start("load", pipe, url=db.url)
+    with pipe.open("wb", buffering=0) as end:
+        end.write(given.data)
+        # The pipe is empty but for its last bytes; some megabytes are still to be normalized.
+        busy = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        process.kill()
+        process.wait()
+    assert busy in "RSD"
+    wait_until(db, NO_SESSION)
+    assert statuses(db) == ["running"]
+    assert db.value("SELECT count(*) FROM tracks") == 0
+    whole = given.write(tmp_path / "whole.ndjson")
+    assert run("load", whole).code == 0
+    check_settled(db, given)
+
+
+def test_a_load_killed_while_it_asks_for_known_ids_is_completed_by_the_next_one(
+    start: Start, run: Run, used_db: Database, pipe: Path, path: Path
+) -> None:
+    process = start("load", pipe, url=used_db.url)
+    with pipe.open("wb", buffering=0) as end:
+        wait_until(used_db, "SELECT count(*) > 0 FROM _loads WHERE status = 'running'")
+        with locked(used_db, "tracks", "ACCESS EXCLUSIVE", "select id from") as waits:
+            end.write(path.read_bytes()[: 1 << 16])
+            wait_until(used_db, waits)
+            process.kill()
+            process.wait()
+    wait_until(used_db, NO_SESSION)
+    assert run("load", path, url=used_db.url).code == 0
+    check_settled(used_db, BEFORE, GIVEN)
+
+
+def test_a_load_killed_after_a_copy_met_known_ids_is_completed_by_the_next_one(
+    start: Start, run: Run, used_db: Database, tmp_path: Path
+) -> None:
+    given = Given([*GIVEN.lines, *BEFORE.lines], GIVEN.ids, GIVEN.rejects)
+    path = given.write(tmp_path / "given.ndjson")
+    with holding(used_db, "BEGIN; SET LOCAL lock_timeout = 0") as cursor:
+        condition = "NEW.id LIKE 'before%'"
+        with trigger(used_db, "tracks", condition) as waits:
+            process = start("load", path, url=used_db.url, env=SMALL)
+            wait_until(used_db, waits, seconds=10)
+            # Queues behind the COPY, and is first when the COPY is rolled back.
+            import threading
+
+            queued = threading.Thread(
+                target=cursor.execute, args=(f"LOCK TABLE {SCHEMA}.tracks",), daemon=True
+            )
+            queued.start()
+            wait_until(used_db, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted "
+                                "AND mode = 'AccessExclusiveLock'")  # fmt: skip
+            used_db.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d "
+                "ON d.oid = database WHERE datname = current_database() AND granted "
+                "AND locktype = 'advisory' AND objid = 4242"
+            )
+            wait_until(used_db, waits_for_lock("select id from"))
+            process.kill()
+            process.wait()
+            cursor.execute("ROLLBACK")
+    wait_until(used_db, NO_SESSION)
+    assert run("load", path, url=used_db.url).code == 0
+    check_settled(used_db, BEFORE, GIVEN)
+
+
+def test_loads_killed_at_random_moments_are_completed_by_the_next_one(
+    server: Server, template: str, start: Start, tmp_path: Path
+) -> None:
+    report = kill_at_random(server, template, start, tmp_path, seed=4, kills=6)
+    assert report.looks > 0
+
+
+# signals
+
+
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_a_signal_in_the_middle_of_a_copy_ends_the_load_within_ten_seconds(
+    start: Start, run: Run, used_db: Database, path: Path, number: signal.Signals
+) -> None:
+    with trigger(used_db, "email_opened", LATE) as waits:
+        process = start("load", path, url=used_db.url, env=SMALL)
+        wait_until(used_db, waits)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, out, err) == (CODES[number], b"", b"")
+        assert statuses(used_db) == ["success", "interrupted"]
+    assert run("load", path, url=used_db.url).code == 0
+    check_settled(used_db, BEFORE, GIVEN)
+
+
+def test_a_second_signal_does_not_disturb_the_end_of_a_load(
+    start: Start, run: Run, used_db: Database, path: Path
+) -> None:
+    with trigger(used_db, "email_opened", LATE) as waits:
+        process = start("load", path, url=used_db.url, env=SMALL)
+        wait_until(used_db, waits)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+            time.sleep(0.3)
+        _, err = process.communicate(timeout=10)
+        assert (process.returncode, err) == (143, b"")
+        assert statuses(used_db) == ["success", "interrupted"]
+    assert run("load", path, url=used_db.url).code == 0
+    check_settled(used_db, BEFORE, GIVEN)
+
+
+@pytest.mark.parametrize("step", ["before commit", "after commit", "rejects"])
+def test_a_signal_at_a_step_ends_the_load_within_ten_seconds(
+    start: Start, run: Run, used_db: Database, path: Path, step: str
+) -> None:
+    with STEPS[step](used_db) as waits:
+        process = start("load", path, url=used_db.url, env=SMALL)
+        wait_until(used_db, waits)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+        assert process.returncode == 143
+    wait_until(used_db, NO_SESSION)
+    assert run("load", path, url=used_db.url).code == 0
+    check_settled(used_db, BEFORE, GIVEN)
+
+
+def test_a_signal_ends_a_load_that_asks_for_known_ids(
+    start: Start, run: Run, used_db: Database, pipe: Path, path: Path
+) -> None:
+    process = start("load", pipe, url=used_db.url)
+    with pipe.open("wb", buffering=0) as end:
+        wait_until(used_db, "SELECT count(*) > 0 FROM _loads WHERE status = 'running'")
+        with locked(used_db, "tracks", "ACCESS EXCLUSIVE", "select id from") as waits:
+            end.write(path.read_bytes()[: 1 << 16])
+            wait_until(used_db, waits)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 143
+            assert statuses(used_db) == ["success", "interrupted"]
+
+
+def test_signals_at_random_moments_leave_a_load_that_the_next_one_completes(
+    start: Start, run: Run, db: Database, path: Path
+) -> None:
+    moments = random.Random(8)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        process = start("load", path, url=db.url, env={"LOADER_BATCH_RECORDS": "200"})
+        time.sleep(moments.uniform(0.1, 1.2))
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+        process.communicate(timeout=10)
+        # Before Python is up, the signal itself ends the process.
+        assert process.returncode in (0, CODES[number], -number)
+        wait_until(db, NO_SESSION)
+        assert set(statuses(db)) <= {"interrupted", "success"}
+    assert run("load", path).code == 0
+    check_settled(db, GIVEN)
+
+
+def test_the_gate_of_these_tests_is_seen(db: Database) -> None:
+    assert lock_key("customerio") != 4242
+    with gate(db):
+        assert db.value(AT_GATE) is False

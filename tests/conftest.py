@@ -1,0 +1,158 @@
+"""Fixtures: one embedded PostgreSQL per session, a database per test, the command line."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acceptance.harness import Database, Result, Run, Server, Write, enterable_folder, ndjson
+
+from loader.warehouse import embedded
+
+_DEVELOPERS = ("LOADER_", "PG")
+
+
+# the server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget the developer's own settings before anything reads them."""
+    for name in list(os.environ):
+        if name.startswith(_DEVELOPERS) or name == "DATABASE_URL":
+            del os.environ[name]
+
+
+def pytest_report_header() -> str:
+    """The version of the embedded PostgreSQL."""
+    psql = embedded.psql_command("", [])[0]
+    shown = subprocess.run([psql, "--version"], capture_output=True, text=True, check=False)
+    return f"embedded server: {shown.stdout.strip() or 'version unknown'}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """An embedded PostgreSQL, in a folder of its own."""
+    parent = enterable_folder()
+    folder = parent / "pg"
+    with embedded.running(folder) as url:
+        found = Server(folder, url)
+        admin = found.database("postgres")
+        # A test's data need not survive a power cut.
+        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+            admin.execute(f"ALTER SYSTEM SET {setting}")
+        admin.rows("SELECT pg_reload_conf()")
+        yield found
+    shutil.rmtree(parent, ignore_errors=True)
+
+
+_numbers = count(1)
+
+
+def _new_database(server: Server, template: str) -> Iterator[Database]:
+    name = f"test_{next(_numbers)}"
+    admin = server.database("postgres")
+    admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.database(name)
+    admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> str:
+    """A database that `customerio-loader migrate` brought to head; it is only copied."""
+    server.database("postgres").execute("CREATE DATABASE migrated")
+    url = server.database("migrated").url
+    done = subprocess.run(
+        [sys.executable, "-m", "loader", "migrate"],
+        env=os.environ | {"LOADER_WAREHOUSE_URL": url},
+        cwd=server.folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return "migrated"
+
+
+@pytest.fixture
+def db(server: Server, template: str) -> Iterator[Database]:
+    """A fresh database with the schema of Customer.io at head."""
+    yield from _new_database(server, template)
+
+
+@pytest.fixture
+def empty_db(server: Server) -> Iterator[Database]:
+    """A fresh database without any schema of ours."""
+    yield from _new_database(server, "template0")
+
+
+# the command line
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    """Start the command line; it is killed when the test is over."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_it(
+        *arguments: str | Path,
+        url: str | None,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "loader"),
+        **options: Any,
+    ) -> "subprocess.Popen[bytes]":
+        settings = {"LOADER_WAREHOUSE_URL": url} if url else {}
+        process = subprocess.Popen(
+            [*program, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | settings | (env or {}),
+            cwd=cwd or tmp_path,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield start_it
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None and not stream.closed:
+                with suppress(BrokenPipeError):
+                    stream.close()
+        process.wait()
+
+
+@pytest.fixture
+def run(db: Database, start: Callable[..., "subprocess.Popen[bytes]"]) -> Run:
+    """Run the command line to its end, on the test's database; `url` names another, or none."""
+
+    def run_it(
+        *arguments: str | Path, stdin: bytes = b"", url: str | None = db.url, **options: Any
+    ) -> Result:
+        process = start(*arguments, url=url, **options)
+        out, err = process.communicate(stdin, timeout=120)
+        return Result(process.returncode, out.decode(), err.decode())
+
+    return run_it
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write an NDJSON file into the test's folder; returns its path."""
+
+    def write_it(name: str, *records: dict[str, Any] | str | bytes) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(ndjson(*records))
+        return path
+
+    return write_it

@@ -1,0 +1,150 @@
+"""Connections: reading URLs, the lock, and the driver's errors in our words."""
+
+from contextlib import closing
+
+import psycopg2
+import pytest
+from acceptance.harness import Database
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from loader.errors import (
+    LoaderError,
+    MissingRight,
+    SchemaDrift,
+    UsageError,
+    WarehouseFailed,
+    WarehouseUnavailable,
+)
+from loader.warehouse.engine import (
+    connect,
+    describe,
+    explain,
+    lock_key,
+    make_engine,
+    parse_url,
+    try_lock,
+    wait_for_lock,
+)
+
+SECRET = "hush/hush@7"
+QUOTED = "hush%2Fhush%407"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://me:{QUOTED}@db.example:5433/events",
+        f"postgres://me:{QUOTED}@db.example:5433/events",
+        f"postgresql+psycopg2://me:{QUOTED}@db.example:5433/events",
+        f"postgresql+asyncpg://me:{QUOTED}@db.example:5433/events",
+    ],
+)
+def test_a_url_is_read_whatever_driver_it_names(url: str) -> None:
+    parsed = parse_url(url)
+    assert parsed.drivername == "postgresql+psycopg2"
+    assert (parsed.username, parsed.password, parsed.host, parsed.port, parsed.database) == (
+        "me",
+        SECRET,
+        "db.example",
+        5433,
+        "events",
+    )
+    assert describe(parsed) == "events on db.example"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql:///events?host=/run/pg", "events on /run/pg"),
+        ("postgresql://", "the default database on the local socket"),
+        ("postgresql://db.example", "the default database on db.example"),
+        ("postgresql:///events?host=one&host=two", "events on one"),
+        ("postgresql://[::1]:5432/events?sslmode=require", "events on ::1"),
+    ],
+)
+def test_a_place_is_described_without_a_password(url: str, expected: str) -> None:
+    assert describe(parse_url(url)) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "events", "mysql://me:hush@h/d", "postgresql:/h/d", "http://h", "postgresql://me:hush@h:port/d"],
+)  # fmt: skip
+def test_what_is_no_url_is_a_wrong_setting_that_shows_no_password(url: str) -> None:
+    with pytest.raises(UsageError, match="postgresql://USER@HOST:5432/DATABASE") as caught:
+        parse_url(url)
+    assert "hush" not in str(caught.value)
+
+
+def failure(db: Database, statement: str) -> LoaderError:
+    """The loader's error for a statement that the server refuses."""
+    engine = make_engine(db.url)
+    with pytest.raises(LoaderError) as caught, connect(engine) as connection:
+        connection.execute(text(statement))
+    assert isinstance(caught.value.__cause__, DBAPIError | psycopg2.Error)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind", "words"),
+    [
+        ("SELECT * FROM nowhere", SchemaDrift, ("nowhere", "alembic check")),
+        ("SELECT nothing FROM customerio.tracks", SchemaDrift, ("nothing",)),
+        ("SELECT 1 / 0", WarehouseFailed, ("division by zero", "22012")),
+        ("SET ROLE pg_monitor; CREATE SCHEMA mine", MissingRight, ("right", "check")),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", WarehouseUnavailable, ("server",)),
+        ("INSERT INTO customerio.tracks (id) VALUES (NULL)", WarehouseFailed, ("null",)),
+    ],
+)
+def test_errors_of_the_server_say_what_to_do(
+    db: Database, statement: str, kind: type[LoaderError], words: tuple[str, ...]
+) -> None:
+    error = failure(db, statement)
+    assert isinstance(error, kind)
+    for word in words:
+        assert word in str(error)
+    assert "\n" not in str(error)
+
+
+def test_an_error_of_a_row_does_not_show_the_row(db: Database) -> None:
+    db.execute("ALTER TABLE tracks ADD CONSTRAINT few CHECK (user_id <> 'someone@example.com')")
+    error = failure(
+        db,
+        "INSERT INTO customerio.tracks (id, user_id) VALUES ('1', 'someone@example.com')",
+    )
+    assert "few" in str(error)
+    assert "someone@example.com" not in str(error)
+
+
+def test_a_password_in_an_error_of_the_library_is_hidden() -> None:
+    url = parse_url(f"postgresql://me:{QUOTED}@127.0.0.1:1/events")
+    error = explain(psycopg2.OperationalError(f"could not use password={SECRET}"), url)
+    assert SECRET not in str(error)
+    assert "events on 127.0.0.1" in str(error)
+
+
+def test_a_session_reads_and_shows_times_in_utc(db: Database) -> None:
+    name = db.value("SELECT current_database()::text")
+    db.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
+    db.execute(f"ALTER DATABASE {name} SET datestyle = 'German'")
+    with connect(make_engine(db.url)) as connection:
+        shown = connection.scalar(text("SELECT '2026-01-02T03:04:05'::timestamptz::text"))
+        assert shown == "2026-01-02 03:04:05+00"
+        assert connection.scalar(text("SHOW client_encoding")) == "UTF8"
+        assert connection.scalar(text("SHOW application_name")) == "customerio-loader"
+
+
+def test_the_lock_is_of_one_schema_and_ends_with_its_session(db: Database) -> None:
+    assert lock_key("a") != lock_key("b")
+    assert lock_key("customerio") in range(-(2**63), 2**63)
+    engine = make_engine(db.url)
+    with connect(engine) as one, connect(engine) as two:
+        assert try_lock(one, "customerio") is True
+        assert try_lock(two, "customerio") is False
+        assert try_lock(two, "other") is True
+    with connect(engine) as three:
+        wait_for_lock(three, "customerio")
+        with closing(db.connect()) as other, other.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", (lock_key("customerio"),))
+            assert cursor.fetchone() == (False,)

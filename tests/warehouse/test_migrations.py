@@ -1,0 +1,163 @@
+"""Migrations as a loader runs them: from nothing to head, down, and up again."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+from acceptance.harness import SCHEMA, Database
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from loader.config import Source
+from loader.errors import SchemaNotAtHead, SchemaRefused
+from loader.warehouse import migrate
+from loader.warehouse.tables import metadata
+
+SOURCE = Source()  # type: ignore[call-arg]
+
+
+@contextmanager
+def connected(db: Database) -> Iterator[Connection]:
+    engine = create_engine(
+        db.url.replace("postgresql://", "postgresql+psycopg2://"), poolclass=NullPool
+    )
+    with engine.connect() as connection:
+        yield connection
+
+
+def differences(db: Database) -> list[Any]:
+    """What Alembic would change to make the schema as it is declared."""
+    with connected(db) as connection, connection.begin():
+        connection.execute(text(f"SET LOCAL search_path = {SCHEMA}"))
+        connection.dialect.default_schema_name = SCHEMA
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        return list(compare_metadata(context, metadata))
+
+
+def downgrade(connection: Connection) -> None:
+    """Run the downgrades of all revisions, as the loader's own connection would."""
+    from alembic import command
+
+    config = migrate._config()
+    config.attributes["connection"] = connection
+    config.attributes["source"] = SOURCE
+    command.downgrade(config, "base")
+
+
+def test_head_equals_the_declared_tables_with_types_comments_and_defaults(db: Database) -> None:
+    assert differences(db) == []
+
+
+def test_up_down_and_up_again_gives_the_same_schema(empty_db: Database) -> None:
+    nothing = [row for row in empty_db.dump() if len(row) > 3]
+    with connected(empty_db) as connection:
+        migrate.upgrade(connection, SOURCE)
+    first = empty_db.dump()
+    with connected(empty_db) as connection:
+        downgrade(connection)
+    left = [row for row in empty_db.dump() if len(row) > 3 and row[1] != "alembic_version"]
+    assert [row for row in left if not row[1].startswith("alembic_version")] == nothing
+    with connected(empty_db) as connection:
+        assert migrate.read_state(connection, SCHEMA).kind == "empty"
+        connection.rollback()
+        migrate.upgrade(connection, SOURCE)
+    assert empty_db.dump() == first
+    assert differences(empty_db) == []
+
+
+def test_every_table_and_column_has_a_comment(db: Database) -> None:
+    without = db.rows(
+        """
+        SELECT c.relname::text, a.attname::text FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+        WHERE c.relnamespace = 'customerio'::regnamespace AND c.relkind = 'r'
+            AND c.relname <> 'alembic_version'
+            AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid) IS NULL)
+        """
+    )
+    assert without == []
+
+
+def test_every_constraint_has_a_name_by_the_convention(db: Database) -> None:
+    found = db.rows(
+        "SELECT conrelid::regclass::text, conname::text FROM pg_constraint "
+        "WHERE connamespace = 'customerio'::regnamespace AND contype <> 'n' ORDER BY 1"
+    )
+    assert len(found) == 11
+    assert all(name == f"{table}_pkey" for table, name in found if table != "alembic_version")
+
+
+def test_a_migration_that_fails_leaves_nothing(empty_db: Database) -> None:
+    # An index of this name is in the way of the third revision.
+    empty_db.execute(
+        "CREATE SCHEMA customerio; CREATE TYPE customerio.email_bounced AS ENUM ('in the way')"
+    )
+    with connected(empty_db) as connection, pytest.raises(Exception, match="email_bounced"):
+        migrate.upgrade(connection, SOURCE)
+    assert empty_db.tables() == []
+
+
+def state(db: Database) -> tuple[str, str | None]:
+    with connected(db) as connection:
+        return tuple(migrate.read_state(connection, SCHEMA))  # type: ignore[return-value]
+
+
+def test_the_state_of_a_schema_is_told_apart(empty_db: Database) -> None:
+    head = migrate.head_revision()
+    assert state(empty_db) == ("missing", None)
+    empty_db.execute("CREATE SCHEMA customerio")
+    assert state(empty_db) == ("empty", None)
+    empty_db.execute("CREATE VIEW customerio.v AS SELECT 1")
+    assert state(empty_db) == ("foreign", None)
+    empty_db.execute("DROP VIEW customerio.v")
+    with connected(empty_db) as connection:
+        migrate.upgrade(connection, SOURCE)
+    assert state(empty_db) == ("head", head)
+    empty_db.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert state(empty_db) == ("behind", "0001")
+    empty_db.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert state(empty_db) == ("ahead", "9999")
+
+
+@pytest.mark.parametrize(
+    ("kind", "revision", "auto", "error"),
+    [
+        ("head", "0003", True, None),
+        ("head", "0003", False, None),
+        ("missing", None, True, None),
+        ("behind", "0001", True, None),
+        ("missing", None, False, SchemaNotAtHead),
+        ("behind", "0001", False, SchemaNotAtHead),
+        ("ahead", "9999", True, SchemaNotAtHead),
+        ("foreign", None, True, SchemaRefused),
+    ],
+)
+def test_a_load_goes_on_only_in_a_schema_of_its_own_at_head(
+    kind: Any, revision: str | None, auto: bool, error: type[Exception] | None
+) -> None:
+    found = migrate.SchemaState(kind, revision)
+    if error is None:
+        migrate.check_state(found, SOURCE, auto_migrate=auto)
+    else:
+        with pytest.raises(error):
+            migrate.check_state(found, SOURCE, auto_migrate=auto)
+
+
+def test_the_sql_of_the_rest_brings_an_older_schema_to_head(
+    empty_db: Database, db: Database
+) -> None:
+    from alembic import command
+
+    with connected(empty_db) as connection:
+        config = migrate._config()
+        config.attributes |= {"connection": connection, "source": SOURCE}
+        command.upgrade(config, "0001")
+    assert state(empty_db) == ("behind", "0001")
+    with closing(empty_db.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(migrate.upgrade_sql(SOURCE, "0001"))
+    assert empty_db.dump() == db.dump()

@@ -1,0 +1,64 @@
+"""The built wheel carries the migrations and works in an empty environment."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from acceptance.harness import ROOT, Database, ndjson, track
+
+
+def call(*command: str | Path, **options: object) -> str:
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,  # type: ignore[call-overload]
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(done.stdout)
+
+
+def test_the_wheel_works_in_an_empty_environment(empty_db: Database, tmp_path: Path) -> None:
+    """Needs the package registry, and up to a minute."""
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    call(*pip, "wheel", ROOT, "--no-deps", "-w", tmp_path, cwd=tmp_path)
+    [wheel] = tmp_path.glob("customerio_loader-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+    migrations = {
+        f"loader/{path.relative_to(ROOT).as_posix()}"
+        for path in (ROOT / "migrations").rglob("*")
+        if path.suffix in (".py", ".mako")
+    }
+    assert migrations <= inside
+    assert "loader/py.typed" in inside
+    assert any(name.endswith("licenses/LICENSE") for name in inside)
+    assert not [name for name in inside if name.startswith(("tests/", "bench/", "migrations/"))]
+
+    call(sys.executable, "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    call(
+        python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", wheel,
+        "-c", ROOT / "constraints.txt", cwd=tmp_path,
+    )  # fmt: skip
+    (tmp_path / "events.ndjson").write_bytes(ndjson(track("Email Opened", messageId="1", fresh=1)))
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+        "LOADER_WAREHOUSE_URL": empty_db.url
+    }
+    program = python.with_name("customerio-loader")
+    for command in (["migrate"], ["load", "events.ndjson"], ["plan", "events.ndjson"], ["status"]):
+        call(program, *command, cwd=tmp_path, env=env)
+    assert empty_db.rows("SELECT id, fresh FROM email_opened") == [("1", 1)]
+    # Alembic itself finds the revisions inside the package.
+    ini = (ROOT / "alembic.ini").read_text().replace("%(here)s/migrations", "loader:migrations")
+    (tmp_path / "alembic.ini").write_text(ini)
+    shown = call(python, "-m", "alembic", "current", cwd=tmp_path, env=env)
+    assert "(head)" in shown
+    call(python, "-m", "alembic", "check", cwd=tmp_path, env=env)
+    frames = (
+        'import loader; frames = loader.normalize([\'{"event": "E"}\']); print(*sorted(frames))'
+    )
+    assert call(python, "-c", frames, cwd=tmp_path, env=env) == "e tracks\n"
