@@ -197,6 +197,7 @@ def plan(
     from loader import pipeline
 
     settings = _settings(warehouse_url=warehouse_url)
+    code = 0
     with _server(settings) as url:
         for chosen, inputs in _work(settings, source, paths):
             with _stop_on_signals(), _progress(inputs, quiet=as_json) as progress:
@@ -215,8 +216,9 @@ def plan(
                 _print_load(result)
                 print(f"\n{result.pending_sql.strip() or '-- No schema change.'}")
             for message in result.errors:
-                print(f"customerio-loader: {message}", file=sys.stderr)
-    return 1 if result.errors else 0
+                _complain(None, "input.unreadable", chosen, message)
+                code = 1
+    return code
 
 
 def _complain(log: Any, event: str, source: "Source", message: str) -> None:
@@ -335,6 +337,8 @@ _HINTS = (
 def _print_hints(schema: str) -> None:
     """Three statements worth trying, each with the command that runs it."""
     program = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
+    if program.endswith("__main__.py"):
+        program = "python -m loader"
     folder = os.environ.get("LOADER_WAREHOUSE_DIR")
     setting = f"LOADER_WAREHOUSE_DIR={shlex.quote(os.path.relpath(folder))} " if folder else ""
     quoted = schema if schema.isidentifier() else '"' + schema.replace('"', '""') + '"'
@@ -427,6 +431,10 @@ def status(
     with _server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
         for chosen in _sources(settings, source):
             state = migrate.read_state(connection, chosen.schema_)
+            if state.revision is None and len(settings.sources()) > 1 and source is None:
+                if not as_json:
+                    print(f"{chosen.name} -> schema {chosen.schema_}: nothing was loaded yet")
+                continue
             _require_loads(state.revision, chosen)
             named = connection.execution_options(schema_translate_map={None: chosen.schema_})
             shown = {

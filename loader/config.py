@@ -66,6 +66,8 @@ class Source(BaseModel):
             )
         if len(schema.encode()) > MAX_BYTES or "\0" in schema:
             raise ValueError(f"a schema name has at most {MAX_BYTES} bytes: set a shorter `schema`")
+        if any(mark in schema for mark in "%[]"):
+            raise ValueError("a schema name with %, [ or ] is not supported: set another")
         if schema.startswith("pg_") or schema == "information_schema":
             raise ValueError(f"PostgreSQL keeps the schema name {schema!r} for itself: set another")
         return schema

@@ -13,6 +13,7 @@ from loader.normalize.collections import EXTRA, TRACKS, Type, declared_tables
 from loader.normalize.columns import Column, coerce, infer
 from loader.normalize.event import Event, put_extra
 from loader.sources import parse_event
+from loader.sources.jsontext import encode_json
 from loader.sources.records import Chunk, read_chunks
 
 _MAX_RECORD_BYTES = 1 << 20
@@ -66,18 +67,12 @@ def _parse(record: Mapping[str, Any] | str | bytes) -> Chunk:
     if isinstance(record, str):
         raw = record.encode("utf-8", "surrogatepass")
     if raw is None:
-        raw = json.dumps(record, default=_plain).encode()
+        raw = encode_json(record)
     merged = Chunk()
     for chunk in read_chunks([raw], max_record_bytes=_MAX_RECORD_BYTES):
         merged.records += chunk.records
         merged.bad += chunk.bad
     return merged
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)
 
 
 def _frame(

@@ -7,27 +7,28 @@ records is kept, so the first copy of an id wins.
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, exists, select, text
 
 from loader._version import __version__
-from loader.chunk import Work, process_chunk
+from loader.chunk import Parsed, Work, parse_chunk, process_chunk
 from loader.config import Settings, Source
-from loader.errors import InputUnreadable, LoaderError, LockHeld, SchemaRefused
+from loader.errors import InputUnreadable, LoaderError, LockHeld, SchemaRefused, UsageError
 from loader.normalize.collections import Type, declared_tables
 from loader.sources.files import InputFile, list_inputs, open_input, read_ahead
-from loader.sources.records import Chunk, read_chunks
+from loader.sources.records import CHUNK_RECORDS, Chunk, read_chunks
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.encode import Layouts
 from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
 from loader.warehouse.ledger import Counts
-from loader.warehouse.tables import select_slots, select_tables, tracks
+from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
 from loader.warehouse.write import (
     Batch,
     FileProgress,
@@ -41,6 +42,8 @@ from loader.warehouse.writer import KnownIds, Writer, add_batch
 
 # How long a server that does not answer yet is waited for before anything was read.
 _SECONDS_TO_CONNECT = 10.0
+# The server locks each table that a transaction makes, and has room for some thousands of locks.
+_MOST_NEW_TABLES = 200
 
 # Told after each chunk: bytes read so far as stored, of all files; and records.
 Progress = Callable[[int, int], None]
@@ -173,6 +176,7 @@ def _open(
             settings=settings,
             tables=start.tables,
             slots=start.slots,
+            taken=start.taken,
             started_at=start.started_at,
             sink=writer,
             existing=known_ids,
@@ -205,6 +209,7 @@ class _Start(NamedTuple):
     files: dict[str, FileProgress]
     tables: dict[str, dict[str, Type]]
     slots: dict[str, int]
+    taken: frozenset[str]
     has_rows: bool
 
 
@@ -229,6 +234,7 @@ def _start(
             _prepare_schema(connection, source, auto_migrate=settings.auto_migrate)
             with connection.begin():
                 _check_owner(connection, source)
+                _check_encoding(connection)
                 if settings.reader_role:
                     grant_reader(connection, source.schema_, settings.reader_role)
                 load_id, started_at = ledger.start_load(connection, source.name, __version__)
@@ -238,6 +244,7 @@ def _start(
                     ledger.select_files(connection, [file.uri for file in inputs]),
                     select_tables(connection, source.schema_),
                     select_slots(connection, source.schema_),
+                    select_taken(connection, source.schema_),
                     bool(connection.scalar(select(exists().select_from(tracks)))),
                 )
     assert found is not None
@@ -271,13 +278,14 @@ def plan(
             _check_owner(connection, source)
             tables = select_tables(connection, source.schema_)
             known_files = ledger.select_files(connection, [file.uri for file in inputs])
-        planner = _Planner()
+        planner = _Planner(connection if state.revision is not None else None)
         there = KnownIds(server, source.schema_, retry_timeout=settings.retry_timeout)
         run = _Run(
             source=source,
             settings=settings,
             tables=tables,
             slots={},
+            taken=select_taken(connection, source.schema_),
             started_at=_now(),
             sink=planner,
             existing=planner.remember(there if state.revision is not None else _nothing),
@@ -319,6 +327,15 @@ def _check_owner(connection: Connection, source: Source) -> None:
         raise SchemaRefused(
             f"the schema {source.schema_!r} holds the events of the source {owner!r}: "
             f"set another `schema` for {source.name!r}"
+        )
+
+
+def _check_encoding(connection: Connection) -> None:
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise UsageError(
+            f"the database has the encoding {encoding}, which cannot hold every character: "
+            "use one with ENCODING 'UTF8'"
         )
 
 
@@ -376,6 +393,7 @@ class _Run:
     settings: Settings
     tables: dict[str, dict[str, Type]]
     slots: dict[str, int]
+    taken: frozenset[str]  # names of views and the like, which no table can have
     started_at: str
     sink: Sink
     existing: Callable[[Sequence[str]], set[str]]
@@ -394,6 +412,10 @@ class _Run:
     _batches: int = 0
     _known: int = 0
     _stored: int = 0
+    _waiting: "_Waiting | None" = None
+    _asker: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="asker")
+    )
 
     def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
         """Read all inputs that are new or changed, batch by batch."""
@@ -411,6 +433,7 @@ class _Run:
             try:
                 self._read_file(file, before.records_done if before is not None and same else 0)
             except InputUnreadable as error:
+                self._settle()
                 self.errors.append(str(error))
         self.flush()
 
@@ -420,7 +443,7 @@ class _Run:
             batch = self._open_batch()
             raw = [reject["raw"].encode()]
             for chunk in read_chunks(raw, max_record_bytes=self.settings.max_record_bytes):
-                work = self._process(chunk, asks=False)
+                work = self._process(parse_chunk(chunk), frozenset())
                 problems = tuple(problem for _, problem, _ in work.rejects)
                 batch.replays.append(Replay(reject["id"], tuple(work.ids), problems))
                 self._gather(batch, chunk, work)
@@ -431,7 +454,9 @@ class _Run:
         done = 0
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
             chunks = read_chunks(
-                self._timed(ahead), max_record_bytes=self.settings.max_record_bytes
+                self._timed(ahead),
+                max_record_bytes=self.settings.max_record_bytes,
+                chunk_records=min(CHUNK_RECORDS, self.settings.batch_records),
             )
             for chunk in chunks:
                 done += len(chunk)
@@ -440,6 +465,7 @@ class _Run:
                 if self.progress is not None:
                     self.progress(self._stored + opened.tell(), self.records)
         self._stored += file.size or 0
+        self._settle()
         self._open_batch().files[file.uri] = _progress(file, done, finished=True)
 
     def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -457,23 +483,40 @@ class _Run:
             yield block
 
     def _take(self, file: InputFile, chunk: Chunk, done: int) -> None:
+        """Parse a chunk and ask for its ids; meanwhile go on with the chunk before it."""
+        parsed = parse_chunk(chunk)
+        answer = self._asker.submit(self.existing, parsed.ids) if self.asks else None
+        self._settle()
+        self._waiting = _Waiting(file, done, parsed, answer)
+
+    def _settle(self) -> None:
+        """Put the chunk that waits for an answer into the batch."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return
+        there = waiting.answer.result() if waiting.answer is not None else frozenset()
         batch = self._open_batch()
-        work = self._process(chunk, asks=self.asks)
-        self._gather(batch, chunk, work)
+        work = self._process(waiting.parsed, there)
+        self._gather(batch, waiting.parsed.chunk, work)
         for position, reject, raw in work.rejects:
-            batch.add_reject(reject_row(file.uri, position, reject, raw))
-        batch.files[file.uri] = _progress(file, done, finished=False)
-        if batch.records >= self.settings.batch_records or batch.size >= self.settings.batch_bytes:
+            batch.add_reject(reject_row(waiting.file.uri, position, reject, raw))
+        batch.files[waiting.file.uri] = _progress(waiting.file, waiting.done, finished=False)
+        if (
+            batch.records >= self.settings.batch_records
+            or batch.size >= self.settings.batch_bytes
+            or batch.new_tables() >= _MOST_NEW_TABLES
+        ):
             self.flush()
 
-    def _process(self, chunk: Chunk, *, asks: bool) -> Work:
+    def _process(self, parsed: Parsed, there: Set[str]) -> Work:
         return process_chunk(
-            chunk,
+            parsed,
             tables=self.tables,
             layouts=self.layouts,
             load_started_at=self.started_at,
             only=self.source.only_tables,
-            existing=self.existing if asks else None,
+            taken=self.taken,
+            there=there,
         )
 
     def _gather(self, batch: Batch, chunk: Chunk, work: Work) -> None:
@@ -482,7 +525,7 @@ class _Run:
         batch.duplicates += work.known
         self._known += work.known
         batch.replaced_characters += work.replaced_characters
-        batch.add(work.ids, work.segments, work.times)
+        batch.add(work.ids, work.segments, work.times, size=chunk.size)
 
     def _open_batch(self) -> Batch:
         if self._batch is None:
@@ -522,6 +565,15 @@ class _Run:
         )
 
 
+class _Waiting(NamedTuple):
+    """A chunk between its parsing and its normalizing."""
+
+    file: InputFile
+    done: int
+    parsed: Parsed
+    answer: Future[set[str]] | None  # which of its ids are there
+
+
 def _progress(file: InputFile, done: int, *, finished: bool) -> FileProgress:
     return FileProgress(file.uri, file.size, file.modified_at, done, finished)
 
@@ -532,11 +584,13 @@ def _progress(file: InputFile, done: int, *, finished: bool) -> FileProgress:
 class _Planner:
     """Counts batches instead of writing them."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger_at: Connection | None) -> None:
         self.counts = Counts()
         self.waited = 0.0
         self.changes: list[Any] = []
+        self._ledger_at = ledger_at
         self._seen: set[str] = set()
+        self._rejects: set[str] = set()
 
     def remember(
         self, existing: Callable[[Sequence[str]], set[str]]
@@ -556,7 +610,11 @@ class _Planner:
             rows[copy.table] = rows.get(copy.table, 0) + copy.rows
         self.changes += batch.changes
         written = Written(rows, frozenset(), batch.times)
-        self.counts = add_batch(self.counts, batch, written, len(batch.rejects))
+        rejects = {row.id for row in batch.rejects} - self._rejects
+        self._rejects |= rejects
+        if self._ledger_at is not None:
+            rejects -= ledger.select_known_rejects(self._ledger_at, list(rejects))
+        self.counts = add_batch(self.counts, batch, written, len(rejects))
 
     def last_duplicates(self) -> int:
         return 1  # keep asking: nothing is written that could find them

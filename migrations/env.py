@@ -25,8 +25,8 @@ from loader.warehouse.tables import catalogue_type, metadata
 LOCK_TIMEOUT = "10s"
 
 config = context.config
-if config.config_file_name is not None and config.cmd_opts is not None:
-    logging.config.fileConfig(config.config_file_name, disable_existing_loggers=False)
+if config.cmd_opts is not None and config.file_config.has_section("formatters"):
+    logging.config.fileConfig(config.file_config, disable_existing_loggers=False)
 
 
 def sources(settings: Settings) -> list[Source]:

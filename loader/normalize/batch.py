@@ -64,11 +64,13 @@ def normalize_events(
     *,
     load_started_at: str,
     only: frozenset[str] | None = None,
+    taken: frozenset[str] = frozenset(),
 ) -> Normalized:
     """The rows of `events`, with types as in `tables`.
 
     `load_started_at` (ISO 8601) is the arrival of events that bring none. With `only`, the events
-    of other tables go to `tracks` alone and their properties to its `_extra`.
+    of other tables go to `tracks` alone and their properties to its `_extra`; so do events whose
+    table cannot be made, because its name is `taken`.
     """
     shared = Rows(members=range(len(events)))
     ids = clean([e.id for e in events])
@@ -89,7 +91,7 @@ def normalize_events(
     collections: dict[str, Rows] = {}
     for table, places in members.items():
         properties = [events[i].properties for i in places]
-        if only is None or table in only:
+        if (only is None or table in only) and table not in taken:
             rows_of = collections[table] = Rows(members=places)
             _place(
                 rows_of,

@@ -5,6 +5,7 @@ value. Every function here has the same shape of input: one entry per row, None 
 value (a missing key and a JSON null mean the same).
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -427,6 +428,13 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def read_text(text: str, type_: Type) -> Any:
+    """A value for a text of `coerce`, which `coerce` takes again without loss."""
+    if type_ == "jsonb":
+        return json.loads(text, parse_float=Decimal)
+    return text == "true" if type_ == "boolean" else text
 
 
 def dump_json(value: Any) -> str:

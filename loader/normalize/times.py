@@ -7,6 +7,8 @@ from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGITS = re.compile(r"-?\d{1,17}(\.\d+)?", re.ASCII)
+# A day without dashes; as epoch seconds it would lie before 1973.
+_BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])[0-3]\d", re.ASCII)
 _DATE = re.compile(r"\d{4}-", re.ASCII)
 _ZONE = re.compile(r"\s*(?:UTC|GMT|z)$")
 _SPACED_OFFSET = re.compile(r"\s+(?=[+-]\d\d:?(?:\d\d)?$)", re.ASCII)
@@ -22,7 +24,7 @@ def parse_time(value: Any) -> str | None:
     digits. Nothing is rolled over: 31 February is not a time.
     """
     if type(value) is str:
-        if _DIGITS.fullmatch(value):
+        if _DIGITS.fullmatch(value) and not _BASIC_DATE.fullmatch(value):
             return _from_epoch(Decimal(value))
         return _from_iso(value.strip())
     if type(value) is int or type(value) is Decimal:
@@ -49,7 +51,7 @@ def parse_times(values: list[Any]) -> tuple[list[str | None], list[int]]:
 
 def _is_finer(value: Any) -> bool:
     """Whether a time has parts below a microsecond."""
-    if type(value) is str and not _DIGITS.fullmatch(value):
+    if type(value) is str and (not _DIGITS.fullmatch(value) or _BASIC_DATE.fullmatch(value)):
         return _FINER.search(value) is not None
     micros = Decimal(value) * _scale(value)
     return micros != micros.to_integral_value()
@@ -97,7 +99,7 @@ def event_time(
 
 
 def _from_iso(text: str) -> str | None:
-    if not _DATE.match(text):
+    if not _DATE.match(text) and not _BASIC_DATE.fullmatch(text):
         return None
     text = _SPACED_OFFSET.sub("", _ZONE.sub("Z", text))
     try:

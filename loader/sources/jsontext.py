@@ -16,7 +16,7 @@ def _parse_float(digits: str) -> Decimal:
         raise ValueError("a number with an exponent that is too large") from None
 
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 # The quick way, which refuses some texts that `parse_json` reads.
 decode = msgspec.json.Decoder(float_hook=_parse_float).decode
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

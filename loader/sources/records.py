@@ -23,7 +23,7 @@ from loader.sources.jsontext import (
 # A batch envelope holds many records in one document; Segment accepts 500 kB.
 MAX_DOCUMENT_BYTES = 32 << 20
 # A chunk is handed on when it has so many records or bytes.
-_CHUNK_RECORDS = 2_500
+CHUNK_RECORDS = 2_500
 _CHUNK_BYTES = 4 << 20
 # What is kept of a line that is too long to hold.
 _HEAD_BYTES = 1 << 20
@@ -63,20 +63,23 @@ class Chunk:
         return f"line {place}" if type(place) is int else str(place)
 
 
-def read_chunks(blocks: Iterable[bytes], *, max_record_bytes: int) -> Iterator[Chunk]:
+def read_chunks(
+    blocks: Iterable[bytes], *, max_record_bytes: int, chunk_records: int = CHUNK_RECORDS
+) -> Iterator[Chunk]:
     """The records in `blocks`, the bytes of one file; memory is bounded by the limits.
 
     Where `blocks` raises InputUnreadable, the whole records before that point come first.
     """
-    return _Reader(iter(blocks), max_record_bytes).chunks()
+    return _Reader(iter(blocks), max_record_bytes, chunk_records).chunks()
 
 
 class _Reader:
     """Reads one file. `self.data` is what was read and not yet used, from line `self.line` on."""
 
-    def __init__(self, blocks: Iterator[bytes], max_record_bytes: int) -> None:
+    def __init__(self, blocks: Iterator[bytes], max_record_bytes: int, chunk_records: int) -> None:
         self.blocks = blocks
         self.limit = max_record_bytes
+        self.chunk_records = chunk_records
         self.data = b""
         self.line = 1
         self.chunk = Chunk()
@@ -132,7 +135,7 @@ class _Reader:
         """Records of whole lines: as many at a time as are plain JSON, then the odd one."""
         start = 0
         while start < len(lines):
-            part = lines[start : start + _CHUNK_RECORDS]
+            part = lines[start : start + self.chunk_records]
             values: list[Any] = []
             odd = False
             try:
@@ -170,7 +173,7 @@ class _Reader:
             self.line += 1
 
     def _is_full(self) -> bool:
-        return len(self.chunk) >= _CHUNK_RECORDS or self.chunk.size >= _CHUNK_BYTES
+        return len(self.chunk) >= self.chunk_records or self.chunk.size >= _CHUNK_BYTES
 
     def _next_chunk(self) -> Chunk:
         full, self.chunk = self.chunk, Chunk()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from loader.errors import UsageError, WarehouseUnavailable
 # Its presence says that a person started the server and wants it to stay.
 _KEEP = "started-by-hand"
 _DATABASE = "postgres"
+# Contexts of this process that use a folder; the package counts processes.
+_users: Counter[Path] = Counter()
 
 
 @contextmanager
@@ -23,10 +26,13 @@ def running(folder: Path, *, version: int | None = None) -> Iterator[str]:
     the PostgreSQL of a new folder, one of those in the wheel; default: the newest.
     """
     server = _get(folder, stop_at_end=not (folder / _KEEP).exists(), version=version)
+    _users[folder] += 1
     try:
         yield _url(server)
     finally:
-        server.cleanup()
+        _users[folder] -= 1
+        if not _users[folder]:
+            server.cleanup()
 
 
 def start(folder: Path) -> str:

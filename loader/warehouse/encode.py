@@ -1,15 +1,18 @@
 """Rows -> lines of COPY's text format."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from loader.normalize.batch import Normalized, Rows
-from loader.normalize.collections import TRACKS
-from loader.normalize.columns import Column
+from loader.normalize.batch import Normalized, Rows, Tables
+from loader.normalize.collections import EXTRA, SHARED, TRACKS, Type
+from loader.normalize.columns import Column, read_text
 from loader.normalize.event import put_extra
 
 NULL = r"\N"
+
+# The shared columns of a table that does not exist yet.
+DECLARED_SHARED = {column.name: column.type for column in (*SHARED, EXTRA)}
 
 # The columns that the lines of a table carry so far, in order. Columns that never had a value are
 # not sent at all; one that had a value stays, so that a table's lines go into few COPY commands.
@@ -74,8 +77,11 @@ def _without(new: dict[str, dict[int, Any]], dropped: Collection[int]) -> dict[s
     return {name: values for name, values in kept.items() if values}
 
 
-def encode(normalized: Normalized, layouts: Layouts) -> list[Segment]:
-    """The lines of a chunk: those of `tracks` first, then each collection's."""
+def encode(normalized: Normalized, layouts: Layouts, tables: Tables) -> list[Segment]:
+    """The lines of a chunk: those of `tracks` first, then each collection's.
+
+    A context column that `tracks` has and a collection's table has not is late for that table.
+    """
     shared = normalized.shared
     size = len(normalized.ids)
     if not size:
@@ -96,24 +102,48 @@ def encode(normalized: Normalized, layouts: Layouts) -> list[Segment]:
     ]
     for table, rows in normalized.collections.items():
         names = _extend(layouts, table, rows)
-        lines = [shared_lines[place] for place in rows.members]
+        there = tables.get(table, DECLARED_SHARED)
+        own_shared, own_new = shared_names, _at(shared.new, rows.members)
+        if all(name in there for name in shared_names):
+            lines = [shared_lines[place] for place in rows.members]
+        else:
+            own_shared = tuple(name for name in shared_names if name in there)
+            own_lines = _lines(shared, own_shared, size)
+            lines = [own_lines[place] for place in rows.members]
+            missing = [name for name in shared_names if name not in there]
+            own_new |= _at(_late_again(shared, missing, tables[TRACKS], size), rows.members)
         if names:
             own = _lines(rows, names, len(lines))
             lines = [f"{line}\t{more}" for line, more in zip(lines, own, strict=True)]
         segments.append(
             Segment(
                 table=table,
-                columns=shared_names + names,
+                columns=own_shared + names,
                 members=rows.members,
                 lines=_encoded(lines),
                 new=rows.new,
-                new_shared=_at(shared.new, rows.members),
+                new_shared=own_new,
                 extra=_both(shared.extra, rows),
-                keys=shared.keys | rows.keys,
+                keys={name: name for name in own_new} | shared.keys | rows.keys,
                 event_text=normalized.event_texts[table],
             )
         )
     return segments
+
+
+def _late_again(
+    shared: Rows, names: Sequence[str], types: Mapping[str, Type], size: int
+) -> dict[str, dict[int, Any]]:
+    """Settled values of some shared columns, as the values they were."""
+    return {
+        name: {
+            place: read_text(text, types[name])
+            for place, text in enumerate(shared.columns[name].spread(size))
+            if text is not None
+        }
+        for name in names
+        if name in shared.columns
+    }
 
 
 def _extend(layouts: Layouts, table: str, rows: Rows) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Connections: where the server is, how a session is set up, the lock, and errors in our words."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -61,12 +62,15 @@ def parse_url(url: str) -> URL:
             "write postgresql://USER@HOST:5432/DATABASE"
         )
     try:
-        return make_url(f"postgresql+psycopg2://{rest}")
+        parsed = make_url(f"postgresql+psycopg2://{rest}")
     except (ArgumentError, NoSuchModuleError, ValueError):
+        parsed = None
+    if parsed is None or any(mark in (parsed.host or "") for mark in "@/"):
         raise UsageError(
             "the warehouse URL cannot be read: write postgresql://USER@HOST:5432/DATABASE, "
             "and special characters of a password in percent-encoding"
-        ) from None
+        )
+    return parsed
 
 
 def describe(url: URL) -> str:
@@ -128,6 +132,8 @@ def explain(error: BaseException | None, url: URL) -> LoaderError:
     message = (getattr(diag, "message_primary", None) or str(error)).strip().splitlines()
     said = _secretless(message[0] if message else "no reason given", url)
     where = describe(url)
+    if code is not None and code.startswith("22"):
+        said = said.partition(":")[0]  # what follows may be a value of a person
     if code is None:
         if any(word in said for word in _REFUSED):
             return WarehouseUnavailable(f"{where} refused the connection: {said}; {_hint(said)}")
@@ -186,7 +192,12 @@ def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Ite
         return isinstance(error, TransientFault) and not stopped()
 
     return stamina.retry_context(
-        on=may_pass, attempts=None, timeout=timeout, wait_initial=0.2, wait_max=5.0, wait_jitter=1.0
+        on=may_pass,
+        attempts=None if timeout else 1,
+        timeout=timeout or None,
+        wait_initial=0.2,
+        wait_max=5.0,
+        wait_jitter=1.0,
     )
 
 
@@ -271,6 +282,9 @@ def try_lock(connection: Connection, schema: str) -> bool:
 
 
 def wait_for_lock(connection: Connection, schema: str) -> None:
-    """Take the lock of a schema for this session, as soon as it is free."""
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": lock_key(schema)})
-    connection.commit()
+    """Take the lock of a schema for this session, as soon as it is free.
+
+    Asks again and again: a blocking wait in the client library would not let a signal through.
+    """
+    while not try_lock(connection, schema):
+        time.sleep(0.5)

@@ -1,6 +1,7 @@
 """Schema changes as values: plan them, print them, apply them. The loader only adds."""
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,7 @@ def column_comment(kind: str, key: str) -> str:
 
 
 def _quoted(start: str, name: str) -> str:
-    shown = clean_text(name)
+    shown = re.sub(r"\s", " ", clean_text(name))
     if len(shown) > _COMMENT_LENGTH:
         shown = shown[:_COMMENT_LENGTH] + "..."
     return f'{start} "{shown}".'
@@ -105,7 +106,8 @@ def changes_sql(schema: str, changes: Iterable[Change]) -> str:
 
     output = io.StringIO()
     context = MigrationContext.configure(
-        dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
+        # Not the driver's way of writing parameters, which doubles each percent sign.
+        dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
         opts={"as_sql": True, "output_buffer": output},
     )
     _run(context, schema, changes)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, column, func, select, table, text
 
 from loader.config import Source
 from loader.normalize.collections import TRACKS
-from loader.warehouse import migrate
+from loader.warehouse import ledger, migrate
 from loader.warehouse.engine import OLDEST_VERSION
 from loader.warehouse.tables import select_tables
 
@@ -39,6 +39,16 @@ def check_warehouse(connection: Connection, source: Source) -> Iterator[Finding]
         f"PostgreSQL {version}",
         f"the loader needs PostgreSQL {OLDEST_VERSION} or newer",
     )
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    yield Finding(
+        encoding == "UTF8",
+        f"encoding of the database: {encoding}",
+        "make a database with ENCODING 'UTF8': others cannot hold every character",
+    )
+    rights = list(_rights(connection, source.schema_))
+    yield from rights
+    if not all(finding.ok for finding in rights):
+        return  # the next questions need them
     state = migrate.read_state(connection, source.schema_)
     revision = f" at revision {state.revision}" if state.revision else ""
     yield Finding(
@@ -46,10 +56,18 @@ def check_warehouse(connection: Connection, source: Source) -> Iterator[Finding]
         f"schema {source.schema_}: {state.kind}{revision}",
         "see `customerio-loader load`, which says what to do",
     )
-    yield from _rights(connection, source.schema_, exists=state.kind != "missing")
+    if state.revision is not None:
+        named = connection.execution_options(schema_translate_map={None: source.schema_})
+        owner = ledger.select_source(named)
+        yield Finding(
+            owner in (None, source.name),
+            f"source of the schema: {owner or 'none yet'}",
+            f"set another `schema` for the source {source.name!r}",
+        )
 
 
 _SELECT_RIGHTS = {
+    "exists": text("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = :schema)"),
     "database": text(
         "SELECT has_database_privilege(current_database(), 'CREATE'), "
         "quote_ident(current_database()), quote_ident(current_user)"
@@ -71,14 +89,14 @@ _SELECT_RIGHTS = {
 }
 
 
-def _rights(connection: Connection, schema: str, *, exists: bool) -> Iterator[Finding]:
-    if not exists:
+def _rights(connection: Connection, schema: str) -> Iterator[Finding]:
+    parameters = {"schema": schema}
+    if not connection.scalar(_SELECT_RIGHTS["exists"], parameters):
         may, database, role = connection.execute(_SELECT_RIGHTS["database"]).one()
         yield Finding(
             may, "right to create the schema", f"GRANT CREATE ON DATABASE {database} TO {role};"
         )
         return
-    parameters = {"schema": schema}
     usage, create, quoted, role = connection.execute(_SELECT_RIGHTS["schema"], parameters).one()
     yield Finding(
         usage and create,

@@ -159,6 +159,11 @@ def is_waiting() -> ColumnElement[bool]:
     )
 
 
+def select_known_rejects(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Which of some rejects are stored already."""
+    return set(connection.scalars(select(rejects.c.id).where(rejects.c.id == func.any(list(ids)))))
+
+
 def select_counts(connection: Connection, load_id: int) -> Counts:
     """The counts of a load as they are committed."""
     columns = [loads.c[item.name] for item in fields(Counts)]
@@ -195,4 +200,4 @@ def count_rejects(connection: Connection) -> dict[str, int]:
         .group_by(rejects.c.reason)
         .order_by(waiting.desc(), rejects.c.reason)
     )
-    return dict(connection.execute(statement).tuples().all())
+    return {reason: count for reason, count in connection.execute(statement)}  # noqa: C416

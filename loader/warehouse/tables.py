@@ -196,7 +196,7 @@ LEDGER = (loads, files, rejects)
 _SELECT_COLUMNS = text(
     """
     -- Columns of the tables of one schema, in their order.
-    SELECT c.relname, a.attname, format_type(a.atttypid, NULL)
+    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -204,6 +204,21 @@ _SELECT_COLUMNS = text(
     ORDER BY c.relname, a.attnum
     """
 )
+
+
+_SELECT_TAKEN = text(
+    """
+    -- Names that no table can have any more: views, sequences, foreign tables and the like.
+    SELECT c.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relkind NOT IN ('r', 'p')
+    """
+)
+
+
+def select_taken(connection: Connection, schema: str) -> frozenset[str]:
+    """Names in a schema that belong to something else than a table."""
+    return frozenset(connection.scalars(_SELECT_TAKEN, {"schema": schema}))
 
 
 def catalogue_type(type_: TypeEngine[Any]) -> Type:
@@ -229,7 +244,8 @@ _SELECT_SLOTS = text(
 
 def select_slots(connection: Connection, schema: str) -> dict[str, int]:
     """Columns that each table ever had; PostgreSQL counts dropped ones for its limit."""
-    return dict(connection.execute(_SELECT_SLOTS, {"schema": schema}).tuples().all())
+    found = connection.execute(_SELECT_SLOTS, {"schema": schema})
+    return {table: slots for table, slots in found}  # noqa: C416  # rows are no tuples to mypy
 
 
 def select_tables(connection: Connection, schema: str) -> dict[str, dict[str, Type]]:

@@ -15,7 +15,7 @@ from loader.normalize.batch import span
 from loader.normalize.collections import EXTRA, TRACKS, Type
 from loader.normalize.columns import Column, clean_text, coerce, infer
 from loader.normalize.event import Reject, put_extra
-from loader.warehouse.encode import Segment, escape, fields, join, unescape
+from loader.warehouse.encode import DECLARED_SHARED, Segment, escape, fields, join, unescape
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import (
     AddColumn,
@@ -125,25 +125,37 @@ class Batch:
     times: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def add(
-        self, ids: Sequence[str], segments: Sequence[Segment], times: Mapping[str, list[str]]
+        self,
+        ids: Sequence[str],
+        segments: Sequence[Segment],
+        times: Mapping[str, list[str]],
+        *,
+        size: int = 0,
     ) -> None:
-        """Add a chunk's rows; of rows with one id, the first one stays."""
+        """Add a chunk's rows; of rows with one id, the first one stays. `size` was read for it."""
         dropped = self._repeated(ids)
         self.duplicates += len(dropped)
         extra: dict[int, int] = {}
+        written = 0
         for segment in segments:
             kept = segment.without(dropped) if dropped else segment
             if kept.lines:
                 self.segments.setdefault(kept.table, []).append(kept)
-                self.size += sum(map(len, kept.lines))
+                written += sum(map(len, kept.lines))
             # A collection's row repeats what its row in `tracks` has.
             extra |= {place: len(values) for place, values in kept.extra.items()}
+        # Late values are not in the lines yet, so what was read counts where it is more.
+        self.size += max(size, written)
         for place, count in extra.items():
             self.extra_values[ids[place]] = count
         for name, texts in times.items():
             left = [t for place, t in enumerate(texts) if place not in dropped]
             if left:
                 self.times[name] = widest(self.times.get(name), span(left))
+
+    def new_tables(self) -> int:
+        """How many tables the batch has to make."""
+        return len(self.segments.keys() - self.tables.keys())
 
     def _repeated(self, ids: Sequence[str]) -> set[int]:
         fresh = set(ids)
@@ -192,15 +204,12 @@ class Batch:
         changes: list[Change] = []
         for table, segments in self.segments.items():
             if table not in self.tables:
-                shared = self.tables[TRACKS]
                 changes.append(
                     CreateTable(table=table, comment=table_comment(segments[0].event_text))
                 )
-                self.tables[table] = {name: shared[name] for name in _created_columns()}
+                self.tables[table] = dict(DECLARED_SHARED)
         for table in sorted(self.segments, key=lambda table: (table != TRACKS, table)):
             segments = self.segments[table]
-            if table != TRACKS:
-                changes += self._missing_shared(table, segments)
             for name in dict.fromkeys(chain.from_iterable(s.new_shared for s in segments)):
                 type_ = self.tables[TRACKS].get(name)
                 if type_ is None and table == TRACKS:
@@ -211,15 +220,6 @@ class Batch:
                 type_ = infer(_values(segments, "new", name))
                 changes += self._add(table, name, type_, "Property", segments)
         return changes
-
-    def _missing_shared(self, table: str, segments: Sequence[Segment]) -> Iterable[AddColumn]:
-        """Context columns that `tracks` got earlier than this table."""
-        for name in dict.fromkeys(chain.from_iterable(s.columns for s in segments)):
-            type_ = self.tables[TRACKS].get(name, "other")
-            if name not in self.tables[table] and type_ != "other":
-                self.tables[table][name] = type_
-                comment = f"Context column {name}, as in tracks."
-                yield AddColumn(table=table, column=name, type=type_, comment=comment)
 
     def _add(
         self, table: str, name: str, type_: Type, kind: str, segments: Sequence[Segment]
@@ -283,12 +283,6 @@ class Batch:
             b"%b\t%b" % (line, end.encode()) for line, end in zip(segment.lines, ends, strict=True)
         ]
         return segment.columns + tuple(late), lines
-
-
-def _created_columns() -> list[str]:
-    from loader.warehouse.tables import shared_columns
-
-    return [column.name for column in shared_columns()]
 
 
 def _values(segments: Iterable[Segment], kind: str, name: str) -> Iterable[Any]:

@@ -119,14 +119,14 @@ def test_a_load_that_waits_goes_on_when_the_lock_is_free(
     with closing(db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", (lock_key("customerio"),))
         process = start("load", path, "--wait", url=db.url)
-        wait_until(db, "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' "
-                       "AND NOT granted")  # fmt: skip
+        wait_until(db, f"SELECT count(*) > 0 {SESSIONS}")
+        time.sleep(1)
         assert process.poll() is None
+        assert db.value("SELECT count(*) FROM _loads") == 0
     assert process.wait(20) == 0
     assert db.rows("SELECT id FROM tracks") == [("1",)]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: no signal reaches a load that waits for the lock")
 def test_a_load_that_waits_stops_on_a_signal(start: Start, db: Database, write: Write) -> None:
     path = write("a.ndjson", track("Email Opened"))
     with closing(db.connect()) as connection, connection.cursor() as cursor:
@@ -176,7 +176,7 @@ def test_a_signal_ends_a_load_of_a_file_after_its_batch(
     assert db.rows("SELECT records_done, finished FROM _files") == [(loaded, False)]
     result = run("load", path, "--json")
     assert (result.code, result.json["rows_loaded"]) == (0, 40_000 - loaded)
-    assert result.json["records_read"] <= 40_000 - loaded + 1000  # it goes on behind the last one
+    assert result.json["records_read"] <= 40_000 - loaded + 2500  # it goes on behind the last one
     assert db.rows("SELECT count(*), count(DISTINCT id) FROM email_opened") == [(40_000, 40_000)]
 
 

@@ -100,7 +100,6 @@ def test_normalize_shows_what_a_load_would_reject() -> None:
 @pytest.mark.parametrize(
     "value", [Decimal("1.10"), Decimal("12345678901234567890.12"), Decimal(5)], ids=str
 )
-@pytest.mark.xfail(strict=True, reason="BUG: a Decimal in a parsed record becomes a text")
 def test_normalize_takes_a_decimal_for_a_number(value: Decimal) -> None:
     frames = loader.normalize([track("Paid", amount=value)])
     amount: Any = frames["paid"]["amount"].tolist()[0]

@@ -42,9 +42,6 @@ def test_a_server_runs_as_long_as_it_is_used_and_keeps_its_data(folder: Path) ->
     assert embedded.stop(folder) is False
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: the first user of a process to leave stops the server of the others"
-)
 def test_a_server_outlives_one_of_two_users_in_a_process(folder: Path) -> None:
     with embedded.running(folder) as url:
         with embedded.running(folder) as same:
