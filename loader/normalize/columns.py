@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -177,11 +178,17 @@ def _by_key(
     objects: Sequence[Object],
 ) -> tuple[list[tuple[str, Values]], dict[str, dict[int, Any]]]:
     """The values of each key of `objects`: one per object, or by row where the key is rare."""
+    if not objects:
+        return [], {}
+    keys = tuple(objects[0])
+    if len(keys) > 1 and set(map(len, objects)) == {len(keys)}:
+        try:
+            columns = zip(*map(itemgetter(*keys), objects), strict=True)
+        except KeyError:
+            pass  # as many keys, but others
+        else:  # all objects have the same keys
+            return [(key, list(values)) for key, values in zip(keys, columns, strict=True)], {}
     shapes = Counter(map(tuple, objects))
-    if len(shapes) == 1:  # all objects have the same keys in the same order
-        (keys,) = shapes
-        columns = zip(*map(dict.values, objects), strict=True)
-        return [(key, list(values)) for key, values in zip(keys, columns, strict=True)], {}
     counts: dict[str, int] = {}
     for shape, count in shapes.items():
         for key in shape:

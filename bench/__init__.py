@@ -1,0 +1,1 @@
+"""The benchmark: `python -m bench.run`, from the repository's root."""

@@ -1,0 +1,338 @@
+"""The report: one JSON file per part; RESULTS.md and results.svg from all of them.
+
+`python -m bench.report [FOLDER]` writes the two again without measuring anything.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from math import ceil, floor, log10
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from bench.run import Part
+
+Json = dict[str, Any]
+
+TITLES = {
+    "load": "One large load",
+    "small": "Small loads",
+    "peers": "Other tools",
+    "growth": "Growing tables",
+}
+SIDES = {
+    "baseline": "psql \\copy of ready-made CSV (baseline)",
+    "job": "customerio-loader load",
+    "reload": "the same events under another name",
+    "messy": "messy events",
+    "small": "load of a small file",
+    "nothing new": "load of a file that was loaded before",
+    "help": "--help",
+    "dlt append": "dlt, append, CSV and COPY",
+    "dlt merge": "dlt, merge, CSV and COPY",
+    "target-postgres": "Meltano target-postgres, COPY",
+    "target-postgres unchecked": "the same, records not validated",
+}
+PEER_TARGETS = {"dlt append": 12, "dlt merge": 15, "target-postgres": 30}
+
+
+class Check(NamedTuple):
+    """A measured figure beside its target."""
+
+    what: str
+    value: float
+    unit: str  # "x", "s" or "MB"
+    target: float
+    at_least: bool = False  # the target is a lower bound
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is as good as the target asks."""
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+# saving
+
+
+def save(folder: Path, name: str, part: "Part") -> None:
+    """Keep the figures of one part, with where and when they were measured."""
+    from loader import __version__
+
+    # The version's first word; packagers append their own.
+    postgres = str(part.server.scalar("SHOW server_version")).split()[0]
+    versions = {"PostgreSQL": postgres, "Python": platform.python_version()}
+    found = {
+        "part": name,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": _machine(),
+        "versions": versions | {"customerio-loader": __version__} | part.peers,
+        "events": part.events,
+        "runs": {
+            side: [
+                {key: round(value, 3) for key, value in asdict(run).items() if key != "facts"}
+                for run in runs
+            ]
+            for side, runs in part.runs.items()
+        },
+    }
+    path = folder / "results" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _machine() -> Json:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 1e9),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _cpu() -> str:
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.check_output(command, text=True).strip()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+# judging
+
+
+def _checks(part: Json) -> list[Check]:
+    return {"load": _load, "small": _small, "peers": _peers, "growth": _growth}[part["part"]](part)
+
+
+def _load(part: Json) -> list[Check]:
+    job = _seconds(part, "job")
+    # Rows, because duplicates and rejects of the messy input are not written.
+    clean_row = job / _events(part, "job")
+    messy_row = _seconds(part, "messy") / _events(part, "messy")
+    runs = (run for side in ("job", "reload", "messy") for run in part["runs"][side])
+    return [
+        Check("Job / baseline", job / _seconds(part, "baseline"), "x", 1.0),
+        Check("Every event a duplicate / first load", _seconds(part, "reload") / job, "x", 0.5),
+        Check("Per row: messy events / clean ones", messy_row / clean_row, "x", 1.5),
+        Check("Peak memory of the job", max(run["peak_mb"] for run in runs), "MB", 300),
+    ]
+
+
+def _small(part: Json) -> list[Check]:
+    events = part["events"]
+    return [
+        Check(f"{events} events into a migrated schema", _seconds(part, "small"), "s", 0.7),
+        Check("Nothing new", _seconds(part, "nothing new"), "s", 0.5),
+        Check("--help", _seconds(part, "help"), "s", 0.25),
+    ]
+
+
+def _peers(part: Json) -> list[Check]:
+    own = _rate(part, "job")
+    return [
+        Check(f"Events per second: job / {side}", own / _rate(part, side), "x", target, True)
+        for side, target in PEER_TARGETS.items()
+    ]
+
+
+def _growth(part: Json) -> list[Check]:
+    first, *_, last = part["runs"]["job"]
+    what = f"Last of {len(part['runs']['job'])} loads / first"
+    return [Check(what, last["seconds"] / first["seconds"], "x", 1.25)]
+
+
+def _seconds(part: Json, side: str) -> float:
+    return float(median(run["seconds"] for run in part["runs"][side]))
+
+
+def _events(part: Json, side: str) -> float:
+    return float(median(run["events"] for run in part["runs"][side]))
+
+
+def _rate(part: Json, side: str) -> float:
+    """Events per second."""
+    return _events(part, side) / _seconds(part, side)
+
+
+# writing
+
+
+def write(folder: Path) -> None:
+    """Write RESULTS.md and results.svg from all parts there are, and show the first."""
+    parts = {name: _read(folder, name) for name in TITLES}
+    found = [part for part in parts.values() if part is not None]
+    text = "\n".join(_markdown(found)) + "\n"
+    (folder / "RESULTS.md").write_text(text)
+    print(f"\n{text}")
+    try:
+        _plot(parts, folder / "results.svg")
+    except ModuleNotFoundError:
+        print("bench: no plot was made, it needs matplotlib: pip install -e '.[bench]'")
+
+
+def _read(folder: Path, name: str) -> Json | None:
+    path = folder / "results" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _markdown(parts: Iterable[Json]) -> Iterable[str]:
+    yield "# Results"
+    yield ""
+    yield "Written by `make bench`; every figure is measured. Seconds are medians of whole runs,"
+    yield "from start to exit; the range is in brackets. Events are written twice: to `tracks` and"
+    yield "to the table of their name."
+    for part in parts:
+        yield ""
+        yield f"## {TITLES[part['part']]}"
+        yield ""
+        yield _where(part)
+        yield ""
+        yield from _table(("measure", "result", "target", ""), map(_check_row, _checks(part)))
+        yield ""
+        yield from _table(
+            ("what ran", "seconds", "events/s", "peak MB"),
+            [_growth_row(part, n) for n, _ in enumerate(part["runs"]["job"])]
+            if part["part"] == "growth"
+            else [_side_row(part, side) for side in part["runs"]],
+        )
+
+
+def _where(part: Json) -> str:
+    machine = part["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in part["versions"].items())
+    return (
+        f"{part['events']:,} events a load; {part['date']}; {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}; {versions}."
+    )
+
+
+def _check_row(check: Check) -> tuple[str, ...]:
+    bound = ">=" if check.at_least else "<="
+    return (
+        check.what,
+        _figure(check.value, check.unit),
+        f"{bound} {check.target:g} {check.unit}",
+        "met" if check.met else "MISSED",
+    )
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:.0f} {unit}" if unit == "MB" else f"{value:.2f} {unit}"
+
+
+def _side_row(part: Json, side: str) -> tuple[str, ...]:
+    runs = part["runs"][side]
+    seconds = [run["seconds"] for run in runs]
+    spread = f" ({min(seconds):.2f}-{max(seconds):.2f})" if len(runs) > 1 else ""
+    # The baseline's process is psql, whose memory says nothing.
+    peak = "" if side == "baseline" else f"{max(run['peak_mb'] for run in runs):.0f}"
+    # Events that were read, where none were written.
+    events = part["events"] if side == "reload" else _events(part, side)
+    rate = f"{events / _seconds(part, side):,.0f}" if events else ""
+    return SIDES[side], f"{_seconds(part, side):.2f}{spread}", rate, peak
+
+
+def _growth_row(part: Json, number: int) -> tuple[str, ...]:
+    run = part["runs"]["job"][number]
+    rate = run["events"] / run["seconds"]
+    return f"load {number + 1}", f"{run['seconds']:.2f}", f"{rate:,.0f}", f"{run['peak_mb']:.0f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    """Markdown that reads well on a terminal too: padded, figures to the right."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    for line in lines:
+        first, *others = (
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        yield f"| {' | '.join([first, *others])} |"
+
+
+# plotting
+
+_OWN, _OTHER = "#2a6f97", "#b0b7bd"
+
+
+def _plot(parts: dict[str, Json | None], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    # The same figures give the same file.
+    plt.rcParams |= {"svg.hashsalt": "bench", "font.size": 9, "axes.titlesize": 10}
+    plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False}
+    panels = [
+        (part, draw)
+        for name, draw in {"load": _draw_load, "peers": _draw_peers, "growth": _draw_growth}.items()
+        if (part := parts[name]) is not None
+    ]
+    if not panels:
+        return
+    figure, rows = plt.subplots(
+        len(panels), 1, figsize=(8, 2.4 * len(panels)), layout="constrained", squeeze=False
+    )
+    for (part, draw), axes in zip(panels, rows[:, 0], strict=True):
+        draw(axes, part)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _draw_load(axes: Any, part: Json) -> None:
+    sides = ["baseline", "job", "reload", "messy"]
+    _bars(axes, sides, [_seconds(part, side) for side in sides], "{:.2f} s")
+    axes.set_title(f"Seconds for {part['events']:,} events", loc="left")
+    axes.set_xlim(left=0)
+
+
+def _draw_peers(axes: Any, part: Json) -> None:
+    sides = list(part["runs"])
+    rates = [_rate(part, side) for side in sides]
+    _bars(axes, sides, rates, "{:,.0f}")
+    axes.set_xscale("log")
+    # Whole powers of ten, with room for the last figure.
+    axes.set_xlim(10 ** floor(log10(min(rates))), 10 ** ceil(log10(max(rates) * 1.2)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_title(f"Events per second, {part['events']:,} events (log scale)", loc="left")
+
+
+def _bars(axes: Any, sides: Sequence[str], values: Sequence[float], form: str) -> None:
+    own = ("job", "reload", "messy")
+    colors = [_OWN if side in own else _OTHER for side in sides]
+    bars = axes.barh([SIDES[side] for side in sides], values, color=colors, height=0.65)
+    axes.bar_label(bars, [form.format(value) for value in values], padding=4)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+
+
+def _draw_growth(axes: Any, part: Json) -> None:
+    runs = part["runs"]["job"]
+    loaded, total = [], 0
+    for run in runs:
+        total += run["events"]
+        loaded.append(total / 1e6)
+    per_million = [run["seconds"] / run["events"] * 1e6 for run in runs]
+    axes.plot(loaded, per_million, marker="o", color=_OWN)
+    axes.axhline(per_million[0] * 1.25, color=_OTHER, linestyle="--", label="1.25 x the first load")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("million events in the tables after the load")
+    axes.set_title("Seconds per million events, load after load", loc="left")
+    axes.legend(frameon=False, loc="lower right")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("bench"))

@@ -1,0 +1,212 @@
+"""Measure the job against psql's own COPY, and against other tools: python -m bench.run --help.
+
+Everything runs on one machine and one server, with the sides taking turns, so that what else
+the machine does hits all of them alike. Figures are medians over the rounds.
+"""
+
+import argparse
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from bench import baseline, measure, report, server
+from bench.measure import Run
+from bench.server import SCHEMA, Server
+
+GROWTH_LOADS = 10
+PEER_EVENTS = 100_000
+SMALL_EVENTS = 100
+SMALL_ROUNDS = 5
+MESS = ("--extra-properties=100", "--conflicts=0.01", "--duplicates=0.01", "--broken=0.001")
+
+
+@dataclass
+class Part:
+    """One part of the benchmark while it runs."""
+
+    server: Server
+    events: int
+    rounds: int
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    peers: dict[str, str] = field(default_factory=dict)  # their versions
+
+    def add(self, side: str, run: Run, *, events: int) -> None:
+        """Note a run, and say so; `events` is what it must have written."""
+        if run.events != events:
+            raise SystemExit(f"bench: {side} wrote {run.events:,} events, expected {events:,}")
+        self.runs.setdefault(side, []).append(run)
+        print(f"  {side}: {run.seconds:.2f} s", flush=True)
+
+
+# the parts
+
+
+def measure_load(part: Part) -> None:
+    """Baseline and job in turn; then the same file again, and the messy one."""
+    path = measure.make_input("events", events=part.events)
+    messy = measure.make_input("messy", events=part.events, options=MESS)
+    part.server.drop(SCHEMA)
+    measure.load(path, part.server.url)  # also warms everything up
+    rows = baseline.prepare(part.server)
+    for number in range(part.rounds):
+        print(f"round {number + 1} of {part.rounds}", flush=True)
+        part.server.drop(SCHEMA, baseline.BASELINE)
+        copied = baseline.load(part.server)
+        _check_same(part.server.count(baseline.BASELINE, baseline.TABLES), rows)
+        part.add("baseline", _with_events(copied, rows["tracks"]), events=part.events)
+        part.server.drop(SCHEMA, baseline.BASELINE)
+        part.add("job", measure.load(path, part.server.url), events=part.events)
+        _check_same(part.server.count(SCHEMA, baseline.TABLES), rows)
+        _load_again(part, path)
+        part.server.drop(SCHEMA)
+        done = measure.load(messy, part.server.url)
+        # A broken line may hold several records, as a JSON array does.
+        if done.facts["records_read"] < part.events:
+            raise SystemExit("bench: the job did not read the whole messy input")
+        part.add("messy", done, events=done.facts["rows_loaded"])
+
+
+def _load_again(part: Part, path: Path) -> None:
+    """Load the same records under another name: every one is a duplicate."""
+    copy = path.with_name(f"again-{path.name}")
+    shutil.copyfile(path, copy)
+    part.server.settle()
+    again = measure.load(copy, part.server.url)
+    if again.facts["duplicates"] != part.events:
+        raise SystemExit("bench: the job did not find all duplicates")
+    part.add("reload", again, events=0)
+
+
+def measure_small(part: Part) -> None:
+    """What every start costs: a few new events, nothing new, only the help."""
+    part.server.drop(SCHEMA)
+    measure.migrate(part.server.url)
+    for number in range(part.rounds):
+        path = measure.make_input(f"small-{number}", events=part.events, seed=number + 1)
+        part.add("small", measure.load(path, part.server.url), events=part.events)
+        part.add("nothing new", measure.load(path, part.server.url), events=0)
+        part.add("help", measure.run([*measure.COMMAND, "--help"]), events=0)
+
+
+def measure_peers(part: Part) -> None:
+    """The job and each peer in turn, on the same events."""
+    from bench.peers import compare
+
+    part.peers = compare.install_all()
+    tables = compare.write_tables()
+    path = measure.make_input("peers", events=part.events)
+    for number in range(part.rounds):
+        print(f"round {number + 1} of {part.rounds}", flush=True)
+        part.server.drop(SCHEMA)
+        part.add("job", measure.load(path, part.server.url), events=part.events)
+        for name, load in compare.PEERS.items():
+            part.add(name, load(part.server, path, tables), events=part.events)
+
+
+def measure_growth(part: Part) -> None:
+    """Load after load into the same tables, which become larger."""
+    part.server.drop(SCHEMA)
+    measure.migrate(part.server.url)  # or the first load would do more than the others
+    for number in range(part.rounds):
+        path = measure.make_input("growth", events=part.events, seed=number + 1)
+        path = path.rename(path.with_name(f"growth-{number + 1}.ndjson.gz"))
+        part.server.settle()
+        part.add("job", measure.load(path, part.server.url), events=part.events)
+        path.unlink()
+
+
+def _check_same(found: dict[str, int], expected: dict[str, int]) -> None:
+    if found != expected:
+        raise SystemExit(f"bench: the tables have {found}, expected {expected}")
+
+
+def _with_events(run: Run, events: int) -> Run:
+    return Run(seconds=run.seconds, peak_mb=run.peak_mb, events=events)
+
+
+# the recipe
+
+PARTS: dict[str, Callable[[Part], None]] = {
+    "load": measure_load,
+    "small": measure_small,
+    "peers": measure_peers,
+    "growth": measure_growth,
+}
+
+
+def main() -> None:
+    """Measure the parts asked for, and write the report of all that were ever measured."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, _stop)
+    with _scratch() as folder, server.running(folder / f"server-{os.getpid()}") as running:
+        for name in arguments.parts or ["load", "small"]:
+            print(f"measuring: {name}", flush=True)
+            part = Part(running, *_size(name, arguments.events, arguments.rounds))
+            PARTS[name](part)
+            report.save(arguments.output, name, part)
+    report.write(arguments.output)
+
+
+def _size(name: str, events: int, rounds: int) -> tuple[int, int]:
+    """Events and rounds of a part."""
+    if name == "small":
+        return SMALL_EVENTS, SMALL_ROUNDS
+    if name == "growth":
+        return events, GROWTH_LOADS
+    return (min(events, PEER_EVENTS) if name == "peers" else events), rounds
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder of this run's own; what a killed run left in it is removed first."""
+    folder = measure.SCRATCH
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("bench: another benchmark runs here; wait for its end") from None
+        _remove(folder)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    for data in folder.glob("server-*"):
+        server.stop(data)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    add = parser.add_argument
+    add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: load small")
+    add("--events", type=int, default=1_000_000, help="events per load (default 1000000)")
+    add("--rounds", type=int, default=3, help="turns that each side gets (default 3)")
+    add("--output", type=Path, default=Path("bench"), help="folder of the report (default bench)")
+    arguments = parser.parse_args()
+    for name in arguments.parts:
+        if name not in PARTS:
+            parser.error(f"no part {name!r}: {', '.join(PARTS)}")
+    return arguments
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
