@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from loader.normalize.batch import normalize_events
 from loader.normalize.collections import Type
 from loader.normalize.columns import clean, unstorable_in
-from loader.normalize.event import Event, Reject
-from loader.sources import parse_event
+from loader.normalize.event import Events, Reject
+from loader.sources import parse_events
 from loader.sources.records import Chunk
 from loader.warehouse.encode import Layouts, Segment, encode
 
@@ -17,7 +17,7 @@ class Parsed:
     """The events of a chunk, before anything is known of the tables."""
 
     chunk: Chunk
-    events: list[Event]
+    events: Events
     ids: list[str]  # of the events, as the tables hold them
     rejects: list[tuple[str, Reject, bytes]]  # position, why, the record as it stood
 
@@ -36,15 +36,11 @@ class Work:
 
 def parse_chunk(chunk: Chunk) -> Parsed:
     """Records -> events."""
+    events, refused = parse_events(chunk.records)
     rejects = [(bad.position, bad.reject, bad.raw) for bad in chunk.bad]
-    events: list[Event] = []
-    for index, record in enumerate(chunk.records):
-        event = parse_event(record)
-        if type(event) is Event:
-            events.append(event)
-        elif type(event) is Reject:
-            rejects.append((chunk.position(index), event, chunk.raws[index]))
-    ids: list[str] = clean([event.id for event in events]).texts  # type: ignore[assignment]
+    for place, reject in refused.items():
+        rejects.append((chunk.position(place), reject, chunk.raws[place]))
+    ids: list[str] = clean(events.id).texts  # type: ignore[arg-type, assignment]
     return Parsed(chunk=chunk, events=events, ids=ids, rejects=rejects)
 
 
@@ -61,7 +57,7 @@ def process_chunk(
     """Events -> rows -> lines; events whose id is in `there` are known and dropped first."""
     events = parsed.events
     if there:
-        events = [e for e, key in zip(events, parsed.ids, strict=True) if key not in there]
+        events = events.without({i for i, key in enumerate(parsed.ids) if key in there})
     normalized = normalize_events(
         events, tables, load_started_at=load_started_at, only=only, taken=taken
     )
@@ -72,7 +68,7 @@ def process_chunk(
         segments=encode(normalized, layouts, tables),
         rejects=parsed.rejects,
         times=normalized.times,
-        known=len(parsed.events) - len(events),
+        known=len(parsed.ids) - len(normalized.ids),
         replaced_characters=replaced
         + sum(unstorable_in(values) for one in rows for values in one.extra.values()),
     )

@@ -11,8 +11,8 @@ import pandas as pd
 from loader.normalize.batch import Normalized, Rows, normalize_events
 from loader.normalize.collections import EXTRA, TRACKS, Type, declared_tables
 from loader.normalize.columns import Column, coerce, infer
-from loader.normalize.event import Event, put_extra
-from loader.sources import parse_event
+from loader.normalize.event import put_extra
+from loader.sources import parse_events
 from loader.sources.jsontext import encode_json
 from loader.sources.records import Chunk, read_chunks
 
@@ -37,22 +37,25 @@ _READ: Mapping[Type, Callable[[str], Any]] = {
 
 def to_frames(records: Iterable[Mapping[str, Any] | str | bytes]) -> dict[str, pd.DataFrame]:
     """One frame per table, see `loader.normalize`."""
-    events: list[Event] = []
     rejects: list[tuple[str, str, str]] = []
+    parsed: list[Any] = []
+    numbers: list[str] = []
     for number, record in enumerate(records, 1):
         chunk = _parse(record)
         for bad in chunk.bad:
             rejects.append((f"record {number}", bad.reject.reason, bad.reject.detail))
-        for parsed in chunk.records:
-            event = parse_event(parsed)
-            if type(event) is Event:
-                events.append(event)
-            else:
-                rejects.append((f"record {number}", event.reason, event.detail))  # type: ignore[union-attr]
-    unique = list({event.id: event for event in reversed(events)}.values())[::-1]
+        parsed += chunk.records
+        numbers += [f"record {number}"] * len(chunk.records)
+    events, refused = parse_events(parsed)
+    for place, reject in refused.items():
+        rejects.append((numbers[place], reject.reason, reject.detail))
+    first: dict[str, int] = {}
+    for place, key in enumerate(events.id):
+        first.setdefault(key, place)
+    events = events.without(set(range(len(events.id))) - set(first.values()))
     tables = declared_tables()
     normalized = normalize_events(
-        unique, tables, load_started_at=datetime.now(UTC).isoformat(timespec="microseconds")
+        events, tables, load_started_at=datetime.now(UTC).isoformat(timespec="microseconds")
     )
     frames = {TRACKS: _frame(normalized, TRACKS, None, tables)}
     for table, rows in normalized.collections.items():

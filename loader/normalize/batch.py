@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 from loader.normalize.collections import DECLARED_NAMES, TRACKS, Type
@@ -19,7 +18,7 @@ from loader.normalize.columns import (
     flatten_one,
     limit_row,
 )
-from loader.normalize.event import Event, Object, put_extra
+from loader.normalize.event import Events, Object, put_extra
 from loader.normalize.names import context_column, property_column
 from loader.normalize.times import event_time, parse_times
 
@@ -59,7 +58,7 @@ class Normalized:
 
 
 def normalize_events(
-    events: Sequence[Event],
+    events: Events,
     tables: Tables,
     *,
     load_started_at: str,
@@ -72,25 +71,26 @@ def normalize_events(
     of other tables go to `tracks` alone and their properties to its `_extra`; so do events whose
     table cannot be made, because its name is `taken`.
     """
-    shared = Rows(members=range(len(events)))
-    ids = clean([e.id for e in events])
+    shared = Rows(members=range(len(events.id)))
+    ids = clean(events.id)  # type: ignore[arg-type]  # list is invariant
     shared.columns["id"] = ids
     times = _times(events, shared, load_started_at)
-    for name in ("anonymous_id", "user_id", "event", "event_text"):
-        _settle(shared, name, list(map(attrgetter(name), events)), "text")
-    for row, event in [(row, event) for row, event in enumerate(events) if event.extra]:
-        for key, value in (event.extra or {}).items():
+    _settle(shared, "anonymous_id", events.anonymous_id, "text")
+    _settle(shared, "user_id", events.user_id, "text")
+    _settle(shared, "event", events.event, "text")
+    _settle(shared, "event_text", events.event_text, "text")
+    for row, extra in events.extra.items():
+        for key, value in extra.items():
             put_extra(shared.extra.setdefault(row, {}), key, value)
-    contexts = [e.context for e in events]
-    _place(shared, contexts, context_column, tables[TRACKS], most=MAX_CONTEXT_VALUES)
+    _place(shared, events.context, context_column, tables[TRACKS], most=MAX_CONTEXT_VALUES)
     members: dict[str, list[int]] = {}
-    for row, event in enumerate(events):
-        if (rows := members.get(event.event)) is None:
-            rows = members[event.event] = []
+    for row, slug in enumerate(events.event):
+        if (rows := members.get(slug)) is None:
+            rows = members[slug] = []
         rows.append(row)
     collections: dict[str, Rows] = {}
     for table, places in members.items():
-        properties = [events[i].properties for i in places]
+        properties = [events.properties[i] for i in places]
         if (only is None or table in only) and table not in taken:
             rows_of = collections[table] = Rows(members=places)
             _place(
@@ -106,16 +106,16 @@ def normalize_events(
         ids=ids.texts,  # type: ignore[arg-type]  # every event has an id
         shared=shared,
         collections=collections,
-        event_texts={table: events[places[0]].event_text for table, places in members.items()},
+        event_texts={table: events.event_text[rows[0]] for table, rows in members.items()},
         times=times,
     )
 
 
-def _times(events: Sequence[Event], shared: Rows, now: str) -> dict[str, list[str]]:
+def _times(events: Events, shared: Rows, now: str) -> dict[str, list[str]]:
     texts: dict[str, Texts] = {}
     usual: Values = []
     for name in ("received_at", "sent_at", "original_timestamp", "timestamp"):
-        values: Values = list(map(attrgetter(name), events))
+        values: Values = getattr(events, name)
         if usual and values == usual:  # a sender often gives one time under several names
             texts[name] = list(usual)
             continue

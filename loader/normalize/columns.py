@@ -200,7 +200,13 @@ def _by_key(
             for key in rare.keys() & record.keys():
                 if record[key] is not None:
                     rare[key][row] = record[key]
-    common = [(key, [o.get(key) for o in objects]) for key in counts if key not in rare]
+    everywhere = [key for key, count in counts.items() if count == len(objects)]
+    common: list[tuple[str, Values]] = []
+    if len(everywhere) > 1:
+        columns = zip(*map(itemgetter(*everywhere), objects), strict=True)
+        common = [(key, list(values)) for key, values in zip(everywhere, columns, strict=True)]
+        counts = {key: count for key, count in counts.items() if count < len(objects)}
+    common += [(key, [o.get(key) for o in objects]) for key in counts if key not in rare]
     return common, {key: by_row for key, by_row in rare.items() if by_row}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence, Set
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +32,44 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     context: Object
     properties: Object
     extra: Object | None = None  # values of the record that have no column, by key
+
+
+class Events(msgspec.Struct, kw_only=True):
+    """Events by column, one entry per event: what a chunk is normalized from."""
+
+    id: list[str]
+    event: list[str]
+    event_text: list[str]
+    user_id: list[str | None]
+    anonymous_id: list[str | None]
+    received_at: list[Any]
+    sent_at: list[Any]
+    original_timestamp: list[Any]
+    timestamp: list[Any]
+    context: list[Object]
+    properties: list[Object]
+    extra: dict[int, Object]  # only of events that have some
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> "Events":
+        """The columns of single events."""
+        columns: dict[str, Any] = {
+            name: [getattr(event, name) for event in events] for name in _COLUMNS
+        }
+        return cls(**columns, extra={i: e.extra for i, e in enumerate(events) if e.extra})
+
+    def without(self, places: Set[int]) -> "Events":
+        """The events but those at some places."""
+        kept = [i for i in range(len(self.id)) if i not in places]
+        columns: dict[str, Any] = {
+            name: [column[i] for i in kept]
+            for name, column in ((name, getattr(self, name)) for name in _COLUMNS)
+        }
+        extra = {new: self.extra[old] for new, old in enumerate(kept) if old in self.extra}
+        return Events(**columns, extra=extra)
+
+
+_COLUMNS = tuple(name for name in Event.__struct_fields__ if name != "extra")
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -153,6 +153,7 @@ _MAGIC: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
     (b"BZh", lambda raw: _read_plain(bz2.open(raw))),  # noqa: SIM115
     (b"\xfd7zXZ\x00", lambda raw: _read_plain(lzma.open(raw))),  # noqa: SIM115
 )
+_DECOMPRESSORS = ("zlib", "isal", "igzip_lib", "zstandard", "zstd")  # modules of their errors
 _MAGIC_BYTES = max(len(magic) for magic, _ in _MAGIC)
 
 
@@ -219,7 +220,7 @@ def _blocks(uri: str, stored: _Stored) -> Iterator[bytes]:
     except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
         raise _unreadable(uri, error) from error
     except Exception as error:  # zlib.error and ZstdError have no common base but Exception
-        if type(error).__module__.partition(".")[0] not in ("zlib", "isal", "zstandard", "zstd"):
+        if type(error).__module__.partition(".")[0] not in _DECOMPRESSORS:
             raise
         raise _unreadable(uri, error) from error
     finally:

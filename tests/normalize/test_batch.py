@@ -15,7 +15,7 @@ from loader.normalize.batch import (
     span,
 )
 from loader.normalize.collections import COLLECTIONS, declared_tables
-from loader.normalize.event import Event
+from loader.normalize.event import Event, Events
 
 TABLES = declared_tables()
 STARTED = "2026-10-01T00:00:00.000Z"
@@ -39,7 +39,7 @@ def event(**values: Any) -> Event:
 
 
 def normalize(*events: Event, **options: Any) -> Normalized:
-    return normalize_events(events, TABLES, load_started_at=STARTED, **options)
+    return normalize_events(Events.of(events), TABLES, load_started_at=STARTED, **options)
 
 
 def texts(rows: Rows, column: str) -> list[str | None]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loader.normalize.batch import Normalized, Rows, normalize_events
 from loader.normalize.collections import SHARED_NAMES, Type, declared_tables
 from loader.normalize.columns import coerce, flatten, flatten_one, infer
-from loader.normalize.event import Event
+from loader.normalize.event import Event, Events
 from loader.normalize.names import (
     context_column,
     identifier,
@@ -194,7 +194,7 @@ def test_a_stored_number_is_the_number_that_was_sent(column: list[Any]) -> None:
 
 
 def normalize(batch: list[Event]) -> Normalized:
-    return normalize_events(batch, declared_tables(), load_started_at=NOW)
+    return normalize_events(Events.of(batch), declared_tables(), load_started_at=NOW)
 
 
 def by_row(rows: Rows) -> dict[int, dict[str, Any]]:
