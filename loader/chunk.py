@@ -26,6 +26,8 @@ class Parsed:
 class Work:
     """A chunk, ready for its batch."""
 
+    records: int  # read for it
+    size: int  # bytes read for it
     ids: list[str]
     segments: list[Segment]
     rejects: list[tuple[str, Reject, bytes]]
@@ -52,7 +54,7 @@ def process_chunk(
     load_started_at: str,
     only: frozenset[str] | None,
     taken: frozenset[str] = frozenset(),
-    there: Set[str],
+    there: Set[str] = frozenset(),
 ) -> Work:
     """Events -> rows -> lines; events whose id is in `there` are known and dropped first."""
     events = parsed.events
@@ -64,6 +66,8 @@ def process_chunk(
     rows = (normalized.shared, *normalized.collections.values())
     replaced = sum(column.replaced for one in rows for column in one.columns.values())
     return Work(
+        records=len(parsed.chunk),
+        size=parsed.chunk.size,
         ids=normalized.ids,
         segments=encode(normalized, layouts, tables),
         rejects=parsed.rejects,

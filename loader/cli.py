@@ -142,6 +142,12 @@ def load(
     warehouse_url: WarehouseUrl = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a running load to end.")] = False,
     force: Force = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", help="Processes that parse and normalize [LOADER_WORKERS]."
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     log_format: LogFormat = None,
@@ -149,7 +155,7 @@ def load(
     """Load events: read, normalize, write. Safe to run again: nothing is loaded twice."""
     from loader import pipeline
 
-    settings = _settings(warehouse_url=warehouse_url, log_format=log_format)
+    settings = _settings(warehouse_url=warehouse_url, log_format=log_format, workers=workers)
     log = _json_log(settings)
     code = 0
     with _server(settings) as url:

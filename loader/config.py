@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     batch_bytes: int = Field(
         48 << 20, ge=1 << 20, le=1 << 30, description="Bytes of rows per transaction, about."
     )
+    workers: int = Field(
+        0, ge=0, le=64, description="Processes that parse and normalize; 0: the job itself."
+    )
     lock_timeout: float = Field(
         10.0, gt=0, description="Seconds to wait for a lock on a table before trying again."
     )

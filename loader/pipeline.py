@@ -7,6 +7,7 @@ records is kept, so the first copy of an id wins.
 
 import gc
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from loader.config import Settings, Source
 from loader.errors import InputUnreadable, LoaderError, LockHeld, SchemaRefused, UsageError
 from loader.normalize.collections import Type, declared_tables
 from loader.sources.files import InputFile, list_inputs, open_input, read_ahead
-from loader.sources.records import CHUNK_RECORDS, Chunk, read_chunks
+from loader.sources.records import CHUNK_RECORDS, Chunk, WholeLines, read_chunks, read_lines
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.encode import Layouts
@@ -39,6 +40,7 @@ from loader.warehouse.write import (
     reject_row,
 )
 from loader.warehouse.writer import KnownIds, Writer, add_batch
+from loader.workers import Workers
 
 # How long a server that does not answer yet is waited for before anything was read.
 _SECONDS_TO_CONNECT = 10.0
@@ -183,6 +185,15 @@ def _open(
             asks=start.has_rows,
             progress=progress,
         )
+        if settings.workers:
+            run.workers = Workers(
+                settings.workers,
+                max_record_bytes=settings.max_record_bytes,
+                chunk_records=CHUNK_RECORDS,
+                load_started_at=start.started_at,
+                only=source.only_tables,
+                taken=start.taken,
+            )
         opened = _Opened(run=run, writer=writer, files=start.files, began=began)
         try:
             with _long_lived_garbage():
@@ -196,6 +207,9 @@ def _open(
         except BaseException as error:
             _record_end(writer, error)
             raise
+        finally:
+            if run.workers is not None:
+                run.workers.close()
     finally:
         session.close()
         known_ids.close()
@@ -412,7 +426,9 @@ class _Run:
     _batches: int = 0
     _known: int = 0
     _stored: int = 0
-    _waiting: "_Waiting | None" = None
+    workers: Workers | None = None
+    _done: int = 0  # records of the file in hand that are in a batch
+    _waiting: "deque[_Waiting]" = field(default_factory=deque)
     _asker: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="asker")
     )
@@ -446,27 +462,29 @@ class _Run:
                 work = self._process(parse_chunk(chunk), frozenset())
                 problems = tuple(problem for _, problem, _ in work.rejects)
                 batch.replays.append(Replay(reject["id"], tuple(work.ids), problems))
-                self._gather(batch, chunk, work)
+                self._gather(batch, work)
             if batch.records >= self.settings.batch_records:
                 self.flush()
 
     def _read_file(self, file: InputFile, done_before: int) -> None:
-        done = 0
+        self._done = 0
+        # Only counting tells where a load goes on, so what was done before is parsed here.
+        read = read_lines if self.workers is not None and not done_before else read_chunks
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
-            chunks = read_chunks(
+            for part in read(
                 self._timed(ahead),
                 max_record_bytes=self.settings.max_record_bytes,
                 chunk_records=min(CHUNK_RECORDS, self.settings.batch_records),
-            )
-            for chunk in chunks:
-                done += len(chunk)
-                if done > done_before:
-                    self._take(file, chunk, done)
+            ):
+                if type(part) is Chunk and self._done + len(part) <= done_before:
+                    self._done += len(part)
+                else:
+                    self._take(file, part)
                 if self.progress is not None:
                     self.progress(self._stored + opened.tell(), self.records)
         self._stored += file.size or 0
         self._settle()
-        self._open_batch().files[file.uri] = _progress(file, done, finished=True)
+        self._open_batch().files[file.uri] = _progress(file, self._done, finished=True)
 
     def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         for block in blocks:
@@ -482,31 +500,38 @@ class _Run:
                 return
             yield block
 
-    def _take(self, file: InputFile, chunk: Chunk, done: int) -> None:
-        """Parse a chunk and ask for its ids; meanwhile go on with the chunk before it."""
-        parsed = parse_chunk(chunk)
-        answer = self._asker.submit(self.existing, parsed.ids) if self.asks else None
-        self._settle()
-        self._waiting = _Waiting(file, done, parsed, answer)
+    def _take(self, file: InputFile, part: Chunk | WholeLines) -> None:
+        """Have a part of the input processed; meanwhile go on with the parts before it."""
+        if type(part) is Chunk:
+            parsed = parse_chunk(part)
+            answer = self._asker.submit(self.existing, parsed.ids) if self.asks else None
+            self._settle(leave=0)
+            self._waiting.append(_Waiting(file, self._finish_here, (parsed, answer)))
+        elif type(part) is WholeLines and self.workers is not None:
+            self._settle(leave=self.workers.depth)
+            answers = self.workers.submit(part, self.tables)
+            self._waiting.append(_Waiting(file, answers.result, ()))
 
-    def _settle(self) -> None:
-        """Put the chunk that waits for an answer into the batch."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is None:
-            return
-        there = waiting.answer.result() if waiting.answer is not None else frozenset()
-        batch = self._open_batch()
-        work = self._process(waiting.parsed, there)
-        self._gather(batch, waiting.parsed.chunk, work)
-        for position, reject, raw in work.rejects:
-            batch.add_reject(reject_row(waiting.file.uri, position, reject, raw))
-        batch.files[waiting.file.uri] = _progress(waiting.file, waiting.done, finished=False)
-        if (
-            batch.records >= self.settings.batch_records
-            or batch.size >= self.settings.batch_bytes
-            or batch.new_tables() >= _MOST_NEW_TABLES
-        ):
-            self.flush()
+    def _finish_here(self, parsed: Parsed, answer: Future[set[str]] | None) -> list[Work]:
+        return [self._process(parsed, answer.result() if answer is not None else frozenset())]
+
+    def _settle(self, leave: int = 0) -> None:
+        """Put what is processed into the batch, in order, until only `leave` parts wait."""
+        while len(self._waiting) > leave:
+            file, finish, arguments = self._waiting.popleft()
+            for work in finish(*arguments):
+                batch = self._open_batch()
+                self._gather(batch, work)
+                self._done += work.records
+                for position, reject, raw in work.rejects:
+                    batch.add_reject(reject_row(file.uri, position, reject, raw))
+                batch.files[file.uri] = _progress(file, self._done, finished=False)
+                if (
+                    batch.records >= self.settings.batch_records
+                    or batch.size >= self.settings.batch_bytes
+                    or batch.new_tables() >= _MOST_NEW_TABLES
+                ):
+                    self.flush()
 
     def _process(self, parsed: Parsed, there: Set[str]) -> Work:
         return process_chunk(
@@ -519,13 +544,13 @@ class _Run:
             there=there,
         )
 
-    def _gather(self, batch: Batch, chunk: Chunk, work: Work) -> None:
-        batch.records += len(chunk)
-        self.records += len(chunk)
+    def _gather(self, batch: Batch, work: Work) -> None:
+        batch.records += work.records
+        self.records += work.records
         batch.duplicates += work.known
         self._known += work.known
         batch.replaced_characters += work.replaced_characters
-        batch.add(work.ids, work.segments, work.times, size=chunk.size)
+        batch.add(work.ids, work.segments, work.times, size=work.size)
 
     def _open_batch(self) -> Batch:
         if self._batch is None:
@@ -566,12 +591,11 @@ class _Run:
 
 
 class _Waiting(NamedTuple):
-    """A chunk between its parsing and its normalizing."""
+    """A part of an input that is being processed."""
 
     file: InputFile
-    done: int
-    parsed: Parsed
-    answer: Future[set[str]] | None  # which of its ids are there
+    finish: Callable[..., list[Work]]
+    arguments: tuple[Any, ...]
 
 
 def _progress(file: InputFile, done: int, *, finished: bool) -> FileProgress:

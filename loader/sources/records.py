@@ -63,30 +63,58 @@ class Chunk:
         return f"line {place}" if type(place) is int else str(place)
 
 
-def read_chunks(
+class WholeLines(NamedTuple):
+    """Lines that begin and end like a record each, not parsed yet."""
+
+    data: bytes
+    line: int  # number of the first one
+
+
+def read_lines(
     blocks: Iterable[bytes], *, max_record_bytes: int, chunk_records: int = CHUNK_RECORDS
+) -> Iterator[Chunk | WholeLines]:
+    """The same as `read_chunks`, but what is a record per line is left for others to parse."""
+    return _Reader(iter(blocks), max_record_bytes, chunk_records, 1, lazy=True).chunks()
+
+
+def read_chunks(
+    blocks: Iterable[bytes],
+    *,
+    max_record_bytes: int,
+    chunk_records: int = CHUNK_RECORDS,
+    first_line: int = 1,
 ) -> Iterator[Chunk]:
     """The records in `blocks`, the bytes of one file; memory is bounded by the limits.
 
     Where `blocks` raises InputUnreadable, the whole records before that point come first.
     """
-    return _Reader(iter(blocks), max_record_bytes, chunk_records).chunks()
+    reader = _Reader(iter(blocks), max_record_bytes, chunk_records, first_line, lazy=False)
+    return (chunk for chunk in reader.chunks() if type(chunk) is Chunk)
 
 
 class _Reader:
     """Reads one file. `self.data` is what was read and not yet used, from line `self.line` on."""
 
-    def __init__(self, blocks: Iterator[bytes], max_record_bytes: int, chunk_records: int) -> None:
+    def __init__(
+        self,
+        blocks: Iterator[bytes],
+        max_record_bytes: int,
+        chunk_records: int,
+        first_line: int,
+        *,
+        lazy: bool,
+    ) -> None:
         self.blocks = blocks
         self.limit = max_record_bytes
         self.chunk_records = chunk_records
         self.data = b""
-        self.line = 1
+        self.line = first_line
+        self.lazy = lazy
         self.chunk = Chunk()
         self.failure: InputUnreadable | None = None
         self.scanned_in_vain = 0  # bytes looked at for the end of documents that have none
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Chunk | WholeLines]:
         while len(self.data) < len(_BOM) and self._more():
             pass
         if self.data.startswith(_BOM):
@@ -111,7 +139,13 @@ class _Reader:
             if not lines[-1]:
                 lines.pop()
             self.data = self.data[cut:]
-            yield from self._lines(lines)
+            if self.lazy and _are_whole(lines):
+                if len(self.chunk):
+                    yield self._next_chunk()
+                yield WholeLines(b"\n".join(lines), self.line)
+                self.line += len(lines)
+            else:
+                yield from self._lines(lines)
             if not self.data:
                 self._more()
         if len(self.chunk):
@@ -416,6 +450,12 @@ class _Reader:
 _INHERITED = ("context", "sentAt", "receivedAt", "sent_at", "received_at")
 # What says nothing about a call.
 _OF_THE_BATCH = ("batch", "integrations", "type", "writeKey")
+
+
+def _are_whole(lines: list[bytes]) -> bool:
+    joined = b"\n".join(lines)
+    between = joined.count(b"}\n{")
+    return between == len(lines) - 1 and joined[:1] == b"{" and joined[-1:] == b"}"
 
 
 def _with_envelope(item: Object, envelope: Object) -> Object:
