@@ -424,6 +424,7 @@ class _Run:
     errors: list[str] = field(default_factory=list)
     _batch: Batch | None = None
     _batches: int = 0
+    _before: Set[str] = frozenset()  # ids of the last batch
     _known: int = 0
     _stored: int = 0
     workers: Workers | None = None
@@ -560,13 +561,16 @@ class _Run:
                 max_columns=self.settings.max_columns,
                 slots=self.slots,
             )
-            self._batch = Batch(number=self._batches, limits=limits, tables=self.tables)
+            self._batch = Batch(
+                number=self._batches, limits=limits, tables=self.tables, before=self._before
+            )
         return self._batch
 
     def flush(self) -> None:
         """Hand the batch over to be written."""
         if self._batch is None:
             return
+        self._before = self._batch.seen
         sealed, self._batch = self._batch.seal(), None
         self.sink.submit(sealed)
         # Duplicates come in runs: where there were some, asking first saves normalizing them.

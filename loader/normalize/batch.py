@@ -168,10 +168,10 @@ def _place(
                 rows.keys[name] = flat.keys[name]
     for name, by_row in flat.rare.items():
         type_ = types.get(name)
-        if type_ is None:
+        if by_row and type_ is None:
             rows.new[name] = {rows.members[i]: v for i, v in by_row.items()}
             rows.keys[name] = flat.keys[name]
-        elif by_row:
+        elif by_row and type_ is not None:
             column, misfits = coerce(list(by_row.values()), type_)
             places = list(by_row)
             rows.columns[name] = column._replace(rows=places)

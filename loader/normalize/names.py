@@ -6,7 +6,8 @@ limits: no leading digit, no reserved word, at most 63 bytes.
 
 import hashlib
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 
 from loader.normalize.collections import SHARED_NAMES, TRACKS
 
@@ -41,6 +42,20 @@ OWN_TABLES = frozenset({TRACKS, "alembic_version", "alembic_version_pkc"})
 _WORD = re.compile(r"[A-Z0-9]+[a-z0-9]*|[a-z0-9]+")
 
 
+def _remember(rule: Callable[[str], str]) -> Callable[[str], str]:
+    """Names come again and again, so their results are kept; not those of names that are huge."""
+    kept = lru_cache(maxsize=20_000)(rule)
+
+    @wraps(rule)
+    def ask(name: str) -> str:
+        return kept(name) if len(name) <= _LONGEST_REMEMBERED else rule(name)
+
+    return ask
+
+
+_LONGEST_REMEMBERED = 200
+
+
 def snake_case(name: str) -> str:
     """The words of `name` in lower case, joined by `_` (the rule of go-snakecase).
 
@@ -58,7 +73,7 @@ def schema_name(source: str) -> str:
     return shorten("_" + kept if kept[:1].isdigit() or kept.startswith("pg_") else kept)
 
 
-@lru_cache(maxsize=20_000)
+@_remember
 def identifier(name: str) -> str:
     """A table or column name for `name`: snake case, then what PostgreSQL and Segment ask."""
     snake = snake_case(name)
@@ -92,7 +107,7 @@ def context_column(path: str) -> str:
     return identifier("context." + (path if snake_case(path) else identifier(path)))
 
 
-@lru_cache(maxsize=20_000)
+@_remember
 def property_column(path: str) -> str:
     """The column of a property; `path` joins nested keys with dots.
 

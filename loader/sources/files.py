@@ -143,6 +143,29 @@ def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
         raise EOFError("the compressed data end before their end marker")
 
 
+def _read_streams(raw: IO[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
+    """Streams of bzip2 or xz, one after the other; the modules' own files pass over garbage."""
+    stream: Any = None
+    rest = b""
+    while True:
+        if stream is None:
+            rest = rest.lstrip(b"\0") or raw.read(_STREAM_STEP).lstrip(b"\0")
+            if not rest:
+                return
+            stream = make()
+        block = stream.decompress(rest, BLOCK_BYTES)
+        rest = b""
+        if block:
+            yield block
+        if stream.eof:
+            rest, stream = stream.unused_data, None
+        elif stream.needs_input:
+            rest = raw.read(_STREAM_STEP)
+            if not rest:
+                raise EOFError("the compressed data end before their end marker")
+
+
+_STREAM_STEP = 1 << 16
 # A kilobyte of zstd can become at most 32 MB.
 _ZSTD_STEP = 1_024
 
@@ -150,8 +173,8 @@ _ZSTD_STEP = 1_024
 _MAGIC: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
     (b"\x1f\x8b", _read_gzip),
     (b"\x28\xb5\x2f\xfd", _read_zstd),
-    (b"BZh", lambda raw: _read_plain(bz2.open(raw))),  # noqa: SIM115
-    (b"\xfd7zXZ\x00", lambda raw: _read_plain(lzma.open(raw))),  # noqa: SIM115
+    (b"BZh", lambda raw: _read_streams(raw, bz2.BZ2Decompressor)),
+    (b"\xfd7zXZ\x00", lambda raw: _read_streams(raw, lzma.LZMADecompressor)),
 )
 _DECOMPRESSORS = ("zlib", "isal", "igzip_lib", "zstandard", "zstd")  # modules of their errors
 _MAGIC_BYTES = max(len(magic) for magic, _ in _MAGIC)

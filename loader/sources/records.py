@@ -30,7 +30,9 @@ _HEAD_BYTES = 1 << 20
 # Arrays or batches inside one another.
 _MAX_CONTAINERS = 4
 # Bytes of a file that may be searched for the end of documents that turn out to have none.
-_MAX_SCANNED_IN_VAIN = 64 << 20
+_MAX_SCANNED_IN_VAIN = 16 << 20
+# What may stand between two values on one line.
+_SEPARATORS = b" \t\r,"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -185,6 +187,9 @@ class _Reader:
                     return
                 self.line += 1
                 start += 1
+                while start < len(lines) and not lines[start].strip():
+                    self.line += 1
+                    start += 1
             if self._is_full():
                 yield self._next_chunk()
 
@@ -238,14 +243,16 @@ class _Reader:
         return True
 
     def _values_on_one_line(self, line: bytes, end: int | None, position: str) -> None:
-        number = 1
-        while end and line[end:].strip(b" \t\r,"):
-            self._take_raw(line[:end], f"{position}, item {number}")
-            line, number = line[end:].lstrip(b" \t\r,"), number + 1
-            end = value_end(line)
-        self._take_raw(
-            line.rstrip(b" \t\r,"), f"{position}, item {number}" if number > 1 else position
-        )
+        start = number = 0
+        while end is not None:
+            number += 1
+            raw = line[start:end].strip(_SEPARATORS)
+            only = number == 1 and not line[end:].strip(_SEPARATORS)
+            self._take_raw(raw, position if only else f"{position}, item {number}")
+            start, end = end, Scan(end).value_end(line)
+        rest = line[start:].strip(_SEPARATORS)
+        if rest:
+            self._take_raw(rest, f"{position}, item {number + 1}")
 
     def _goes_on(self, line: bytes, lines: list[bytes], index: int) -> bool:
         """Whether an unfinished line is the head of a document, rather than a record cut short."""
@@ -289,7 +296,8 @@ class _Reader:
             while b"\n" not in self.data and len(self.data) <= MAX_DOCUMENT_BYTES:
                 if not self._more():
                     break
-            if self.data.partition(b"\n")[0].strip() not in (b"{", b"["):
+            head = self.data.partition(b"\n")[0].strip()
+            if head not in (b"{", b"[") or self.scanned_in_vain > _MAX_SCANNED_IN_VAIN:
                 return
 
     def _one_document(self) -> None:

@@ -188,6 +188,9 @@ def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Ite
     """
     import stamina
 
+    # Its own log would go to stdout, among the results.
+    stamina.instrumentation.set_on_retry_hooks(())
+
     def may_pass(error: Exception) -> bool:
         return isinstance(error, TransientFault) and not stopped()
 
@@ -207,6 +210,7 @@ class Session:
     def __init__(self, engine: Engine, schema: str) -> None:
         self.engine = engine
         self.schema = schema
+        self.silent = False  # the server did not answer; nothing more is asked of it
         self._connection: Connection | None = None
 
     @property
@@ -256,10 +260,16 @@ class Session:
     def close(self) -> None:
         """Give up the connection, and the lock with it."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(DBAPIError, psycopg2.Error):
-                connection.invalidate()
-                connection.close()
+        if connection is None:
+            return
+        with suppress(DBAPIError, psycopg2.Error, InvalidRequestError):
+            if not (self.silent or connection.in_transaction() or connection.invalidated):
+                # The server would keep the lock until it has noticed that the client is gone.
+                connection.execute(text("SELECT pg_advisory_unlock_all()"))
+                connection.commit()
+        with suppress(DBAPIError, psycopg2.Error, InvalidRequestError):
+            connection.invalidate()
+            connection.close()
 
 
 def driver_cursor(connection: Connection) -> Any:

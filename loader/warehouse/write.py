@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -114,6 +115,8 @@ class Batch:
     tables: dict[str, dict[str, Type]]  # as the batch will find them; sealing adds its changes
     segments: dict[str, list[Segment]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    # Ids of the batch before this one, which may not be committed yet.
+    before: Set[str] = frozenset()
     rejects: dict[str, RejectRow] = field(default_factory=dict)
     replays: list[Replay] = field(default_factory=list)
     files: dict[str, FileProgress] = field(default_factory=dict)
@@ -159,12 +162,12 @@ class Batch:
 
     def _repeated(self, ids: Sequence[str]) -> set[int]:
         fresh = set(ids)
-        if len(fresh) == len(ids) and self.seen.isdisjoint(fresh):
+        if len(fresh) == len(ids) and self.seen.isdisjoint(fresh) and self.before.isdisjoint(fresh):
             self.seen |= fresh
             return set()
         dropped = set()
         for place, key in enumerate(ids):
-            if key in self.seen:
+            if key in self.seen or key in self.before:
                 dropped.add(place)
             self.seen.add(key)
         return dropped
@@ -391,15 +394,23 @@ def widest(known: tuple[str, str] | None, more: tuple[str, str]) -> tuple[str, s
     return span([*(known or ()), *more])
 
 
+_ID = re.compile(rb"^[^\t\n]*", re.MULTILINE)
+
+
 def _ids(copy: Copy) -> list[str]:
-    return [unescape(line.partition(b"\t")[0].decode()) for line in copy.data.split(b"\n")[:-1]]
+    return [unescape(key.decode()) for key in _ID.findall(copy.data, 0, len(copy.data) - 1)]
 
 
-def _without_ids(copy: Copy, ids: set[str]) -> Copy:
-    known = {escape(key).encode() for key in ids}
-    lines = copy.data.split(b"\n")
-    kept = [line for line in lines if line.partition(b"\t")[0] not in known]
-    return Copy(copy.table, copy.columns, b"\n".join(kept), len(kept) - 1)
+def _without_ids(copy: Copy, ids: Set[str]) -> Copy:
+    """The rows but those of some ids: one walk through the lines, which are sorted as the ids."""
+    data, rows, at, kept = copy.data, copy.rows, 0, []
+    for key in sorted(escape(key).encode() + b"\t" for key in ids):
+        start = at if data.startswith(key, at) else data.find(b"\n" + key, at) + 1
+        if start or data.startswith(key):
+            kept.append(data[at:start])
+            at = data.index(b"\n", start) + 1
+            rows -= 1
+    return Copy(copy.table, copy.columns, b"".join([*kept, data[at:]]), rows)
 
 
 def set_lock_timeout(connection: Connection, seconds: float) -> None:

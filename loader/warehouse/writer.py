@@ -86,7 +86,8 @@ class Writer:
         if running is None or _ends(running, _SECONDS_TO_FINISH):
             return True
         self.session.cancel()
-        return _ends(running, _SECONDS_TO_ROLL_BACK)
+        self.session.silent = not _ends(running, _SECONDS_TO_ROLL_BACK)
+        return not self.session.silent
 
     def wait(self) -> None:
         """Wait until the batch in hand is committed."""
