@@ -113,12 +113,6 @@ def _read_plain(raw: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
-def _read_gzip(raw: IO[bytes]) -> Iterator[bytes]:
-    from isal import igzip
-
-    return _read_plain(igzip.open(raw, "rb"))  # type: ignore[no-untyped-call]
-
-
 def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
     # Not `stream_reader`: that one takes a frame which was cut short for a whole one.
     import zstandard
@@ -144,7 +138,10 @@ def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
 
 
 def _read_streams(raw: IO[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
-    """Streams of bzip2 or xz, one after the other; the modules' own files pass over garbage."""
+    """Compressed streams, one after the other.
+
+    The modules' own files pass over garbage between them, or drop what stands before a cut.
+    """
     stream: Any = None
     rest = b""
     while True:
@@ -163,6 +160,12 @@ def _read_streams(raw: IO[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
             rest = raw.read(_STREAM_STEP)
             if not rest:
                 raise EOFError("the compressed data end before their end marker")
+
+
+def _read_gzip(raw: IO[bytes]) -> Iterator[bytes]:
+    from isal import igzip_lib
+
+    return _read_streams(raw, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
 
 
 _STREAM_STEP = 1 << 16

@@ -1,8 +1,12 @@
 """No harm that a file came to ends the job."""
 
+import tracemalloc
 from pathlib import Path
 
 from sources.mutations import EVENTS, digest, mutated, originals
+
+from loader.normalize.names import property_column
+from loader.sources.records import read_chunks
 
 CASES = 300
 # A harmed file of some 40 kB takes milliseconds; this only finds what does not end.
@@ -32,3 +36,20 @@ def test_no_harmed_file_ends_the_job(tmp_path: Path) -> None:
     assert sum(outcome.rows for outcome in outcomes) > CASES * EVENTS / 3
     assert sum(outcome.rejects for outcome in outcomes) > CASES / 3
     assert 0 < sum(not outcome.whole for outcome in outcomes) < CASES / 2
+
+
+def test_lines_of_lone_braces_are_one_reject_each() -> None:
+    """They took quadratic time: each was searched for its end through all the others."""
+    chunks = read_chunks([b"{\n" * 4_000], max_record_bytes=1 << 20)
+    assert sum(map(len, chunks)) == 4_000
+
+
+def test_long_keys_are_not_remembered() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(30):
+            property_column("k" * (1 << 20) + str(number))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10 << 20
