@@ -54,8 +54,11 @@ def _is_finer(value: Any) -> bool:
     if type(value) is str and (not _DIGITS.fullmatch(value) or _BASIC_DATE.fullmatch(value)):
         return _FINER.search(value) is not None
     # By its digits: arithmetic would round a long number.
-    places = str(format(Decimal(value), "f")).partition(".")[2].rstrip("0")
-    return len(places) > (3 if _scale(value) == 1_000 else 6)
+    _, digits, exponent = Decimal(value).as_tuple()
+    written = "".join(map(str, digits))
+    kept = written.rstrip("0")
+    places = -(int(exponent) + len(written) - len(kept))
+    return bool(kept) and places > (3 if _scale(value) == 1_000 else 6)
 
 
 # How most senders write a time, by the place of each separator.
