@@ -25,20 +25,13 @@ from loader.sources.files import InputFile, list_inputs, open_input, read_ahead
 from loader.sources.records import CHUNK_RECORDS, Chunk, WholeLines, read_chunks, read_lines
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
+from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
 from loader.warehouse.encode import Layouts
 from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
 from loader.warehouse.ledger import Counts
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
-from loader.warehouse.write import (
-    Batch,
-    FileProgress,
-    Limits,
-    Replay,
-    SealedBatch,
-    Written,
-    reject_row,
-)
+from loader.warehouse.write import Written
 from loader.warehouse.writer import KnownIds, Writer, add_batch
 from loader.workers import Workers
 

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from loader.normalize.columns import clean_text
+from loader.warehouse.batch import FileProgress, RejectRow, Replay, widest
 from loader.warehouse.tables import files, loads, rejects
-from loader.warehouse.write import FileProgress, RejectRow, Replay, widest
 
 
 @dataclass(kw_only=True)

@@ -15,17 +15,12 @@ from sqlalchemy import Engine
 from loader.errors import TransientFault
 from loader.normalize.collections import TRACKS
 from loader.warehouse import ledger
+from loader.warehouse.batch import SealedBatch
 from loader.warehouse.engine import Session, retrying, translate
 from loader.warehouse.evolve import CreateTable
 from loader.warehouse.grants import grant_tables
 from loader.warehouse.ledger import Counts
-from loader.warehouse.write import (
-    SealedBatch,
-    Written,
-    select_existing,
-    set_lock_timeout,
-    write_rows,
-)
+from loader.warehouse.write import Written, select_existing, set_lock_timeout, write_rows
 
 # A stopped load has 10 seconds to leave: most of them to finish, the rest to roll back.
 _SECONDS_TO_FINISH = 6.0

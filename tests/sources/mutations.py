@@ -19,7 +19,7 @@ from loader.normalize.collections import declared_tables
 from loader.samples import generate
 from loader.sources.files import list_inputs, open_input
 from loader.sources.records import read_chunks
-from loader.warehouse.write import Batch, Limits, reject_row
+from loader.warehouse.batch import Batch, Limits, reject_row
 
 STARTED = "2026-10-01T00:00:00.000Z"
 EVENTS = 40

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from loader.warehouse import ledger
-from loader.warehouse.write import FileProgress, RejectRow
+from loader.warehouse.batch import FileProgress, RejectRow
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

@@ -1,0 +1,298 @@
+"""A batch: gathered chunk by chunk, then sealed as what one transaction writes."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from typing import Any, NamedTuple
+
+from loader.normalize.batch import span
+from loader.normalize.collections import EXTRA, TRACKS, Type
+from loader.normalize.columns import Column, clean_text, coerce, infer
+from loader.normalize.event import Reject, put_extra
+from loader.warehouse.encode import DECLARED_SHARED, Segment, fields, join, unescape
+from loader.warehouse.evolve import (
+    AddColumn,
+    Change,
+    CreateTable,
+    column_comment,
+    table_comment,
+)
+
+# PostgreSQL's limit of columns, less some for migrations to come.
+MAX_SLOTS = 1_580
+
+
+class RejectRow(NamedTuple):
+    """A row of `_rejects`."""
+
+    id: str
+    file: str
+    position: str
+    reason: str
+    detail: str
+    raw: str
+
+
+def reject_row(file: str, position: str, reject: Reject, raw: bytes) -> RejectRow:
+    """A reject as it is stored; its id is the same whenever the same record is met again."""
+    shown = clean_text(raw.decode("utf-8", "backslashreplace"))
+    content = "\0".join((file, position, reject.reason, shown))
+    key = hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return RejectRow(key, file, position, reject.reason, clean_text(reject.detail), shown)
+
+
+class Replay(NamedTuple):
+    """A reject that was tried again, in one batch."""
+
+    reject_id: str
+    events: tuple[str, ...]  # ids of the events that it became
+    problems: tuple[Reject, ...]  # why it, or a part of it, is still a reject
+
+
+class FileProgress(NamedTuple):
+    """How far a file was read; a row of `_files`."""
+
+    uri: str
+    size: int | None
+    modified_at: datetime | None
+    records_done: int
+    finished: bool
+
+
+class Copy(NamedTuple):
+    """Rows of one table, ready for COPY, sorted by id."""
+
+    table: str
+    columns: tuple[str, ...]  # `id` is the first
+    data: bytes
+    rows: int
+
+
+@dataclass(kw_only=True)
+class SealedBatch:
+    """What one transaction writes."""
+
+    number: int
+    changes: list[Change]
+    copies: list[Copy]  # those of `tracks` first
+    rejects: list[RejectRow]
+    replays: list[Replay]
+    files: list[FileProgress]
+    records: int
+    duplicates: int  # within the batch, or known before
+    extra_values: dict[str, int]  # by id, where there are some
+    replaced_characters: int
+    times: dict[str, tuple[str, str]]  # first and last `timestamp` and `received_at`
+
+
+@dataclass(kw_only=True)
+class Limits:
+    """How far a load may widen the tables."""
+
+    evolve: bool
+    max_columns: int
+    # Columns that a table ever had: dropped ones count for PostgreSQL's limit too.
+    slots: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """A batch while it is gathered."""
+
+    number: int
+    limits: Limits
+    tables: dict[str, dict[str, Type]]  # as the batch will find them; sealing adds its changes
+    segments: dict[str, list[Segment]] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    # Ids of the batch before this one, which may not be committed yet.
+    before: Set[str] = frozenset()
+    rejects: dict[str, RejectRow] = field(default_factory=dict)
+    replays: list[Replay] = field(default_factory=list)
+    files: dict[str, FileProgress] = field(default_factory=dict)
+    records: int = 0
+    size: int = 0  # bytes of rows
+    duplicates: int = 0
+    extra_values: dict[str, int] = field(default_factory=dict)
+    replaced_characters: int = 0
+    times: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add(
+        self,
+        ids: Sequence[str],
+        segments: Sequence[Segment],
+        times: Mapping[str, list[str]],
+        *,
+        size: int = 0,
+    ) -> None:
+        """Add a chunk's rows; of rows with one id, the first one stays. `size` was read for it."""
+        dropped = self._repeated(ids)
+        self.duplicates += len(dropped)
+        extra: dict[int, int] = {}
+        written = 0
+        for segment in segments:
+            kept = segment.without(dropped) if dropped else segment
+            if kept.lines:
+                self.segments.setdefault(kept.table, []).append(kept)
+                written += sum(map(len, kept.lines))
+            # A collection's row repeats what its row in `tracks` has.
+            extra |= {place: len(values) for place, values in kept.extra.items()}
+        # Late values are not in the lines yet, so what was read counts where it is more.
+        self.size += max(size, written)
+        for place, count in extra.items():
+            self.extra_values[ids[place]] = count
+        for name, texts in times.items():
+            left = [t for place, t in enumerate(texts) if place not in dropped]
+            if left:
+                self.times[name] = widest(self.times.get(name), span(left))
+
+    def new_tables(self) -> int:
+        """How many tables the batch has to make."""
+        return len(self.segments.keys() - self.tables.keys())
+
+    def _repeated(self, ids: Sequence[str]) -> set[int]:
+        fresh = set(ids)
+        if len(fresh) == len(ids) and self.seen.isdisjoint(fresh) and self.before.isdisjoint(fresh):
+            self.seen |= fresh
+            return set()
+        dropped = set()
+        for place, key in enumerate(ids):
+            if key in self.seen or key in self.before:
+                dropped.add(place)
+            self.seen.add(key)
+        return dropped
+
+    def add_reject(self, row: RejectRow) -> None:
+        """Add a reject; the same one twice is a duplicate."""
+        if row.id in self.rejects:
+            self.duplicates += 1
+        self.rejects[row.id] = row
+        self.size += len(row.raw)
+
+    def seal(self) -> SealedBatch:
+        """Decide the schema changes, put the late values on their rows, sort."""
+        changes = self._plan()
+        copies = []
+        tables = sorted(self.segments, key=lambda table: (table != TRACKS, table))
+        for table in tables:
+            copies += self._copies(table, self.segments.pop(table))
+        return SealedBatch(
+            number=self.number,
+            changes=changes,
+            copies=copies,
+            rejects=list(self.rejects.values()),
+            replays=self.replays,
+            files=list(self.files.values()),
+            records=self.records,
+            duplicates=self.duplicates,
+            extra_values=self.extra_values,
+            replaced_characters=self.replaced_characters,
+            times=self.times,
+        )
+
+    # schema changes
+
+    def _plan(self) -> list[Change]:
+        """The changes this batch needs, which `self.tables` has from here on."""
+        changes: list[Change] = []
+        for table, segments in self.segments.items():
+            if table not in self.tables:
+                changes.append(
+                    CreateTable(table=table, comment=table_comment(segments[0].event_text))
+                )
+                self.tables[table] = dict(DECLARED_SHARED)
+        for table in sorted(self.segments, key=lambda table: (table != TRACKS, table)):
+            segments = self.segments[table]
+            for name in dict.fromkeys(chain.from_iterable(s.new_shared for s in segments)):
+                type_ = self.tables[TRACKS].get(name)
+                if type_ is None and table == TRACKS:
+                    type_ = infer(_values(segments, "new_shared", name))
+                if type_ is not None and type_ != "other":
+                    changes += self._add(table, name, type_, "Context key", segments)
+            for name in dict.fromkeys(chain.from_iterable(s.new for s in segments)):
+                type_ = infer(_values(segments, "new", name))
+                changes += self._add(table, name, type_, "Property", segments)
+        return changes
+
+    def _add(
+        self, table: str, name: str, type_: Type, kind: str, segments: Sequence[Segment]
+    ) -> list[AddColumn]:
+        columns = self.tables[table]
+        if name in columns:
+            return []
+        if not self.limits.evolve or len(columns) >= self.limits.max_columns:
+            return []
+        slots = self.limits.slots
+        if slots.get(table, 0) >= MAX_SLOTS:
+            return []
+        slots[table] = max(slots.get(table, 0), len(columns)) + 1
+        columns[name] = type_
+        key = next(s.keys[name] for s in segments if name in s.keys)
+        comment = column_comment(kind, key)
+        return [AddColumn(table=table, column=name, type=type_, comment=comment)]
+
+    # late values
+
+    def _copies(self, table: str, segments: Sequence[Segment]) -> list[Copy]:
+        groups: dict[tuple[str, ...], list[bytes]] = {}
+        for segment in segments:
+            late = segment.late_places()
+            plain, odd = segment.split(late) if late else (segment.lines, None)
+            groups.setdefault(segment.columns, []).extend(plain)
+            if odd is not None:
+                columns, lines = self._with_late_values(table, odd)
+                groups.setdefault(columns, []).extend(lines)
+            segment.lines = []
+        return [
+            _copy(table, columns, groups[columns]) for columns in list(groups) if groups[columns]
+        ]
+
+    def _with_late_values(
+        self, table: str, segment: Segment
+    ) -> tuple[tuple[str, ...], list[bytes]]:
+        """The lines of `segment` with the values that had to wait for the whole batch."""
+        types = self.tables[table]
+        members = segment.members
+        late: dict[str, Column] = {}
+        extra = {place: dict(values) for place, values in segment.extra.items()}
+        for name, by_place in chain(segment.new_shared.items(), segment.new.items()):
+            values = [by_place.get(place) for place in members]
+            if name in types:
+                late[name], misfits = coerce(values, types[name])
+            else:
+                misfits = {i: v for i, v in enumerate(values) if v is not None}
+            for i, value in misfits.items():
+                put_extra(extra.setdefault(members[i], {}), name, value)
+            if table == TRACKS or name in segment.new:
+                for i in misfits:
+                    key = unescape(segment.lines[i].partition(b"\t")[0].decode())
+                    self.extra_values[key] = self.extra_values.get(key, 0) + 1
+                self.replaced_characters += late[name].replaced if name in late else 0
+        if extra:
+            objects = [extra.get(place) for place in members]
+            late[EXTRA.name], _ = coerce(objects, EXTRA.type)
+        ends = join([fields(column, len(members)) for column in late.values()])
+        lines = [
+            b"%b\t%b" % (line, end.encode()) for line, end in zip(segment.lines, ends, strict=True)
+        ]
+        return segment.columns + tuple(late), lines
+
+
+def _values(segments: Iterable[Segment], kind: str, name: str) -> Iterable[Any]:
+    return chain.from_iterable(getattr(s, kind).get(name, {}).values() for s in segments)
+
+
+def _copy(table: str, columns: tuple[str, ...], lines: list[bytes]) -> Copy:
+    # In the order of the key, neighbours of the index are written together.
+    lines.sort()
+    rows = len(lines)
+    lines.append(b"")
+    data = b"\n".join(lines)
+    lines.clear()
+    return Copy(table, columns, data, rows)
+
+
+def widest(known: tuple[str, str] | None, more: tuple[str, str]) -> tuple[str, str]:
+    """The span of times that covers both."""
+    return span([*(known or ()), *more])
