@@ -4,6 +4,7 @@ Results go to stdout, logs and progress to stderr. What is heavy to import waits
 needs it, so that `--help` is quick.
 """
 
+import errno
 import json
 import os
 import shlex
@@ -92,7 +93,9 @@ LogFormat = Annotated[
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     try:
-        return int(app(args=argv, standalone_mode=False) or 0)
+        done = int(app(args=argv, standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return done
     except LoaderError as error:
         print(f"customerio-loader: {error}", file=sys.stderr)
         return error.exit_code
@@ -100,7 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.exit_code
     except typer.Abort:
         return 130
-    except BrokenPipeError:  # the reader of our stdout had enough
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            print(f"customerio-loader: cannot write the result: {error.strerror}", file=sys.stderr)
+            return 1
+        # The reader of our stdout had enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BaseException as error:
@@ -609,7 +616,9 @@ def columns_widen(
     settings = _settings(warehouse_url=warehouse_url)
     chosen = settings.find_source(source)
     with _server(settings) as url:
-        session = engine.Session(engine.make_engine(url), chosen.schema_)
+        session = engine.Session(
+            engine.make_engine(url), chosen.schema_, lock_timeout=settings.lock_timeout
+        )
         try:
             if not session.open():
                 raise LockHeld(f"a load of {chosen.name!r} is running: widen when it has ended")

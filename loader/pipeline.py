@@ -27,7 +27,7 @@ from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
 from loader.warehouse.encode import Layouts
-from loader.warehouse.engine import Session
+from loader.warehouse.engine import Session, within
 from loader.warehouse.grants import grant_reader
 from loader.warehouse.ledger import Counts
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
@@ -37,6 +37,8 @@ from loader.workers import Workers
 
 # How long a server that does not answer yet is waited for before anything was read.
 _SECONDS_TO_CONNECT = 10.0
+# How long the last words to a server may take; a stopped load has 10 seconds in all.
+_SECONDS_TO_CLOSE = 1.0
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
 
@@ -155,14 +157,18 @@ def _open(
 ) -> Iterator[_Opened]:
     """Begin a load; at the end of the block it is written to its end and recorded."""
     began = time.monotonic()
-    session = Session(warehouse.make_engine(url), source.schema_)
-    known_ids = KnownIds(session.engine, source.schema_, retry_timeout=settings.retry_timeout)
+    session = Session(
+        warehouse.make_engine(url), source.schema_, lock_timeout=settings.lock_timeout
+    )
+    known_ids = KnownIds(
+        Session(session.engine, source.schema_, lock_timeout=settings.lock_timeout),
+        retry_timeout=settings.retry_timeout,
+    )
     try:
         start = _start(session, source, settings, inputs, wait=wait)
         writer = Writer(
             session,
             start.load_id,
-            lock_timeout=settings.lock_timeout,
             retry_timeout=settings.retry_timeout,
             reader_role=settings.reader_role,
         )
@@ -192,7 +198,7 @@ def _open(
             with _long_lived_garbage():
                 yield opened
                 run.flush()
-            writer.close()
+            writer.wait()
             if not writer.counts.balances():
                 raise AssertionError(f"records do not balance: {writer.counts}")
             opened.status = "partial" if run.errors else "success"
@@ -204,8 +210,9 @@ def _open(
             if run.workers is not None:
                 run.workers.close()
     finally:
-        session.close()
-        known_ids.close()
+        # Closing waits for a statement in hand, and that for a server which may be silent.
+        within(_SECONDS_TO_CLOSE, session.close)
+        within(_SECONDS_TO_CLOSE, known_ids.close)
 
 
 class _Start(NamedTuple):
@@ -286,7 +293,10 @@ def plan(
             tables = select_tables(connection, source.schema_)
             known_files = ledger.select_files(connection, [file.uri for file in inputs])
         planner = _Planner(connection if state.revision is not None else None)
-        there = KnownIds(server, source.schema_, retry_timeout=settings.retry_timeout)
+        there = KnownIds(
+            Session(server, source.schema_, lock_timeout=settings.lock_timeout),
+            retry_timeout=settings.retry_timeout,
+        )
         run = _Run(
             source=source,
             settings=settings,
@@ -357,10 +367,12 @@ def _record_end(writer: Writer, error: BaseException) -> None:
     status, words = "failure", str(error)
     if isinstance(error, Interrupted | KeyboardInterrupt):
         status, words = "interrupted", "stopped by a signal"
+    elif isinstance(error, MemoryError):
+        words = "out of memory: lower batch_records and batch_bytes, or give the job more"
     elif not isinstance(error, LoaderError):
         words = f"a defect of the loader: {type(error).__name__}"
     with suppress(LoaderError):  # the error that ended the load is the one to show
-        writer.finish(status, words)
+        within(_SECONDS_TO_CLOSE, lambda: writer.record_end(status, words))
 
 
 @contextmanager
@@ -461,7 +473,7 @@ class _Run:
                 self.flush()
 
     def _read_file(self, file: InputFile, done_before: int) -> None:
-        self._done = 0
+        self._done = position = 0
         # Only counting tells where a load goes on, so what was done before is parsed here.
         read = read_lines if self.workers is not None and not done_before else read_chunks
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
@@ -470,8 +482,10 @@ class _Run:
                 max_record_bytes=self.settings.max_record_bytes,
                 chunk_records=min(CHUNK_RECORDS, self.settings.batch_records),
             ):
-                if type(part) is Chunk and self._done + len(part) <= done_before:
-                    self._done += len(part)
+                # Counted where it is read: `_done` moves only when a part is in a batch.
+                position += len(part) if type(part) is Chunk else 0
+                if type(part) is Chunk and position <= done_before:
+                    self._done = position
                 else:
                     self._take(file, part)
                 if self.progress is not None:

@@ -279,9 +279,17 @@ def read_ahead(blocks: Iterable[bytes], depth: int = 4) -> Iterator[Iterator[byt
             put(error)
 
     def taken() -> Iterator[bytes]:
-        while item := waiting.get():
+        while True:
+            try:
+                item = waiting.get(timeout=1)
+            except queue.Empty:
+                if thread.is_alive():
+                    continue
+                raise MemoryError("the reading thread ended without a word") from None
             if isinstance(item, BaseException):
                 raise item
+            if not item:
+                return
             yield item
 
     thread = threading.Thread(target=read, name="reader", daemon=True)

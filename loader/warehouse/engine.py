@@ -1,6 +1,7 @@
 """Connections: where the server is, how a session is set up, the lock, and errors in our words."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,7 +41,12 @@ _CONNECT = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
-_SESSION = "SET TIME ZONE 'UTC'; SET client_encoding = 'UTF8'; SET DateStyle = 'ISO'"
+# The server notices a vanished client as soon, and gives up its lock.
+_SESSION = (
+    "SET TIME ZONE 'UTC'; SET client_encoding = 'UTF8'; SET DateStyle = 'ISO'; "
+    "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; "
+    "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000"
+)
 
 
 def make_engine(url: str) -> Engine:
@@ -122,7 +128,10 @@ _ROOM = {
     "max_locks_per_transaction",
 }
 # What the client library says, without a SQLSTATE, when trying again would not help.
-_REFUSED = ("authentication", "password", "does not exist", "pg_hba", "SSL", "certificate", "role ")
+_REFUSED = (
+    *("authentication", "password", "does not exist", "pg_hba", "certificate", "role "),
+    *("does not support SSL", "SSL error", "SSL is required"),
+)
 
 
 def explain(error: BaseException | None, url: URL) -> LoaderError:
@@ -135,7 +144,7 @@ def explain(error: BaseException | None, url: URL) -> LoaderError:
     if code is not None and code.startswith("22"):
         said = said.partition(":")[0]  # what follows may be a value of a person
     if code is None:
-        if any(word in said for word in _REFUSED):
+        if "too many" not in said and any(word in said for word in _REFUSED):
             return WarehouseUnavailable(f"{where} refused the connection: {said}; {_hint(said)}")
         return TransientFault(f"cannot reach {where}: {said}; {_hint(said)}")
     if code in _TRANSIENT or code.startswith("08"):
@@ -204,11 +213,47 @@ def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Ite
     )
 
 
+_SELECT_BACKEND = text(
+    "SELECT pid, backend_start AS start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+)
+_END_SESSION = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE pid = :pid AND backend_start = :start"
+)
+
+
+def within(seconds: float, work: Callable[[], object]) -> bool:
+    """Do something that may hang on a silent server; False if it was not done in time.
+
+    Its error is raised here; what hangs is left behind on a thread that does not hold up the exit.
+    """
+    errors_found: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            work()
+        except BaseException as error:  # raised again below
+            errors_found.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no memory for a thread
+        attempt()
+    else:
+        thread.join(seconds)
+    if errors_found:
+        raise errors_found[0]
+    return not thread.is_alive()
+
+
 class Session:
     """A connection that holds the lock of one schema, and can come back after it was lost."""
 
-    def __init__(self, engine: Engine, schema: str) -> None:
+    def __init__(self, engine: Engine, schema: str, *, lock_timeout: float = 10.0) -> None:
         self.engine = engine
+        self._lock_timeout = lock_timeout
+        self._backend: dict[str, Any] = {}  # of the server, for this connection
         self.schema = schema
         self.silent = False  # the server did not answer; nothing more is asked of it
         self._connection: Connection | None = None
@@ -225,8 +270,11 @@ class Session:
         with translate(self.engine.url):
             if wait:
                 wait_for_lock(self.connection, self.schema)
-                return True
-            return try_lock(self.connection, self.schema)
+            elif not try_lock(self.connection, self.schema):
+                return False
+            self._backend = dict(self.connection.execute(_SELECT_BACKEND).one()._mapping)
+            self.connection.commit()
+            return True
 
     def connect(self) -> None:
         """Connect, without the lock."""
@@ -234,16 +282,26 @@ class Session:
             self._connection = self.engine.connect().execution_options(
                 schema_translate_map={None: self.schema}
             )
+            # A wait for a lock would make everybody behind it wait too.
+            timeout = f"SET lock_timeout = {int(self._lock_timeout * 1000)}"
+            self._connection.execute(text(timeout))
+            self._connection.commit()
 
     def revive(self) -> None:
         """Make sure that the connection lives and holds the lock. Raises TransientFault."""
-        try:
-            with self.connection.begin():
-                self.connection.execute(text("SELECT 1"))
-            return
-        except (DBAPIError, psycopg2.Error, InvalidRequestError):
-            self.close()
+        if self._connection is not None:
+            try:
+                with self.connection.begin():
+                    self.connection.execute(text("SELECT 1"))
+                return
+            except (DBAPIError, psycopg2.Error, InvalidRequestError):
+                self.close(politely=False)
+        lost = self._backend
         if not self.open():
+            # The server may not have noticed yet that the network took our old session away.
+            if lost:
+                self.connection.execute(_END_SESSION, lost)
+                self.connection.commit()
             self.close()
             raise TransientFault(
                 f"the connection to {describe(self.engine.url)} was lost, and its lock is held: "
@@ -257,13 +315,15 @@ class Session:
             driver: Any = connection.connection.driver_connection
             driver.cancel()
 
-    def close(self) -> None:
+    def close(self, *, politely: bool = True) -> None:
         """Give up the connection, and the lock with it."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
         with suppress(DBAPIError, psycopg2.Error, InvalidRequestError):
-            if not (self.silent or connection.in_transaction() or connection.invalidated):
+            if politely and not (
+                self.silent or connection.in_transaction() or connection.invalidated
+            ):
                 # The server would keep the lock until it has noticed that the client is gone.
                 connection.execute(text("SELECT pg_advisory_unlock_all()"))
                 connection.commit()

@@ -2,11 +2,13 @@
 
 import io
 import re
-from collections.abc import Iterable, Sequence, Set
+import sys
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from psycopg2 import errors, sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from loader.normalize.batch import span
 from loader.normalize.collections import TRACKS
@@ -77,8 +79,22 @@ def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
         sql.Identifier(schema, copy.table), sql.SQL(", ").join(map(sql.Identifier, copy.columns))
     )
-    with driver_cursor(connection) as cursor:
+    with driver_cursor(connection) as cursor, _driver_kept_silent():
         cursor.copy_expert(statement, io.BytesIO(copy.data), _COPY_BYTES)
+
+
+@contextmanager
+def _driver_kept_silent() -> Iterator[None]:
+    """Where a session ends in a COPY, psycopg2 prints the error, and a row of people's data in it.
+
+    It does so through `sys.excepthook`, and raises the error nevertheless.
+    """
+    hook = sys.excepthook
+    sys.excepthook = lambda *_: None
+    try:
+        yield
+    finally:
+        sys.excepthook = hook
 
 
 def select_existing(
@@ -122,8 +138,3 @@ def _without_ids(copy: Copy, ids: Set[str]) -> Copy:
             at = data.index(b"\n", start) + 1
             rows -= 1
     return Copy(copy.table, copy.columns, b"".join([*kept, data[at:]]), rows)
-
-
-def set_lock_timeout(connection: Connection, seconds: float) -> None:
-    """Bound the wait for a table's lock in this transaction."""
-    connection.execute(text(f"SET LOCAL lock_timeout = {int(seconds * 1000)}"))

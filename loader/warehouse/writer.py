@@ -10,21 +10,20 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from sqlalchemy import Engine
-
 from loader.errors import TransientFault
 from loader.normalize.collections import TRACKS
 from loader.warehouse import ledger
 from loader.warehouse.batch import SealedBatch
-from loader.warehouse.engine import Session, retrying, translate
+from loader.warehouse.engine import Session, retrying, translate, within
 from loader.warehouse.evolve import CreateTable
 from loader.warehouse.grants import grant_tables
 from loader.warehouse.ledger import Counts
-from loader.warehouse.write import Written, select_existing, set_lock_timeout, write_rows
+from loader.warehouse.write import Written, select_existing, write_rows
 
 # A stopped load has 10 seconds to leave: most of them to finish, the rest to roll back.
-_SECONDS_TO_FINISH = 6.0
-_SECONDS_TO_ROLL_BACK = 3.0
+_SECONDS_TO_FINISH = 4.0
+_SECONDS_TO_CANCEL = 1.0
+_SECONDS_TO_ROLL_BACK = 1.0
 
 
 class Writer:
@@ -35,7 +34,6 @@ class Writer:
         session: Session,
         load_id: int,
         *,
-        lock_timeout: float,
         retry_timeout: float,
         reader_role: str = "",
     ) -> None:
@@ -43,7 +41,6 @@ class Writer:
         self.load_id = load_id
         self.counts = Counts()
         self.waited = 0.0  # seconds that the reading side waited for the server
-        self._lock_timeout = lock_timeout
         self._retry_timeout = retry_timeout
         self._reader_role = reader_role
         self._stopped = threading.Event()
@@ -60,13 +57,18 @@ class Writer:
         """How many ids of the last committed batch the tables had already."""
         return self._duplicates
 
-    def close(self) -> None:
-        """Wait until everything is committed."""
+    def finish(self, status: str, error: str | None) -> None:
+        """Record the end of the load, once everything is committed.
+
+        On the thread, because a signal is heard only by a main thread that does not wait in the
+        client library.
+        """
         self.wait()
+        self._thread.submit(self.record_end, status, error).result()
         self._thread.shutdown()
 
-    def finish(self, status: str, error: str | None) -> None:
-        """Record the end of the load."""
+    def record_end(self, status: str, error: str | None) -> None:
+        """Record how the load ended."""
         for attempt in retrying(self._retry_timeout, self._stopped.is_set):
             with attempt, translate(self.session.engine.url):
                 self.session.revive()
@@ -80,7 +82,7 @@ class Writer:
         self._thread.shutdown(wait=False)
         if running is None or _ends(running, _SECONDS_TO_FINISH):
             return True
-        self.session.cancel()
+        within(_SECONDS_TO_CANCEL, self.session.cancel)
         self.session.silent = not _ends(running, _SECONDS_TO_ROLL_BACK)
         return not self.session.silent
 
@@ -111,7 +113,6 @@ class Writer:
         """One transaction: changes, rows, rejects, ledger."""
         connection = self.session.connection
         with connection.begin():
-            set_lock_timeout(connection, self._lock_timeout)
             written = write_rows(connection, self.session.schema, batch)
             if self._reader_role:
                 made = [c.table for c in batch.changes if isinstance(c, CreateTable)]
@@ -167,8 +168,8 @@ def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int
 class KnownIds:
     """Asks `tracks` for ids, on a connection of its own, beside the writer."""
 
-    def __init__(self, engine: Engine, schema: str, *, retry_timeout: float) -> None:
-        self._session = Session(engine, schema)
+    def __init__(self, session: Session, *, retry_timeout: float) -> None:
+        self._session = session
         self._retry_timeout = retry_timeout
         self._connected = False
 
