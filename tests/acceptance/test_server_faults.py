@@ -265,7 +265,7 @@ def test_a_load_notices_a_network_that_fell_silent(
 @pytest.mark.skipif(sys.platform != "linux", reason="packets are dropped by a filter of Linux")
 @pytest.mark.xfail(
     strict=False,
-    reason="known bug: on a silent network the last words of a stopped load take longer",
+    reason="known bug: it takes longer than 10 s",
 )
 def test_a_signal_ends_a_load_whose_network_fell_silent_within_ten_seconds(
     start: Start, run: Run, mortal_db: Database, mortal: OwnServer, path: Path
@@ -288,9 +288,7 @@ def test_a_signal_ends_a_load_whose_network_fell_silent_within_ten_seconds(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="packets are dropped by a filter of Linux")
-@pytest.mark.xfail(
-    strict=False, reason="known bug: retries do not outlast a silent network that comes back"
-)
+@pytest.mark.xfail(strict=False, reason="known bug: a silent network ends the load")
 def test_a_load_goes_on_when_the_network_was_silent_for_a_while(
     start: Start, mortal_db: Database, mortal: OwnServer, path: Path
 ) -> None:
@@ -633,7 +631,7 @@ def test_a_full_disk_of_the_server_is_told_and_the_next_load_completes(
 
 @pytest.mark.xfail(
     strict=False,
-    reason="known bug: now and then a load under a memory limit hangs instead of saying so",
+    reason="known bug: now and then it hangs",
 )
 def test_a_job_without_memory_says_so_and_the_next_one_completes(
     start: Start, run: Run, db: Database, tmp_path: Path
