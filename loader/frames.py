@@ -49,6 +49,7 @@ def to_frames(records: Iterable[Mapping[str, Any] | str | bytes]) -> dict[str, p
     events, refused = parse_events(parsed)
     for place, reject in refused.items():
         rejects.append((numbers[place], reject.reason, reject.detail))
+    rejects.sort(key=lambda reject: int(reject[0].removeprefix("record ")))
     first: dict[str, int] = {}
     for place, key in enumerate(events.id):
         first.setdefault(key, place)

@@ -467,7 +467,8 @@ class _Run:
             for chunk in read_chunks(raw, max_record_bytes=self.settings.max_record_bytes):
                 work = self._process(parse_chunk(chunk), frozenset())
                 problems = tuple(problem for _, problem, _ in work.rejects)
-                batch.replays.append(Replay(reject["id"], tuple(work.ids), problems))
+                new = tuple(key for key in work.ids if key not in batch.seen)
+                batch.replays.append(Replay(reject["id"], new, problems))
                 self._gather(batch, work)
             if batch.records >= self.settings.batch_records:
                 self.flush()

@@ -47,7 +47,7 @@ class Replay(NamedTuple):
     """A reject that was tried again, in one batch."""
 
     reject_id: str
-    events: tuple[str, ...]  # ids of the events that it became
+    events: tuple[str, ...]  # ids of its events that are new to the batch
     problems: tuple[Reject, ...]  # why it, or a part of it, is still a reject
 
 

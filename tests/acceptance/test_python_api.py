@@ -12,12 +12,8 @@ from acceptance.harness import Database, Write, track, webhook
 import loader
 
 BIG = 9007199254740993
-TUPLES_WARN = pytest.mark.xfail(
-    strict=True, reason="BUG: Result.tuples() is deprecated in the pinned SQLAlchemy and warns"
-)
 
 
-@TUPLES_WARN
 def test_load_loads_and_returns_counts(
     db: Database, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +102,6 @@ def test_normalize_takes_a_decimal_for_a_number(value: Decimal) -> None:
     assert (type(amount) is str, amount) == (False, value)
 
 
-@TUPLES_WARN
 def test_normalize_agrees_with_a_load(
     db: Database, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
