@@ -18,8 +18,12 @@ class Parsed:
 
     chunk: Chunk
     events: Events
-    ids: list[str]  # of the events, as the tables hold them
     rejects: list[tuple[str, Reject, bytes]]  # position, why, the record as it stood
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events as the tables hold them, for asking which are there."""
+        return clean(self.events.id).texts  # type: ignore[arg-type, return-value]
 
 
 @dataclass(kw_only=True)
@@ -42,8 +46,7 @@ def parse_chunk(chunk: Chunk) -> Parsed:
     rejects = [(bad.position, bad.reject, bad.raw) for bad in chunk.bad]
     for place, reject in refused.items():
         rejects.append((chunk.position(place), reject, chunk.raws[place]))
-    ids: list[str] = clean(events.id).texts  # type: ignore[arg-type, assignment]
-    return Parsed(chunk=chunk, events=events, ids=ids, rejects=rejects)
+    return Parsed(chunk=chunk, events=events, rejects=rejects)
 
 
 def process_chunk(
@@ -72,7 +75,7 @@ def process_chunk(
         segments=encode(normalized, layouts, tables),
         rejects=parsed.rejects,
         times=normalized.times,
-        known=len(parsed.ids) - len(normalized.ids),
+        known=len(parsed.events.id) - len(normalized.ids),
         replaced_characters=replaced
         + sum(unstorable_in(values) for one in rows for values in one.extra.values()),
     )

@@ -1,6 +1,6 @@
 """Rows -> lines of COPY's text format."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -215,8 +215,8 @@ def unescape(text: str) -> str:
     """The text of a field, where it holds only what `escape` writes."""
     if "\\" not in text:
         return text
-    parts = text.split("\\\\")
-    swap: Callable[[str], str] = lambda part: (  # noqa: E731  # used once, on the next line
-        part.replace("\\t", "\t").replace("\\n", "\n").replace("\\r", "\r")
-    )
-    return "\\".join(map(swap, parts))
+    return "\\".join(map(_unescape_breaks, text.split("\\\\")))
+
+
+def _unescape_breaks(text: str) -> str:
+    return text.replace("\\t", "\t").replace("\\n", "\n").replace("\\r", "\r")
