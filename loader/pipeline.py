@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, exists, select, text
 
@@ -22,7 +22,14 @@ from loader.config import Settings, Source
 from loader.errors import InputUnreadable, LoaderError, LockHeld, SchemaRefused, UsageError
 from loader.normalize.collections import Type, declared_tables
 from loader.sources.files import InputFile, list_inputs, open_input, read_ahead
-from loader.sources.records import CHUNK_RECORDS, Chunk, WholeLines, read_chunks, read_lines
+from loader.sources.records import (
+    BLOCK_RECORDS,
+    CHUNK_RECORDS,
+    Chunk,
+    WholeLines,
+    read_chunks,
+    read_lines,
+)
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
@@ -35,12 +42,18 @@ from loader.warehouse.write import Written
 from loader.warehouse.writer import KnownIds, Writer, add_batch
 from loader.workers import Workers
 
+if TYPE_CHECKING:
+    from loader.plain import Calls, Plain
+
 # How long a server that does not answer yet is waited for before anything was read.
 _SECONDS_TO_CONNECT = 10.0
 # How long the last words to a server may take; a stopped load has 10 seconds in all.
 _SECONDS_TO_CLOSE = 1.0
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
+
+# Fewer lines than this are not worth loading Arrow for.
+_ENOUGH_LINES = 500
 
 # Told after each chunk: bytes read so far as stored, of all files; and records.
 Progress = Callable[[int, int], None]
@@ -433,6 +446,7 @@ class _Run:
     _known: int = 0
     _stored: int = 0
     workers: Workers | None = None
+    _plain: "Plain | None" = None
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
     _asker: ThreadPoolExecutor = field(
@@ -476,12 +490,12 @@ class _Run:
     def _read_file(self, file: InputFile, done_before: int) -> None:
         self._done = position = 0
         # Only counting tells where a load goes on, so what was done before is parsed here.
-        read = read_lines if self.workers is not None and not done_before else read_chunks
+        read, most = (read_chunks, CHUNK_RECORDS) if done_before else (read_lines, BLOCK_RECORDS)
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
             for part in read(
                 self._timed(ahead),
                 max_record_bytes=self.settings.max_record_bytes,
-                chunk_records=min(CHUNK_RECORDS, self.settings.batch_records),
+                chunk_records=min(most, self.settings.batch_records),
             ):
                 # Counted where it is read: `_done` moves only when a part is in a batch.
                 position += len(part) if type(part) is Chunk else 0
@@ -511,15 +525,52 @@ class _Run:
 
     def _take(self, file: InputFile, part: Chunk | WholeLines) -> None:
         """Have a part of the input processed; meanwhile go on with the parts before it."""
-        if type(part) is Chunk:
+        if isinstance(part, Chunk):
             parsed = parse_chunk(part)
             answer = self._asker.submit(self.existing, parsed.ids) if self.asks else None
-            self._settle(leave=0)
+            self._settle()
             self._waiting.append(_Waiting(file, self._finish_here, (parsed, answer)))
-        elif type(part) is WholeLines and self.workers is not None:
+        elif self.workers is not None:
             self._settle(leave=self.workers.depth)
             answers = self.workers.submit(part, self.tables)
             self._waiting.append(_Waiting(file, answers.result, ()))
+        elif not self.asks and (plain := self._short_way(part)) is not None:
+            calls = self._asker.submit(plain.read, part)
+            self._settle()
+            self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, calls)))
+        else:
+            for chunk in self._chunks(part):
+                self._take(file, chunk)
+
+    def _short_way(self, part: WholeLines) -> "Plain | None":
+        if self._plain is None and part.lines >= _ENOUGH_LINES:
+            from loader.plain import Plain
+
+            self._plain = Plain(
+                tables=self.tables,
+                layouts=self.layouts,
+                load_started_at=self.started_at,
+                only=self.source.only_tables,
+                taken=self.taken,
+                max_record_bytes=self.settings.max_record_bytes,
+            )
+        return self._plain if self._plain is not None and self._plain.wants(part) else None
+
+    def _finish_plain(
+        self, plain: "Plain", part: WholeLines, calls: "Future[Calls]"
+    ) -> Iterable[Work]:
+        works = plain.process(part, calls)
+        if works is not None:
+            return works
+        return (self._process(parse_chunk(chunk), frozenset()) for chunk in self._chunks(part))
+
+    def _chunks(self, part: WholeLines) -> Iterator[Chunk]:
+        return read_chunks(
+            [part.data],
+            max_record_bytes=self.settings.max_record_bytes,
+            chunk_records=min(CHUNK_RECORDS, self.settings.batch_records),
+            first_line=part.line,
+        )
 
     def _finish_here(self, parsed: Parsed, answer: Future[set[str]] | None) -> list[Work]:
         return [self._process(parsed, answer.result() if answer is not None else frozenset())]
@@ -528,19 +579,21 @@ class _Run:
         """Put what is processed into the batch, in order, until only `leave` parts wait."""
         while len(self._waiting) > leave:
             file, finish, arguments = self._waiting.popleft()
+            batch = self._open_batch()
+            # All of a part goes into one batch: its records need not be in their order here, and
+            # a load that goes on counts them in it.
             for work in finish(*arguments):
-                batch = self._open_batch()
                 self._gather(batch, work)
                 self._done += work.records
                 for position, reject, raw in work.rejects:
                     batch.add_reject(reject_row(file.uri, position, reject, raw))
-                batch.files[file.uri] = _progress(file, self._done, finished=False)
-                if (
-                    batch.records >= self.settings.batch_records
-                    or batch.size >= self.settings.batch_bytes
-                    or batch.new_tables() >= _MOST_NEW_TABLES
-                ):
-                    self.flush()
+            batch.files[file.uri] = _progress(file, self._done, finished=False)
+            if (
+                batch.records >= self.settings.batch_records
+                or batch.size >= self.settings.batch_bytes
+                or batch.new_tables() >= _MOST_NEW_TABLES
+            ):
+                self.flush()
 
     def _process(self, parsed: Parsed, there: Set[str]) -> Work:
         return process_chunk(
@@ -606,7 +659,7 @@ class _Waiting(NamedTuple):
     """A part of an input that is being processed."""
 
     file: InputFile
-    finish: Callable[..., list[Work]]
+    finish: Callable[..., Iterable[Work]]
     arguments: tuple[Any, ...]
 
 

@@ -18,7 +18,7 @@ import msgspec
 from loader.errors import InputUnreadable
 
 STDIN = "-"
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 2 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,26 +113,37 @@ def _read_plain(raw: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
+def _gather(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pieces as blocks; where reading fails, what there is until then comes first."""
+    held: list[bytes] = []
+    size = 0
+    try:
+        for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if size >= BLOCK_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
+    except Exception:
+        if size:
+            yield b"".join(held)
+        raise
+    if size:
+        yield b"".join(held)
+
+
 def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
     # Not `stream_reader`: that one takes a frame which was cut short for a whole one.
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=128 << 20)
     frame: Any = None
-    blocks: list[bytes] = []
-    size = 0
     while piece := raw.read(_ZSTD_STEP):
         while piece:
             frame = frame or decompressor.decompressobj()
-            blocks.append(frame.decompress(piece))
-            size += len(blocks[-1])
+            yield frame.decompress(piece)
             piece = frame.unused_data if frame.eof else b""
             frame = None if frame.eof else frame
-        if size >= BLOCK_BYTES:
-            yield b"".join(blocks)
-            blocks, size = [], 0
-    if size:
-        yield b"".join(blocks)
     if frame is not None:
         raise EOFError("the compressed data end before their end marker")
 
@@ -150,10 +161,8 @@ def _read_streams(raw: IO[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
             if not rest:
                 return
             stream = make()
-        block = stream.decompress(rest, BLOCK_BYTES)
+        yield stream.decompress(rest, BLOCK_BYTES)
         rest = b""
-        if block:
-            yield block
         if stream.eof:
             rest, stream = stream.unused_data, None
         elif stream.needs_input:
@@ -242,7 +251,7 @@ def _blocks(uri: str, stored: _Stored) -> Iterator[bytes]:
     try:
         start = stored.look(_MAGIC_BYTES)
         read = next((read for magic, read in _MAGIC if start.startswith(magic)), _read_plain)
-        yield from read(io.BufferedReader(stored, BLOCK_BYTES))
+        yield from _gather(read(io.BufferedReader(stored, BLOCK_BYTES)))
     except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
         raise _unreadable(uri, error) from error
     except Exception as error:  # zlib.error and ZstdError have no common base but Exception
@@ -256,7 +265,7 @@ def _blocks(uri: str, stored: _Stored) -> Iterator[bytes]:
 
 
 @contextmanager
-def read_ahead(blocks: Iterable[bytes], depth: int = 4) -> Iterator[Iterator[bytes]]:
+def read_ahead(blocks: Iterable[bytes], depth: int = 2) -> Iterator[Iterator[bytes]]:
     """`blocks`, read by a thread that stays up to `depth` of them ahead."""
     waiting: queue.Queue[bytes | BaseException] = queue.Queue(depth)
     stopped = threading.Event()

@@ -25,6 +25,12 @@ MAX_DOCUMENT_BYTES = 32 << 20
 # A chunk is handed on when it has so many records or bytes.
 CHUNK_RECORDS = 2_500
 _CHUNK_BYTES = 4 << 20
+# At most so many lines are handed on together.
+BLOCK_RECORDS = 5_000
+# Fewer bytes than this are not worth looking for whole lines in.
+_ENOUGH_BYTES = 256 << 10
+# Lines are not whole where more than one of so many is odd.
+_ODD = 50
 # What is kept of a line that is too long to hold.
 _HEAD_BYTES = 1 << 20
 # Arrays or batches inside one another.
@@ -66,14 +72,16 @@ class Chunk:
 
 
 class WholeLines(NamedTuple):
-    """Lines that begin and end like a record each, not parsed yet."""
+    """Lines that can be read one by one, not parsed yet; nearly all look like a record each."""
 
-    data: bytes
+    data: bytes  # without the last line's end
     line: int  # number of the first one
+    lines: int
+    odd: list[int]  # the places of those that do not look like a record
 
 
 def read_lines(
-    blocks: Iterable[bytes], *, max_record_bytes: int, chunk_records: int = CHUNK_RECORDS
+    blocks: Iterable[bytes], *, max_record_bytes: int, chunk_records: int = BLOCK_RECORDS
 ) -> Iterator[Chunk | WholeLines]:
     """The same as `read_chunks`, but what is a record per line is left for others to parse."""
     return _Reader(iter(blocks), max_record_bytes, chunk_records, 1, lazy=True).chunks()
@@ -137,16 +145,16 @@ class _Reader:
                 if cut > MAX_DOCUMENT_BYTES:
                     self._skip_line()
                     continue
-            lines = self.data[:cut].split(b"\n")
-            if not lines[-1]:
-                lines.pop()
-            self.data = self.data[cut:]
-            if self.lazy and _are_whole(lines):
+            part, self.data = self.data[:cut], self.data[cut:]
+            whole = self._whole_lines(part) if self.lazy else None
+            if whole is not None:
                 if len(self.chunk):
                     yield self._next_chunk()
-                yield WholeLines(b"\n".join(lines), self.line)
-                self.line += len(lines)
+                yield from whole
             else:
+                lines = part.split(b"\n")
+                if not lines[-1]:
+                    lines.pop()
                 yield from self._lines(lines)
             if not self.data:
                 self._more()
@@ -166,6 +174,32 @@ class _Reader:
         return bool(block)
 
     # lines
+
+    def _whole_lines(self, data: bytes) -> list[WholeLines] | None:
+        """Some lines in parts, if each of them can be read by itself."""
+        if len(data) < _ENOUGH_BYTES or not data.endswith(b"\n"):
+            return None
+        import numpy as np
+
+        letters = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(letters == ord("\n"))
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        are_whole = (letters[starts] == ord("{")) & (letters[ends - 1] == ord("}"))
+        are_whole &= ends - starts <= self.limit
+        odd = np.flatnonzero(~are_whole)
+        if len(odd) > len(ends) // _ODD or not all(
+            _stands_alone(data[starts[at] : ends[at]], bool(are_whole[at + 1 : at + 2].any()))
+            for at in odd
+        ):
+            return None
+        parts = []
+        for first in range(0, len(ends), self.chunk_records):
+            last = min(first + self.chunk_records, len(ends)) - 1
+            inside = odd[(odd >= first) & (odd <= last)] - first
+            piece = data[starts[first] : ends[last]]
+            parts.append(WholeLines(piece, self.line, last - first + 1, inside.tolist()))
+            self.line += last - first + 1
+        return parts
 
     def _lines(self, lines: list[bytes]) -> Iterator[Chunk]:
         """Records of whole lines: as many at a time as are plain JSON, then the odd one."""
@@ -460,10 +494,15 @@ _INHERITED = ("context", "sentAt", "receivedAt", "sent_at", "received_at")
 _OF_THE_BATCH = ("batch", "integrations", "type", "writeKey")
 
 
-def _are_whole(lines: list[bytes]) -> bool:
-    joined = b"\n".join(lines)
-    between = joined.count(b"}\n{")
-    return between == len(lines) - 1 and joined[:1] == b"{" and joined[-1:] == b"}"
+def _stands_alone(line: bytes, next_is_whole: bool) -> bool:
+    """Whether a line that does not look like a record can be read without those behind it."""
+    if not line.strip() or (line[:1] == b"{" and next_is_whole):
+        return True
+    try:
+        decode(line)
+    except DECODE_ERRORS:
+        return False
+    return True
 
 
 def _with_envelope(item: Object, envelope: Object) -> Object:

@@ -32,7 +32,7 @@ _USED = (
 )
 # Keys about transport, which Segment's warehouses do not hold either; the rest goes to `_extra`.
 _TRANSPORT = ("type", "channel", "integrations", "projectId", "version", "_metadata", "writeKey")
-_KNOWN = frozenset((*_USED, *_TRANSPORT))
+KNOWN = frozenset((*_USED, *_TRANSPORT))
 # Spellings of the Email specification's examples and of some relays.
 _ALIASES = {snake_case(key): key for key in _USED if snake_case(key) != key}
 
@@ -46,7 +46,7 @@ def parse(record: Object) -> Event | Reject:
     """The event of a track call. Any other call, and one without a name, is a reject."""
     if record.get("type") not in (None, "track"):
         return Reject(reason="not_a_track_call", detail="only calls of type track are loaded")
-    is_known = _KNOWN.issuperset(record)
+    is_known = KNOWN.issuperset(record)
     if not is_known:
         record = _rename(record)
     get = record.get
@@ -69,7 +69,7 @@ def parse(record: Object) -> Event | Reject:
         properties = {}
     extra: Object | None = None
     if not is_known:
-        extra = {k: v for k, v in record.items() if k not in _KNOWN and v is not None} or None
+        extra = {k: v for k, v in record.items() if k not in KNOWN and v is not None} or None
     message_id = get("messageId")
     user_id = get("userId")
     anonymous_id = get("anonymousId")
@@ -124,7 +124,7 @@ def parse_plain(records: Sequence[Object]) -> Events | None:
         columns = list(zip(*map(_REQUIRED, records), strict=True))
         kinds, names, ids, users, contexts, properties, *times = columns
         slugs = {name: table_name(name) for name in set(names)}
-        if set(kinds) != {"track"} or not _KNOWN.issuperset(set().union(*records)):
+        if set(kinds) != {"track"} or not KNOWN.issuperset(set().union(*records)):
             return None
     except (KeyError, ValueError, TypeError):  # a key is missing, no records, a name is no text
         return None

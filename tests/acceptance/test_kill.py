@@ -168,7 +168,7 @@ def pipe(tmp_path: Path) -> Path:
 def test_a_load_killed_while_it_reads_is_completed_by_the_next_one(
     start: Start, run: Run, db: Database, pipe: Path
 ) -> None:
-    given = mixed(6_000)
+    given = mixed(12_000)  # more than one block of what is read at a time
     data = given.data
     process = start("load", pipe, url=db.url, env={"LOADER_BATCH_RECORDS": "100"})
     with pipe.open("wb", buffering=0) as end:

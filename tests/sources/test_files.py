@@ -20,7 +20,7 @@ from loader.sources import files
 from loader.sources.files import list_inputs, open_input, read_ahead
 
 # More than one block, and nothing that compresses away.
-DATA = b"".join(b'{"n":%d,"x":"%d"}\n' % (n, n * 7919**5 % 10**18) for n in range(50_000))
+DATA = b"".join(b'{"n":%d,"x":"%d"}\n' % (n, n * 7919**5 % 10**18) for n in range(60_000))
 
 
 def names(paths: list[str] | str, root: Path) -> list[str]:

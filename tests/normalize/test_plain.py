@@ -1,0 +1,324 @@
+"""The short way for plain lines gives the rows of the long one."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from warehouse.test_generated import (
+    EXAMPLES,
+    KEYS,
+    NUMBERS,
+    TEXTS,
+    Raw,
+    calls,
+    junk,
+    objects,
+    text_of,
+)
+
+from loader import plain
+from loader.chunk import Work, parse_chunk, process_chunk
+from loader.normalize.collections import declared_tables
+from loader.plain import NotPlain, Plain
+from loader.sources import records
+from loader.sources.records import WholeLines, read_chunks, read_lines
+from loader.warehouse.encode import DECLARED_SHARED
+
+TABLES = declared_tables()
+TABLES["cart_seen"] = DECLARED_SHARED | {
+    "a": "bigint",
+    "b": "text",
+    "a_b": "numeric",
+    "list": "jsonb",
+    "user": "boolean",
+    "a_at": "timestamptz",
+    "other": "other",
+}
+TABLES["tracks"] |= {"context_a": "text", "context_b": "bigint"}
+TABLES["email_opened"] |= {"context_a": "text"}
+LIMIT = 1 << 20
+OPTIONS: dict[str, Any] = {
+    "load_started_at": "2026-01-01T00:00:00.000Z",
+    "only": None,
+    "taken": frozenset({"taken"}),
+}
+
+
+@pytest.fixture(autouse=True)
+def few_lines_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_ENOUGH_BYTES", 0)
+    monkeypatch.setattr(records, "_ODD", 1)
+    monkeypatch.setattr(plain, "_ODD", 1)
+    monkeypatch.setattr(plain, "_ENOUGH_LINES", 0)
+
+
+def short_way(lines: Sequence[bytes]) -> list[Work]:
+    """The works of all lines, or NotPlain."""
+    way = Plain(tables=TABLES, layouts={}, max_record_bytes=LIMIT, **OPTIONS)
+    works: list[Work] = []
+    for block in read_lines([b"".join(line + b"\n" for line in lines)], max_record_bytes=LIMIT):
+        if not isinstance(block, WholeLines):
+            raise NotPlain
+        assert block.lines == block.data.count(b"\n") + 1
+        answer: Future[Any] = Future()
+        try:
+            answer.set_result(way.read(block))
+        except NotPlain as error:
+            answer.set_exception(error)
+        got = way.process(block, answer)
+        if got is None:
+            raise NotPlain
+        works += got
+    return works
+
+
+def long_way(lines: Sequence[bytes]) -> list[Work]:
+    data = b"".join(line + b"\n" for line in lines)
+    return [
+        process_chunk(parse_chunk(chunk), tables=TABLES, layouts={}, **OPTIONS)
+        for chunk in read_chunks([data], max_record_bytes=LIMIT)
+    ]
+
+
+def rows(works: Sequence[Work]) -> Counter[str]:
+    """Each row with all that belongs to it, as text."""
+    return Counter(row for work in works for row in _rows(work))
+
+
+def _rows(work: Work) -> Iterator[str]:
+    for one in work.segments:
+        for place, line in zip(one.members, one.lines, strict=True):
+            sent = dict(zip(one.columns, line.split(b"\t"), strict=True))
+            settled = {name: _moment(text) for name, text in sent.items() if text != b"\\N"}
+            late = {
+                name: by_place[place]
+                for name, by_place in (*one.new.items(), *one.new_shared.items())
+                if place in by_place
+            }
+            keys = {name: one.keys[name] for name in late}
+            extra = one.extra.get(place, {})
+            yield repr([one.table, *map(sorted, (settled.items(), late.items(), keys.items()))])
+            yield repr((sent["id"], sorted(extra.items())))
+
+
+def _moment(text: bytes) -> bytes | datetime:
+    """A time as such: there are two ways to write the same one."""
+    try:
+        return datetime.fromisoformat(text.decode()) if text[4:5] == b"-" else text
+    except ValueError:
+        return text
+
+
+def rest(works: Sequence[Work]) -> Any:
+    """All that is not a row."""
+    times = [
+        sorted(datetime.fromisoformat(text) for work in works for text in work.times[name])
+        for name in ("timestamp", "received_at")
+    ]
+    return (
+        sum(work.records for work in works),
+        sorted(key for work in works for key in work.ids),
+        sorted((at, reject.reason, raw) for work in works for at, reject, raw in work.rejects),
+        sum(work.replaced_characters for work in works),
+        times,
+    )
+
+
+def check(lines: Sequence[bytes]) -> None:
+    short, long = short_way(lines), long_way(lines)
+    assert rows(short) == rows(long)
+    assert rest(short) == rest(long)
+
+
+def call(number: int = 0, /, **changes: Any) -> dict[str, Any]:
+    """A plain track call."""
+    time = f"2026-03-04T05:06:{number % 60:02}.007Z"
+    return {
+        "type": "track",
+        "event": "Email Opened",
+        "messageId": f"m{number}",
+        "userId": f"u{number}",
+        "timestamp": time,
+        "receivedAt": time,
+        "sentAt": time,
+        "originalTimestamp": time,
+        "context": {"traits": {"email": "a@example.com"}, "ip": "192.0.2.1"},
+        "properties": {"campaign_id": number, "subject": f"S{number}", "proxied": True},
+    } | changes
+
+
+def lines(*found: Any) -> list[bytes]:
+    return [text_of(one) for one in found]
+
+
+PLAIN: dict[str, list[Any]] = {
+    "one event": [call(1)],
+    "several events": [call(1), call(2, event="Email Bounced"), call(3, event="Cart Seen")],
+    "two names of one table": [call(1, event="Cart Seen"), call(2, event="cart-seen")],
+    "characters to escape": [call(1, properties={"subject": 'a\tb\\N\r\n\\."x"'})],
+    "characters of all scripts": [call(1, properties={"subject": "Grüße 🙂 \u202eabc\u0645"})],
+    "a new table": [call(1, event="Seat Taken", properties={"row": 7, "where": "left"})],
+    "new columns": [call(1, properties={"x": {"y": 1}, "z": [1, "a"][:1], "b": False})],
+    "a new context column": [call(1, context={"page": {"path": "/"}})],
+    "a context column that a collection lacks, without values in it": [
+        call(1, context={"a": "x"}),
+        call(2, event="Cart Seen", context={}),
+    ],
+    "nobody but an address": [call(1, userId=None), call(2, userId=None, anonymousId="a")],
+    "no context and no properties": [call(1, context=None), call(2, properties=None)],
+    "texts that look like times": [call(1, properties={"at": "2026-03-04T05:06:07Z"})],
+    "texts for a time": [call(1, event="Cart Seen", properties={"a_at": "2026-03-04 05:06Z"})],
+    "values that do not fit": [
+        call(1, event="Cart Seen", properties={"a": True, "b": 7, "list": "x", "other": 1})
+    ],
+    "texts that are numbers": [call(1, event="Cart Seen", properties={"a": "33", "a_b": "-0"})],
+    "a line that is cut": [call(1), b'{"type":"track","event', call(2)],
+    "a line that is not UTF-8": [
+        call(1),
+        text_of(call(2)).replace(b'"S2"', b'"Gr\xfc\xdfe"'),
+        call(3),
+    ],
+    "lines that are no records": [call(1), b"[1,2]", call(2), b'"x"', call(3), b"", call(4)],
+    "an array of calls in a line": [call(1), b"[%b]" % text_of(call(7)), call(2)],
+    "another call": [call(1), call(2, type="identify", traits={"a": 1}), call(3)],
+    "no event": [call(1), call(2, event=None), call(3, event=" "), call(4)],
+    "no id": [call(1), call(2, messageId=None), call(3, messageId=""), call(4)],
+    "a value of another type": [call(1), call(2, properties={"campaign_id": "x"}), call(3)],
+    "a key of its own": [call(1), call(2, more=1), call(3)],
+    "a time without milliseconds": [call(1), call(2, timestamp="2026-03-04T05:06:07Z")],
+    "an alias": [call(1), call(2, event="Unsubscribed", properties={"list_id": "7"}), call(3)],
+    "a table that cannot be made": [call(1), call(2, event="Taken"), call(3)],
+    "a key that stands twice": [
+        call(1),
+        text_of(call(2)).replace(b'"proxied"', b'"subject":"S0","proxied"'),
+        call(3),
+    ],
+    "no arrival": [call(1), call(2, receivedAt=None)],
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_short_way_gives_the_rows_of_the_long_one(name: str) -> None:
+    check(lines(*PLAIN[name]))
+
+
+LEFT: dict[str, list[Any]] = {
+    "fractions, of which Arrow would lose digits": [call(1, properties={"price": Raw("1.50")})],
+    "a number beyond bigint": [call(1, properties={"n": 2**63})],
+    "objects in a list": [call(1, properties={"items": [{"a": 1}]})],
+    "two keys for one column": [call(1, properties={"linkId": "1", "link_id": "2"})],
+    "a character that PostgreSQL cannot store": [call(1, properties={"subject": "a\0"})],
+    "31 February": [call(1, timestamp="2026-02-31T00:00:00.000Z")],
+    "the year 0": [call(1, timestamp="0000-01-01T00:00:00.000Z")],
+    "a leap second": [call(1, timestamp="2016-12-31T23:59:60.000Z")],
+    "the same id in a line that is left out": [call(1), call(1, more=1), call(2)],
+    "a context column that a collection lacks, with a value in it": [
+        call(1, event="Cart Seen", context={"a": "x"})
+    ],
+    "ids that are numbers": [call(1, messageId=1)],
+    "a context that is a text": [call(1, context="x")],
+    "a document over two lines": [b'{"type":"track"', b',"event":"E"}', call(1)],
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_a_block_that_needs_decisions_is_left_to_the_long_way(name: str) -> None:
+    with pytest.raises(NotPlain):
+        short_way(lines(*LEFT[name]))
+
+
+def test_a_block_that_is_not_plain_spares_the_next_ones_the_attempt() -> None:
+    way = Plain(tables=TABLES, layouts={}, max_record_bytes=LIMIT, **OPTIONS)
+    bad = WholeLines(text_of(call(1, messageId=1)), 1, 1, [])
+    good = WholeLines(text_of(call(1)), 1, 1, [])
+    for skipped in (1, 3, 7):
+        answer: Future[Any] = Future()
+        answer.set_exception(NotPlain())
+        assert way.wants(bad)
+        assert way.process(bad, answer) is None
+        assert [way.wants(good) for _ in range(skipped)] == [False] * skipped
+    answer = Future()
+    answer.set_result(way.read(good))
+    assert way.wants(good)
+    assert way.process(good, answer)
+    assert way.wants(good)
+
+
+# any senders
+
+KINDS: list[st.SearchStrategy[Any]] = [
+    st.sampled_from(TEXTS),
+    st.text(max_size=4),
+    st.integers(-(2**63), 2**63 - 1),
+    st.booleans(),
+    st.lists(st.sampled_from(TEXTS) | st.integers(0, 9), max_size=2),
+    st.just("2026-03-04T05:06:07Z") | st.just("2026-03-04"),
+    st.sampled_from(NUMBERS).map(Raw),
+    st.fixed_dictionaries({}, optional={"a": st.text(max_size=2), "b c": st.integers()}),
+]
+some = st.none()
+
+
+def sender(kinds: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[list[bytes]]:
+    """Lines of someone who sends a value of one kind under each key, and some lines of others."""
+    values = st.fixed_dictionaries({}, optional={key: kind | some for key, kind in kinds.items()})
+    plain_call = st.builds(
+        lambda number, changes: call(number) | changes,
+        st.integers(0, 40),
+        st.fixed_dictionaries(
+            {"properties": values},
+            optional={
+                "event": st.sampled_from(["Email Opened", "Cart Seen", "cart seen", "New One"]),
+                "context": values,
+                "userId": st.sampled_from(["u", "\u00e9", None]),
+                "anonymousId": st.sampled_from(["a", None]),
+            },
+        ),
+    )
+    other = st.one_of(calls(objects, objects), junk)
+    return st.lists(st.integers(0, 9).flatmap(lambda n: other if n == 0 else plain_call)).map(
+        lambda found: lines(*found)
+    )
+
+
+senders = st.dictionaries(
+    st.sampled_from(KEYS) | st.text(max_size=3), st.sampled_from(KINDS), max_size=4
+).flatmap(sender)
+tried: Counter[bool] = Counter()
+
+
+@settings(
+    max_examples=15 * EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(senders)
+def test_whoever_sends_the_short_way_gives_the_rows_of_the_long_one(found: list[bytes]) -> None:
+    try:
+        short = short_way(found)
+    except NotPlain:
+        tried[False] += 1
+        return
+    tried[True] += 1
+    long = long_way(found)
+    assert rows(short) == rows(long)
+    assert rest(short) == rest(long)
+
+
+def test_enough_senders_were_plain() -> None:
+    """Else the test before proves nothing."""
+    if not tried:
+        pytest.skip("runs behind the test of any senders")
+    assert tried[True] > 50
+
+
+def test_plain_lines_are_json() -> None:
+    assert all(json.loads(line) for line in lines(call(1), call(2)))
