@@ -1,7 +1,7 @@
 """One chunk on its way: records -> events -> rows -> lines."""
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loader.normalize.batch import normalize_events
 from loader.normalize.collections import Type
@@ -32,12 +32,13 @@ class Work:
 
     records: int  # read for it
     size: int  # bytes read for it
-    ids: list[str]
-    segments: list[Segment]
-    rejects: list[tuple[str, Reject, bytes]]
-    times: dict[str, list[str]]  # `timestamp` and `received_at` of each event
-    known: int  # events dropped because their id was there
-    replaced_characters: int
+    ids: list[str] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    rejects: list[tuple[str, Reject, bytes]] = field(default_factory=list)
+    # `timestamp` and `received_at` of each event
+    times: dict[str, list[str]] = field(default_factory=dict)
+    known: int = 0  # events dropped because their id was there
+    replaced_characters: int = 0
 
 
 def parse_chunk(chunk: Chunk) -> Parsed:

@@ -449,6 +449,9 @@ class _Run:
     _plain: "Plain | None" = None
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
+    _reader: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="reader")
+    )
     _asker: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="asker")
     )
@@ -534,13 +537,17 @@ class _Run:
             self._settle(leave=self.workers.depth)
             answers = self.workers.submit(part, self.tables)
             self._waiting.append(_Waiting(file, answers.result, ()))
-        elif not self.asks and (plain := self._short_way(part)) is not None:
-            calls = self._asker.submit(plain.read, part)
+        elif (plain := self._short_way(part)) is not None:
+            calls = self._reader.submit(plain.read, part)
+            there = self._asker.submit(self._ask_for, calls) if self.asks else None
             self._settle()
-            self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, calls)))
+            self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, calls, there)))
         else:
             for chunk in self._chunks(part):
                 self._take(file, chunk)
+
+    def _ask_for(self, calls: "Future[Calls]") -> set[str]:
+        return self.existing(calls.result().ids)
 
     def _short_way(self, part: WholeLines) -> "Plain | None":
         if self._plain is None and part.lines >= _ENOUGH_LINES:
@@ -557,12 +564,21 @@ class _Run:
         return self._plain if self._plain is not None and self._plain.wants(part) else None
 
     def _finish_plain(
-        self, plain: "Plain", part: WholeLines, calls: "Future[Calls]"
+        self,
+        plain: "Plain",
+        part: WholeLines,
+        calls: "Future[Calls]",
+        answer: Future[set[str]] | None,
     ) -> Iterable[Work]:
-        works = plain.process(part, calls)
-        if works is not None:
-            return works
-        return (self._process(parse_chunk(chunk), frozenset()) for chunk in self._chunks(part))
+        known = answer is not None and calls.exception() is None
+        works = plain.process(part, calls, answer.result() if answer and known else frozenset())
+        return self._finish_chunks(part, asks=answer is not None) if works is None else works
+
+    def _finish_chunks(self, part: WholeLines, *, asks: bool) -> Iterator[Work]:
+        for chunk in self._chunks(part):
+            parsed = parse_chunk(chunk)
+            answer = self._asker.submit(self.existing, parsed.ids) if asks else None
+            yield from self._finish_here(parsed, answer)
 
     def _chunks(self, part: WholeLines) -> Iterator[Chunk]:
         return read_chunks(

@@ -8,9 +8,10 @@ which too many do.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
-from loader.chunk import Work, parse_chunk, process_chunk
+from loader.chunk import Parsed, Work, parse_chunk, process_chunk
 from loader.normalize.batch import MAX_CONTEXT_VALUES, MAX_PROPERTY_VALUES
 from loader.normalize.collections import TRACKS, UNSUBSCRIBED_ALIASES, Type
 from loader.normalize.columns import MAX_DEPTH, NameOf, coerce
@@ -55,10 +56,16 @@ Misfits = dict[int, Any]
 
 
 class Calls(NamedTuple):
-    """Track calls by column."""
+    """The records of a block before anything is known of the tables."""
 
-    columns: Any  # pyarrow.RecordBatch
-    places: list[int]  # where in the block each of them stands
+    plain: Any  # pyarrow.RecordBatch of track calls
+    others: list[Parsed]  # lines that need decisions
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all events, for asking which are there."""
+        found: list[str] = self.plain.column("messageId").to_pylist()
+        return found + [key for other in self.others for key in other.ids]
 
 
 class NotPlain(Exception):
@@ -81,8 +88,8 @@ class Plain:
         self._tables = tables
         self._layouts = layouts
         self._max_record_bytes = max_record_bytes
-        self._process_chunk: Callable[..., Work] = lambda parsed: process_chunk(
-            parsed,
+        self._process_chunk: Callable[..., Work] = partial(
+            process_chunk,
             tables=tables,
             layouts=layouts,
             load_started_at=load_started_at,
@@ -98,40 +105,52 @@ class Plain:
         return block.lines >= _ENOUGH_LINES and self._skip < 0
 
     def read(self, block: WholeLines) -> Calls:
-        """The calls in a block; needs nothing of the tables, so a thread may do it ahead."""
-        return self._reader.read(block)
+        """The records of a block. Raises NotPlain. A thread may do it ahead of `process`."""
+        plain, places = self._reader.read(block)
+        others: list[Parsed] = []
+        if len(places) < block.lines:
+            lines = block.data.split(b"\n")
+            for at in sorted(set(range(block.lines)).difference(places)):
+                limit, number = self._max_record_bytes, block.line + at
+                chunks = read_chunks([lines[at]], max_record_bytes=limit, first_line=number)
+                others += map(parse_chunk, chunks)
+        ids = set(plain.column("messageId").to_pylist())
+        if any(not ids.isdisjoint(other.ids) for other in others):
+            raise NotPlain  # the first copy of an id wins, and here the order is lost
+        return Calls(plain, others)
 
-    def process(self, block: WholeLines, answer: Future[Calls]) -> list[Work] | None:
-        """The rows of a block that was read, or None if it is not plain."""
+    def process(
+        self, block: WholeLines, calls: Future[Calls], there: Set[str] = frozenset()
+    ) -> list[Work] | None:
+        """The rows of a block that was read, without those whose id is `there`.
+
+        None if the block is not plain.
+        """
         try:
-            works = self._process(block, *answer.result())
-        except NotPlain:
+            plain, others = calls.result()
+            size = len(block.data) - sum(other.chunk.size for other in others)
+            works = [self._process_chunk(other, there=there) for other in others]
+            rough = b"\\" in block.data
+            works.insert(0, self._rows(plain, there, rough=rough, size=size))
+        except (NotPlain, pa.ArrowException) as error:
+            if isinstance(error, MemoryError):
+                raise
             self._skip = self._failed = min(2 * self._failed + 1, _MOST_SKIPPED)
             return None
         self._failed = 0
         return works
 
-    def _process(self, block: WholeLines, calls: Any, places: list[int]) -> list[Work]:
-        size = len(block.data)
-        works: list[Work] = []
-        if len(places) < block.lines:
-            lines = block.data.split(b"\n")
-            for at in sorted(set(range(block.lines)).difference(places)):
-                size -= len(lines[at])
-                works += self._one_by_one(lines[at], block.line + at)
-        work = self._rows(calls, rough=b"\\" in block.data, size=size)
-        ids = set(work.ids)
-        if any(not ids.isdisjoint(other.ids) for other in works):
-            raise NotPlain  # the first copy of an id wins, and here the order is lost
-        return [work, *works]
-
-    def _one_by_one(self, line: bytes, number: int) -> Iterator[Work]:
-        limit = self._max_record_bytes
-        for chunk in read_chunks([line], max_record_bytes=limit, first_line=number):
-            yield self._process_chunk(parse_chunk(chunk))
-
-    def _rows(self, calls: Any, *, rough: bool, size: int) -> Work:
+    def _rows(self, calls: Any, there: Set[str], *, rough: bool, size: int) -> Work:
         """The rows of plain calls; `rough` if some value may need escapes."""
+        work = Work(records=calls.num_rows, size=size)
+        ids = calls.column("messageId").to_pylist()
+        if there:
+            kept = [at for at, key in enumerate(ids) if key not in there]
+            work.known = len(ids) - len(kept)
+            if not kept:
+                return work
+            calls, ids = calls.take(pa.array(kept)), [ids[at] for at in kept]
+        work.ids = ids
         column = dict(zip(calls.schema.names, calls.columns, strict=True))
         count = calls.num_rows
         context = _Values(column.get("context"), context_column, MAX_CONTEXT_VALUES)
@@ -151,7 +170,6 @@ class Plain:
         shared.escape(rough)
         layout = self._extend(TRACKS, shared)
         lines = _join(shared.texts, layout, count)
-        segments = []
         codes = names.indices.to_numpy()
         properties = _Values(column.get("properties"), property_column, MAX_PROPERTY_VALUES)
         for table in dict.fromkeys(slugs):
@@ -160,11 +178,11 @@ class Plain:
             rows = _Rows(places.tolist())
             rows.place(properties, self._tables.get(table, {}), pa.array(places))
             rows.escape(rough)
-            there = self._tables.get(table, DECLARED_SHARED)
-            begin = tuple(name for name in layout if name in there)
+            types = self._tables.get(table, DECLARED_SHARED)
+            begin = tuple(name for name in layout if name in types)
             first = lines
             if begin != layout:
-                missing = [shared.texts[n] for n in layout if n not in there and n in shared.texts]
+                missing = [shared.texts[n] for n in layout if n not in types and n in shared.texts]
                 if any(array.take(pa.array(places)).null_count < len(places) for array in missing):
                     raise NotPlain
                 first = _join(shared.texts, begin, count)
@@ -174,21 +192,13 @@ class Plain:
                 own = _join(rows.texts, end, len(places))
                 first = pc.binary_join_element_wise(first, own, "\t")
             rows.share(shared)
-            segments.append(
+            work.segments.append(
                 rows.segment(table, begin + end, first, event_texts[int(codes[places[0]])])
             )
         shared.new_shared, shared.new = shared.new, {}
-        segments.insert(0, shared.segment(TRACKS, layout, lines))
-        return Work(
-            records=count,
-            size=size,
-            ids=column["messageId"].to_pylist(),
-            segments=segments,
-            rejects=[],
-            times={name: shared.texts[name].to_pylist() for name in ("timestamp", "received_at")},
-            known=0,
-            replaced_characters=0,
-        )
+        work.segments.insert(0, shared.segment(TRACKS, layout, lines))
+        work.times = {name: shared.texts[name].to_pylist() for name in ("timestamp", "received_at")}
+        return work
 
     def _extend(self, table: str, rows: "_Rows") -> tuple[str, ...]:
         layout = self._layouts.setdefault(table, [])
@@ -212,8 +222,8 @@ class _Reader:
         # Arrow takes a column of texts that all look like times for times, unless it is told.
         self._texts: set[tuple[str, ...]] = {(key,) for key in _TEXTS}
 
-    def read(self, block: WholeLines) -> Calls:
-        """The plain calls of a block."""
+    def read(self, block: WholeLines) -> tuple[Any, list[int]]:
+        """The plain calls as a pyarrow.RecordBatch, and the place in the block of each."""
         if b"\\u0000" in block.data:
             raise NotPlain
         odd = set(block.odd)
@@ -241,7 +251,7 @@ class _Reader:
                     break
                 calls, places = calls.filter(pa.array(mask)), [places[row] for row in kept]
             _check_times(calls)
-            return Calls(calls, places)
+            return calls, places
         raise NotPlain
 
     def _odd_row(self, error: str, places: Sequence[int]) -> set[int]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
@@ -58,7 +58,7 @@ def few_lines_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "_ENOUGH_LINES", 0)
 
 
-def short_way(lines: Sequence[bytes]) -> list[Work]:
+def short_way(lines: Sequence[bytes], there: Set[str] = frozenset()) -> list[Work]:
     """The works of all lines, or NotPlain."""
     way = Plain(tables=TABLES, layouts={}, max_record_bytes=LIMIT, **OPTIONS)
     works: list[Work] = []
@@ -71,17 +71,17 @@ def short_way(lines: Sequence[bytes]) -> list[Work]:
             answer.set_result(way.read(block))
         except NotPlain as error:
             answer.set_exception(error)
-        got = way.process(block, answer)
+        got = way.process(block, answer, there)
         if got is None:
             raise NotPlain
         works += got
     return works
 
 
-def long_way(lines: Sequence[bytes]) -> list[Work]:
+def long_way(lines: Sequence[bytes], there: Set[str] = frozenset()) -> list[Work]:
     data = b"".join(line + b"\n" for line in lines)
     return [
-        process_chunk(parse_chunk(chunk), tables=TABLES, layouts={}, **OPTIONS)
+        process_chunk(parse_chunk(chunk), tables=TABLES, layouts={}, there=there, **OPTIONS)
         for chunk in read_chunks([data], max_record_bytes=LIMIT)
     ]
 
@@ -118,13 +118,14 @@ def _moment(text: bytes) -> bytes | datetime:
 def rest(works: Sequence[Work]) -> Any:
     """All that is not a row."""
     times = [
-        sorted(datetime.fromisoformat(text) for work in works for text in work.times[name])
+        sorted(datetime.fromisoformat(text) for work in works for text in work.times.get(name, []))
         for name in ("timestamp", "received_at")
     ]
     return (
         sum(work.records for work in works),
         sorted(key for work in works for key in work.ids),
         sorted((at, reject.reason, raw) for work in works for at, reject, raw in work.rejects),
+        sum(work.known for work in works),
         sum(work.replaced_characters for work in works),
         times,
     )
@@ -300,15 +301,17 @@ tried: Counter[bool] = Counter()
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-@given(senders)
-def test_whoever_sends_the_short_way_gives_the_rows_of_the_long_one(found: list[bytes]) -> None:
+@given(senders, st.sets(st.sampled_from([f"m{n}" for n in range(12)]), max_size=4))
+def test_whoever_sends_the_short_way_gives_the_rows_of_the_long_one(
+    found: list[bytes], there: set[str]
+) -> None:
     try:
-        short = short_way(found)
+        short = short_way(found, there)
     except NotPlain:
         tried[False] += 1
         return
     tried[True] += 1
-    long = long_way(found)
+    long = long_way(found, there)
     assert rows(short) == rows(long)
     assert rest(short) == rest(long)
 
