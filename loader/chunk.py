@@ -43,7 +43,7 @@ class Work:
 
 def parse_chunk(chunk: Chunk) -> Parsed:
     """Records -> events."""
-    events, refused = parse_events(chunk.records)
+    events, refused = parse_events(chunk.records, chunk.repeated)
     rejects = [(bad.position, bad.reject, bad.raw) for bad in chunk.bad]
     for place, reject in refused.items():
         rejects.append((chunk.position(place), reject, chunk.raws[place]))

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -188,16 +189,13 @@ def _by_key(
             pass  # as many keys, but others
         else:  # all objects have the same keys
             return [(key, list(values)) for key, values in zip(keys, columns, strict=True)], {}
-    shapes = Counter(map(tuple, objects))
-    counts: dict[str, int] = {}
-    for shape, count in shapes.items():
-        for key in shape:
-            counts[key] = counts.get(key, 0) + count
+    counts = Counter(chain.from_iterable(objects))
     few = len(objects) / _RARE if len(objects) >= _ENOUGH else 0
     rare: dict[str, dict[int, Any]] = {key: {} for key, count in counts.items() if count < few}
     if rare:
+        rarely = frozenset(rare)
         for row, record in enumerate(objects):
-            for key in rare.keys() & record.keys():
+            for key in rarely.intersection(record):
                 if record[key] is not None:
                     rare[key][row] = record[key]
     everywhere = [key for key, count in counts.items() if count == len(objects)]
@@ -205,8 +203,8 @@ def _by_key(
     if len(everywhere) > 1:
         columns = zip(*map(itemgetter(*everywhere), objects), strict=True)
         common = [(key, list(values)) for key, values in zip(everywhere, columns, strict=True)]
-        counts = {key: count for key, count in counts.items() if count < len(objects)}
-    common += [(key, [o.get(key) for o in objects]) for key in counts if key not in rare]
+    sometimes = [key for key, count in counts.items() if count < len(objects) or not common]
+    common += [(key, [o.get(key) for o in objects]) for key in sometimes if key not in rare]
     return common, {key: by_row for key, by_row in rare.items() if by_row}
 
 

@@ -58,6 +58,14 @@ class Events(msgspec.Struct, kw_only=True):
         }
         return cls(**columns, extra={i: e.extra for i, e in enumerate(events) if e.extra})
 
+    def insert(self, place: int, event: Event) -> None:
+        """Put one event before the one at `place`."""
+        for name in _COLUMNS:
+            getattr(self, name).insert(place, getattr(event, name))
+        self.extra = {at + (at >= place): extra for at, extra in self.extra.items()}
+        if event.extra:
+            self.extra[place] = event.extra
+
     def without(self, places: Set[int]) -> "Events":
         """The events but those at some places."""
         kept = [i for i in range(len(self.id)) if i not in places]

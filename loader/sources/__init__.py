@@ -1,9 +1,15 @@
 """Where events come from: files, the records in them, and the forms that senders use."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from loader.normalize.event import Event, Events, Object, Reject
+import msgspec
+
+from loader.normalize.event import Event, Events, Object, Reject, put_extra
 from loader.sources import segment, webhook
+
+# Records are parsed one by one where more than one of so many needs a decision.
+_ODD = 16
 
 
 def parse_event(record: Object) -> Event | Reject:
@@ -21,17 +27,44 @@ def parse_event(record: Object) -> Event | Reject:
     )
 
 
-def parse_events(records: Sequence[Object]) -> tuple[Events, dict[int, Reject]]:
-    """The events in `records`, and by place why there is none."""
-    plain = segment.parse_plain(records)
+def parse_events(
+    records: Sequence[Object], repeated: Mapping[int, Object] = MappingProxyType({})
+) -> tuple[Events, dict[int, Reject]]:
+    """The events in `records`, and by place why there is none.
+
+    `repeated` are by place the values that lost their key to another one of the same object.
+    """
+    plain = None if repeated else segment.parse_plain(records)
     if plain is not None:
         return plain, {}
-    events: list[Event] = []
-    rejects: dict[int, Reject] = {}
-    for place, record in enumerate(records):
-        event = parse_event(record)
-        if type(event) is Event:
-            events.append(event)
-        elif type(event) is Reject:
-            rejects[place] = event
-    return Events.of(events), rejects
+    odd = [p for p, record in enumerate(records) if p in repeated or not segment.is_plain(record)]
+    if len(odd) <= len(records) // _ODD:
+        left = set(odd)
+        plain = segment.parse_plain([r for p, r in enumerate(records) if p not in left])
+    places = odd if plain is not None else range(len(records))
+    parsed = {place: parse_event(records[place]) for place in places}
+    rejects = {place: event for place, event in parsed.items() if type(event) is Reject}
+    found = {
+        place: _with_repeated(event, repeated.get(place, {}))
+        for place, event in parsed.items()
+        if type(event) is Event
+    }
+    if plain is None:
+        return Events.of(list(found.values())), rejects
+    for place, event in found.items():
+        plain.insert(place - sum(one < place for one in rejects), event)
+    return plain, rejects
+
+
+# The objects whose keys become columns by themselves.
+_OPENED = ("properties.", "context.", "data.")
+
+
+def _with_repeated(event: Event, repeated: Object) -> Event:
+    if not repeated:
+        return event
+    extra = dict(event.extra or {})
+    for path, value in repeated.items():
+        opened = path.startswith(_OPENED)
+        put_extra(extra, path.partition(".")[2] if opened else path, value)
+    return msgspec.structs.replace(event, extra=extra)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from loader.normalize.event import Reject, json_text
+from loader.normalize.event import Object, Reject, json_text, put_extra
 
 
 def _parse_float(digits: str) -> Decimal:
@@ -47,6 +47,52 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, invalid_json(f"{error.msg} at character {error.pos + 1}")
     except ValueError as error:
         return None, invalid_json(str(error))
+
+
+def may_repeat_keys(value: Any, raw: bytes) -> bool:
+    """Whether some object in `raw`, whose value is `value`, may have a key twice.
+
+    Parsers keep the last value of such a key, so that the value has fewer keys than its text.
+    """
+    try:
+        return _encode(value).count(b'":') != raw.count(b'":')
+    except (UnicodeEncodeError, RecursionError):
+        return True
+
+
+def parse_repeated(raw: bytes) -> tuple[Any, Object]:
+    """The value of a text that is JSON, with the first value of each key; and by path the others.
+
+    Inside a list, the others stay in their object, as `key#2`.
+    """
+    others: Object = {}
+    try:
+        pairs = json.loads(
+            raw, parse_float=_parse_float, parse_int=_parse_int, object_pairs_hook=_Pairs
+        )
+        return _untangle(pairs, "", others), others
+    except RecursionError:
+        return parse_json(raw)[0], {}
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it stands in its text."""
+
+
+def _untangle(value: Any, path: str, others: Object | None) -> Any:
+    if type(value) is list:
+        return [_untangle(item, "", None) for item in value]
+    if type(value) is not _Pairs:
+        return value
+    found: Object = {}
+    for key, inner in value:
+        if key not in found:
+            found[key] = _untangle(inner, f"{path}{key}.", others)
+        elif others is None:
+            put_extra(found, key, _untangle(inner, "", None))
+        else:
+            put_extra(others, path + key, _untangle(inner, "", None))
+    return found
 
 
 def invalid_json(detail: str = "the JSON is cut short or broken") -> Reject:

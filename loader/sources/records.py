@@ -17,7 +17,9 @@ from loader.sources.jsontext import (
     decode,
     encode_json,
     invalid_json,
+    may_repeat_keys,
     parse_json,
+    parse_repeated,
 )
 
 # A batch envelope holds many records in one document; Segment accepts 500 kB.
@@ -53,7 +55,7 @@ class BadRecord(NamedTuple):
 class Chunk:
     """Some consecutive records of one file, as parsed and as they stood there."""
 
-    __slots__ = ("bad", "positions", "raws", "records", "size")
+    __slots__ = ("bad", "positions", "raws", "records", "repeated", "size")
 
     def __init__(self) -> None:
         self.size = 0  # bytes
@@ -61,6 +63,8 @@ class Chunk:
         self.raws: list[bytes] = []
         self.positions: list[int | str] = []  # a line's number, or the position in words
         self.bad: list[BadRecord] = []
+        # By record, the values of keys that stand twice in one object, but for the first ones.
+        self.repeated: dict[int, Object] = {}
 
     def __len__(self) -> int:
         return len(self.records) + len(self.bad)
@@ -228,22 +232,37 @@ class _Reader:
                 yield self._next_chunk()
 
     def _take_values(self, values: list[Any], lines: list[bytes]) -> None:
-        """Add the values of consecutive lines; plain records all at once."""
-        raws = lines[: len(values)]
+        """Add the values of consecutive lines; plain records many at once."""
+        at = 0
+        for odd in [*self._odd_values(values, lines[: len(values)]), len(values)]:
+            raws = lines[at:odd]
+            self.chunk.records += values[at:odd]
+            self.chunk.raws += raws
+            self.chunk.positions += range(self.line, self.line + len(raws))
+            self.chunk.size += sum(map(len, raws))
+            self.line += len(raws)
+            if odd < len(values):
+                self._take(values[odd], lines[odd], f"line {self.line}")
+                self.line += 1
+            at = odd + 1
+
+    def _odd_values(self, values: list[Any], lines: list[bytes]) -> list[int]:
+        """The places of values that are not a record of fitting size each."""
         if (
             set(map(type, values)) <= {dict}
             and not any("batch" in value for value in values)
-            and max(map(len, raws), default=0) <= self.limit
+            and max(map(len, lines), default=0) <= self.limit
+            and not may_repeat_keys(values, b"".join(lines))
         ):
-            self.chunk.records += values
-            self.chunk.raws += raws
-            self.chunk.positions += range(self.line, self.line + len(values))
-            self.chunk.size += sum(map(len, raws))
-            self.line += len(values)
-            return
-        for value, raw in zip(values, raws, strict=True):
-            self._take(value, raw, f"line {self.line}")
-            self.line += 1
+            return []
+        return [
+            at
+            for at, (value, line) in enumerate(zip(values, lines, strict=True))
+            if type(value) is not dict
+            or "batch" in value
+            or len(line) > self.limit
+            or may_repeat_keys(value, line)
+        ]
 
     def _is_full(self) -> bool:
         return len(self.chunk) >= self.chunk_records or self.chunk.size >= _CHUNK_BYTES
@@ -452,6 +471,9 @@ class _Reader:
 
     def _take(self, value: Any, raw: bytes, position: str, depth: int = 0) -> None:
         """Add a parsed value: a record, or an array or envelope of records."""
+        others: Object = {}
+        if not depth and may_repeat_keys(value, raw):
+            value, others = parse_repeated(raw)
         if depth > _MAX_CONTAINERS:
             detail = f"more than {_MAX_CONTAINERS} arrays or batches inside one another"
             self._reject(position, Reject(reason="too_deep", detail=detail), raw)
@@ -459,13 +481,15 @@ class _Reader:
             for number, item in enumerate(value, 1):
                 self._take(item, encode_json(item), f"{position}, item {number}", depth + 1)
         elif type(value) is dict and "batch" in value and "event" not in value:
-            self._take_envelope(value, raw, position, depth)
+            self._take_envelope(value | others, raw, position, depth)
         elif len(raw) > self.limit:
             self._reject(position, _too_large(len(raw), self.limit), raw)
         elif type(value) is not dict:
             reject = Reject(reason="not_an_object", detail="the record is not a JSON object")
             self._reject(position, reject, raw)
         else:
+            if others:
+                self.chunk.repeated[len(self.chunk.records)] = others
             self.chunk.records.append(value)
             self.chunk.raws.append(raw)
             self.chunk.size += len(raw)

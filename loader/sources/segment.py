@@ -108,10 +108,11 @@ def parse(record: Object) -> Event | Reject:
     )
 
 
-_REQUIRED = itemgetter(
+_REQUIRED_KEYS = (
     *("type", "event", "messageId", "userId", "context", "properties"),
     *("receivedAt", "sentAt", "originalTimestamp", "timestamp"),
 )
+_REQUIRED = itemgetter(*_REQUIRED_KEYS)
 
 
 def parse_plain(records: Sequence[Object]) -> Events | None:
@@ -160,6 +161,26 @@ def parse_plain(records: Sequence[Object]) -> Events | None:
         context=list(contexts),
         properties=list(properties),
         extra={},
+    )
+
+
+def is_plain(record: Object) -> bool:
+    """Whether one record needs no decision; all such records together are `parse_plain`'s."""
+    get = record.get
+    name, key, user, anonymous = get("event"), get("messageId"), get("userId"), get("anonymousId")
+    return (
+        get("type") == "track"
+        and type(name) is str
+        and bool(name)
+        and not name.isspace()
+        and table_name(name) not in UNSUBSCRIBED_ALIASES
+        and type(key) is str
+        and 0 < len(key) <= MAX_ID_BYTES // 4
+        and (user is None or (type(user) is str and user != ""))
+        and (anonymous is None or (type(anonymous) is str and anonymous != ""))
+        and type(get("context")) is type(get("properties")) is dict
+        and all(map(record.__contains__, _REQUIRED_KEYS))
+        and KNOWN.issuperset(record)
     )
 
 

@@ -134,11 +134,6 @@ def test_a_key_of_a_megabyte_is_a_short_column_with_its_value(
 # keys
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="A known limit, in the README: of a key that stands twice in one object the last one "
-    "counts. To see it costs each event one to two microseconds more.",
-)
 @pytest.mark.parametrize("crowd", [0, 100], ids=["alone", "among others"])
 def test_of_equal_keys_the_first_wins_and_the_others_are_in_extra(
     crowd: int, run: Run, db: Database, odd: Path
@@ -167,7 +162,6 @@ def test_of_equal_keys_the_first_wins_and_the_others_are_in_extra(
     assert db.value("SELECT l FROM odd WHERE id = 'listed'") == [{"k": 1, "k#2": 2}]
 
 
-@pytest.mark.xfail(strict=True, reason="A known limit, in the README, as above.")
 def test_of_equal_keys_of_the_envelope_none_is_lost(run: Run, db: Database, odd: Path) -> None:
     load(run, odd, call("one", '{"a":1}', '"userId":"second","properties":{"b":2},'))
     text = db.value("SELECT to_jsonb(odd)::text FROM odd")
