@@ -4,14 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from acceptance.harness import Database, Result, Run, Server, Write, enterable_folder, ndjson
+from acceptance.large import Measured, peak_memory
 
 from loader.warehouse import embedded
 
@@ -141,6 +144,32 @@ def run(db: Database, start: Callable[..., "subprocess.Popen[bytes]"]) -> Run:
         process = start(*arguments, url=url, **options)
         out, err = process.communicate(stdin, timeout=120)
         return Result(process.returncode, out.decode(), err.decode())
+
+    return run_it
+
+
+@pytest.fixture
+def run_measured(db: Database, start: Callable[..., "subprocess.Popen[bytes]"]) -> Measured:
+    """Run the command line on the test's database, and measure it."""
+
+    def run_it(
+        *arguments: str | Path, blocks: Iterable[bytes] = (), **options: Any
+    ) -> tuple[Result, float, int]:
+        process = start(*arguments, url=db.url, **options)
+        peak = [0]
+        watcher = Thread(target=peak_memory, args=(process, peak))
+        watcher.start()
+        began = time.monotonic()
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            for block in blocks:
+                process.stdin.write(block)
+            process.stdin.close()
+        process.stdin = None
+        out, err = process.communicate(timeout=7_200)
+        watcher.join()
+        seconds = time.monotonic() - began
+        return Result(process.returncode, out.decode(), err.decode()), seconds, peak[0]
 
     return run_it
 

@@ -330,7 +330,12 @@ class _Reader:
             if not self._more():
                 break
         rest, newline, self.data = self.data.partition(b"\n")
-        self._reject(f"line {self.line}", _too_large(size + len(rest), self.limit), head)
+        detail = (
+            f"a line of {size + len(rest)} bytes that is no array: only its first {len(head)} "
+            "bytes are kept; put each record on a line of its own, or all into an array"
+        )
+        reject = Reject(reason="record_too_large", detail=detail)
+        self._reject(f"line {self.line}", reject, head)
         self.line += 1
         if newline and not self.data:
             self._more()

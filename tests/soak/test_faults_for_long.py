@@ -1,7 +1,7 @@
 """The counts of the issue: 200 random kills, 50 deaths of the server, 8 loads at once."""
 
-import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,7 @@ from acceptance.faults import (
 from acceptance.harness import Server
 
 pytestmark = pytest.mark.soak
-
-
-def say(capsys: pytest.CaptureFixture[str], what: str) -> None:
-    """Show what was done, whatever pytest captures."""
-    with capsys.disabled():
-        sys.stdout.write(f"\n{what}\n")
-        sys.stdout.flush()
+Say = Callable[[str], None]
 
 
 def test_two_hundred_kills_at_random_moments_cost_no_record(
@@ -32,19 +26,17 @@ def test_two_hundred_kills_at_random_moments_cost_no_record(
     template: str,
     start: Start,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    say: Say,
 ) -> None:
     report = kill_at_random(server, template, start, tmp_path, seed=200, kills=200)
-    say(capsys, f"kills: {report}")
+    say(f"kills: {report}")
     assert report.faults == 200
 
 
-def test_fifty_deaths_of_the_server_cost_no_record(
-    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fifty_deaths_of_the_server_cost_no_record(start: Start, tmp_path: Path, say: Say) -> None:
     with own_server() as mortal:
         report = server_deaths(mortal, start, tmp_path, seed=50, deaths=50)
-    say(capsys, f"server deaths: {report}")
+    say(f"server deaths: {report}")
     assert report.faults == 50
 
 
@@ -53,7 +45,7 @@ def test_eight_loads_at_once_twenty_times_load_each_record_once(
     template: str,
     start: Start,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    say: Say,
 ) -> None:
     given = mixed(3_000)
     path = given.write(tmp_path / "given.ndjson")
@@ -62,5 +54,5 @@ def test_eight_loads_at_once_twenty_times_load_each_record_once(
         with copy_of(server, template) as db:
             codes.update(all_at_once(start, db, path, 8, *["--wait"] * (number % 2)))
             check_settled(db, given)
-    say(capsys, f"eight at once, 20 times: exit codes {dict(codes)}")
+    say(f"eight at once, 20 times: exit codes {dict(codes)}")
     assert set(codes) == {0, 75}
