@@ -517,11 +517,12 @@ def rejects_list(
         bool, typer.Option("--all", help="Also those that a replay has loaded.")
     ] = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Print the records as they came, for `load -`.")
+        bool, typer.Option("--raw", help="Print the records, each on a line, for `load -`.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show rejected records: where they stood, why they were rejected."""
+    from loader.sources.jsontext import one_line
     from loader.warehouse import ledger
 
     with _existing_schema(source, warehouse_url) as (_, connection):
@@ -530,7 +531,7 @@ def rejects_list(
         )
     if raw:
         for one in found:
-            print(one["raw"])
+            print(one_line(one["raw"]))
     elif as_json:
         print(json.dumps(found, default=str))
     elif found:

@@ -108,6 +108,16 @@ def encode_json(value: Any) -> bytes:
         return json_text(value).encode("utf-8", "surrogatepass")
 
 
+def one_line(text: str) -> str:
+    """A record over several lines as one line with the same value.
+
+    A line break stands only between two tokens, where a blank means the same. A carriage return
+    alone may stand in a string of what is not JSON, and stays there: it must not become JSON.
+    """
+    line = text.replace("\r\n", " ").replace("\n", " ")
+    return line.replace("\r", " ") if parse_json(text.encode())[1] is None else line
+
+
 def _parse_int(digits: str) -> int | Decimal:
     return int(digits) if len(digits) <= 4_000 else Decimal(digits)
 

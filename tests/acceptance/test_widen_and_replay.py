@@ -90,15 +90,34 @@ def test_raw_rejects_can_be_loaded_as_they_are_printed(
     assert (again.code, again.json["records_read"]) == (0, 5)
 
 
-def test_a_record_over_several_lines_can_be_loaded_as_it_is_printed(
-    run: Run, db: Database, tmp_path: Path
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_records_over_several_lines_are_printed_on_one_and_can_be_loaded(
+    run: Run, db: Database, tmp_path: Path, line_end: str
 ) -> None:
+    large = track("Email Opened", messageId="large", subject="two\nlines" + "x" * 2_000)
+    bad = [{"type": "identify", "userId": "u"}, {"batch": {}}, {"event": 1, "size": float("nan")}]
     path = tmp_path / "pretty.json"
-    path.write_text(json.dumps([{"type": "identify", "userId": "u"}, 3], indent=2))
-    assert run("load", path, env=WIDE).code == 0
-    result = run("rejects", "list", "--raw")
-    again = run("load", "-", "--json", stdin=result.out.encode(), env=WIDE)
-    assert again.json["records_read"] == 2
+    path.write_bytes(json.dumps([large, *bad], indent=2).replace("\n", line_end).encode())
+    assert run("load", path, env=TINY).code == 0
+    raws = [raw for (raw,) in db.rows("SELECT raw FROM _rejects ORDER BY id")]
+    assert [line_end in raw for raw in raws] == [True] * 4
+    out = run("rejects", "list", "--raw").out
+    assert [line.split() for line in out.splitlines()] == [raw.split() for raw in raws]
+    again = run("load", "-", "--json", stdin=out.encode(), env=WIDE).json
+    assert (again["records_read"], again["rows_loaded"], again["rejects"]) == (4, 1, 3)
+    subject = large["properties"]["subject"]
+    assert db.rows("SELECT id, subject FROM email_opened") == [("large", subject)]
+
+
+def test_text_that_is_not_json_does_not_become_json_by_being_printed(
+    run: Run, db: Database
+) -> None:
+    broken = b'[\n{"event":\n"E",\n"subject": "a\rb"}\n]\n'
+    assert run("load", "-", stdin=broken, env=WIDE).code == 0
+    out = run("rejects", "list", "--raw").out
+    assert out == '{"event": "E", "subject": "a\rb"}\n'
+    again = run("load", "-", "--json", stdin=out.encode(), env=WIDE).json
+    assert (again["records_read"], again["rejects"]) == (1, 1)
 
 
 def large_ids(number: int) -> list[dict[str, Any]]:
