@@ -29,8 +29,9 @@ bench: $(READY)  ## Benchmarks; EVENTS_N=1000000 ROUNDS=3 PEERS=1 GROWTH=1
 	@$(BIN)/python -m bench.run load small $(if $(PEERS),peers) $(if $(GROWTH),growth) \
 		--events $(or $(EVENTS_N),1000000) --rounds $(or $(ROUNDS),3)
 
-soak: $(READY)  ## The long tests: random kills, server deaths, harmed and huge files
-	$(BIN)/pytest -m soak tests/soak -v --durations=0 --durations-min=1
+soak: $(READY)  ## The long tests: random kills, server deaths, harmed and huge files, all variants
+	$(BIN)/pytest -m soak -v --durations=0 --durations-min=1
+	SOAK_EXAMPLES=300 $(BIN)/pytest -v --durations=0 tests/warehouse/test_generated.py
 
 clean:  ## Remove everything that make has made, the embedded warehouse included
 	-@test ! -x $(BIN)/customerio-loader || $(BIN)/customerio-loader warehouse stop

@@ -28,6 +28,8 @@ from acceptance.large import (
     rows,
 )
 
+import loader
+
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {
@@ -167,8 +169,18 @@ def test_gzip_members_one_after_the_other_are_one_file(
     assert rows(db) == 105
 
 
-@pytest.mark.parametrize("form", ["gzip", "bz2", "xz", "zstd"])
-@pytest.mark.parametrize("tail", ["garbage", "a second stream with a broken head"])
+TAILS = ("garbage", "a second stream with a broken head")
+
+
+@pytest.mark.parametrize(
+    ("form", "tail"),
+    [
+        # Three forms are read by the same lines.
+        pytest.param(form, tail, marks=[pytest.mark.soak] * (form in ("bz2", "xz") and i))
+        for form in PACKED
+        for i, tail in enumerate(TAILS)
+    ],
+)
 def test_what_follows_a_stream_and_is_none_is_said(
     form: str, tail: str, run: Run, db: Database, tmp_path: Path
 ) -> None:
@@ -198,10 +210,10 @@ def test_what_follows_a_stream_and_is_none_is_said(
         (b" \t\r\n" * 100 + b"  ", 0),
         (b"\xef\xbb\xbf", 0),
         (b"\xef\xbb\xbf\r\n", 0),
-        (gzip.compress(b""), 0),
-        (gzip.compress(b"\n\n"), 0),
+        (gzip.compress(b"", mtime=0), 0),
+        (gzip.compress(b"\n\n", mtime=0), 0),
         (b"\xef\xbb\xbf" + ndjson(*events(3)), 3),
-        (gzip.compress(b"\xef\xbb\xbf" + ndjson(*events(3))), 3),
+        (gzip.compress(b"\xef\xbb\xbf" + ndjson(*events(3)), mtime=0), 3),
         (ndjson(*events(3)).replace(b"\n", b"\r\n"), 3),
         (ndjson(*events(3)).replace(b"\n", b"\r\n\r\n"), 3),
         (ndjson(*events(3)).replace(b"\n", b"\n\n  \n"), 3),
@@ -210,13 +222,13 @@ def test_what_follows_a_stream_and_is_none_is_said(
     ],
 )
 def test_odd_line_ends_beginnings_and_ends_change_nothing(
-    data: bytes, records: int, run: Run, db: Database, tmp_path: Path
+    data: bytes, records: int, db: Database, tmp_path: Path
 ) -> None:
     path = tmp_path / "odd"
     path.write_bytes(data)
-    result = run("load", path, "--json")
-    assert result.code == 0, result.err
-    assert numbers(result) == (records, 0, 0)
+    result = loader.load(str(path), warehouse_url=db.url)
+    counts = result.counts
+    assert (result.status, counts.records_read, counts.rows_loaded) == ("success", records, records)
     assert rows(db) == records
     assert db.rows("SELECT records_done, finished FROM _files") == [(records, True)]
 

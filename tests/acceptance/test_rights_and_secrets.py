@@ -66,14 +66,36 @@ def roles(db: Database, *names: str) -> Iterator[None]:
             db.execute(f"DROP ROLE {name}")
 
 
+OWNER = "CREATE SCHEMA customerio AUTHORIZATION {role}"
+OTHER_RIGHTS = {
+    "create on the database": "GRANT CREATE ON DATABASE {database} TO {role}",
+    "create in the schema": "CREATE SCHEMA customerio; "
+    "GRANT USAGE, CREATE ON SCHEMA customerio TO {role}",
+}
+
+
+@pytest.mark.parametrize("grant", OTHER_RIGHTS.values(), ids=OTHER_RIGHTS)
+def test_other_least_rights_are_enough_to_load(
+    run: Run, server: Server, empty_db: Database, path: Path, grant: str
+) -> None:
+    role = f"least_{os.getpid()}"
+    with roles(empty_db, role):
+        empty_db.execute("REVOKE ALL ON SCHEMA public FROM public")
+        empty_db.execute(grant.format(role=role, database=name_of(empty_db)))
+        result = run("load", path, url=server.database(name_of(empty_db), username=role).url)
+        assert result.code == 0, result.err
+        check_settled(empty_db, GIVEN)
+
+
 @pytest.mark.parametrize(
     "grant",
     [
-        "CREATE SCHEMA customerio AUTHORIZATION {role}",
-        "GRANT CREATE ON DATABASE {database} TO {role}",
-        "CREATE SCHEMA customerio; GRANT USAGE, CREATE ON SCHEMA customerio TO {role}",
+        pytest.param(OWNER, id="owner of the schema"),
+        *(
+            pytest.param(grant, id=name, marks=pytest.mark.soak)
+            for name, grant in OTHER_RIGHTS.items()
+        ),
     ],
-    ids=["owner of the schema", "create on the database", "create in the schema"],
 )
 def test_a_role_with_the_least_rights_runs_all_commands(
     run: Run, server: Server, empty_db: Database, path: Path, tmp_path: Path, grant: str
@@ -201,7 +223,8 @@ def ways(strict: OwnServer, database: str, folder: Path, password: str) -> dict[
     }
 
 
-WAYS = ("URL", "PGPASSWORD", "PGPASSFILE", "PGSERVICE", "service", "query")
+WAYS = ("URL", "PGPASSWORD")
+OTHER_WAYS = ("PGPASSFILE", "PGSERVICE", "service", "query")
 
 
 def secretless(texts: "str | list[str]", password: str) -> None:
@@ -210,7 +233,20 @@ def secretless(texts: "str | list[str]", password: str) -> None:
             assert shown not in text, text
 
 
-@pytest.mark.parametrize("way", WAYS)
+def test_other_ways_to_give_a_password_with_odd_characters_work(
+    run: Run, strict: OwnServer, tmp_path: Path
+) -> None:
+    given = ways(strict, "migrated", tmp_path, PASSWORD)
+    for way in OTHER_WAYS:
+        url, env = given[way]
+        result = run("check", url=url, env=env)
+        assert result.code == 0, (way, result.err)
+        secretless([result.out, result.err], PASSWORD)
+
+
+@pytest.mark.parametrize(
+    "way", [*WAYS, *(pytest.param(way, marks=pytest.mark.soak) for way in OTHER_WAYS)]
+)
 def test_a_password_with_odd_characters_works_and_is_shown_nowhere(
     run: Run, start: Start, strict: OwnServer, path: Path, tmp_path: Path, way: str
 ) -> None:
@@ -246,7 +282,7 @@ def test_a_password_with_odd_characters_works_and_is_shown_nowhere(
         secretless(str(db.rows("SELECT * FROM _loads")), PASSWORD)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, *OTHER_WAYS])
 def test_a_wrong_password_is_told_at_once_and_not_shown(
     run: Run, strict: OwnServer, path: Path, tmp_path: Path, way: str
 ) -> None:

@@ -118,7 +118,8 @@ def test_whoever_changes_the_schema_is_refused_while_a_load_runs(
     start: Start, run: Run, db: Database, path: Path
 ) -> None:
     with trigger(db, "email_opened", LATE_MIDDLE) as waits:
-        process = start("load", path, url=db.url, env=SMALL)
+        # `status` waits for the columns that the batch adds, until the batch is tried again.
+        process = start("load", path, url=db.url, env=SMALL | {"LOADER_LOCK_TIMEOUT": "2"})
         wait_until(db, waits)
         running = "a load of 'Customer.io' is running"
         widened = run("columns", "widen", "email_opened", "campaign_id", "text")
