@@ -31,7 +31,7 @@ bench: $(READY)  ## Benchmarks; EVENTS_N=1000000 ROUNDS=3 PEERS=1 GROWTH=1
 
 soak: $(READY)  ## The long tests: random kills, server deaths, harmed and huge files, all variants
 	$(BIN)/pytest -m soak -v --durations=0 --durations-min=1
-	SOAK_EXAMPLES=300 $(BIN)/pytest -v --durations=0 tests/warehouse/test_generated.py
+	SOAK_EXAMPLES=200 $(BIN)/pytest -v --durations=0 tests/warehouse/test_generated.py
 
 clean:  ## Remove everything that make has made, the embedded warehouse included
 	-@test ! -x $(BIN)/customerio-loader || $(BIN)/customerio-loader warehouse stop
