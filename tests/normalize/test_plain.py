@@ -316,6 +316,67 @@ def test_whoever_sends_the_short_way_gives_the_rows_of_the_long_one(
     assert rest(short) == rest(long)
 
 
+@settings(
+    max_examples=5 * EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(senders)
+def test_where_the_ids_are_enough_they_are_those_of_all_lines(found: list[bytes]) -> None:
+    blocks = list(read_lines([b"".join(line + b"\n" for line in found)], max_record_bytes=LIMIT))
+    if len(blocks) != 1 or not isinstance(blocks[0], WholeLines):
+        return
+    ids = Plain(tables=TABLES, layouts={}, max_record_bytes=LIMIT, **OPTIONS).ids(blocks[0])
+    if ids is not None:
+        tried[True] += 1
+        (work,) = long_way(found)
+        assert (work.ids, work.rejects, work.records) == (ids, [], blocks[0].lines)
+
+
+ENOUGH: dict[str, bool] = {
+    "one event": True,
+    "no context and no properties": True,
+    "characters of all scripts": True,
+    "a value of another type": True,
+    "a key of its own": True,
+    "a line that is cut": False,
+    "a line that is not UTF-8": False,
+    "another call": False,
+    "no event": False,
+    "no id": False,
+    "an array of calls in a line": False,
+}
+
+
+@pytest.mark.parametrize("name", ENOUGH)
+def test_the_ids_are_enough_where_each_line_is_a_call(name: str) -> None:
+    (block,) = read_lines(
+        [b"".join(line + b"\n" for line in lines(*PLAIN[name]))], max_record_bytes=LIMIT
+    )
+    assert isinstance(block, WholeLines)
+    ids = Plain(tables=TABLES, layouts={}, max_record_bytes=LIMIT, **OPTIONS).ids(block)
+    assert (ids is not None) == ENOUGH[name]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        text_of(call(1, context="x")),
+        text_of(call(1, properties=[])),
+        text_of(call(1, messageId=7)),
+        text_of(call(1, messageId="m" * 300)),
+        text_of(call(1)).replace(b'"type"', b'"messageId":"m2","type"'),
+        text_of(call(1)).replace(b'"type"', b'"type":'),
+    ],
+    ids=["context", "properties", "number", "long", "twice", "broken"],
+)
+def test_the_ids_are_not_enough_for_a_line_that_may_be_none(line: bytes) -> None:
+    way = Plain(tables=TABLES, layouts={}, max_record_bytes=LIMIT, **OPTIONS)
+    assert way.ids(WholeLines(line, 1, 1, [])) is None
+
+
 def test_enough_senders_were_plain() -> None:
     """Else the test before proves nothing."""
     if not tried:
