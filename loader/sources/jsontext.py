@@ -1,7 +1,9 @@
 """JSON texts -> values, with every digit."""
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
+from operator import methodcaller
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ def _parse_float(digits: str) -> Decimal:
 
 
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+_count_keys = methodcaller("count", b'":')
 # The quick way, which refuses some texts that `parse_json` reads.
 decode = msgspec.json.Decoder(float_hook=_parse_float).decode
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -49,15 +52,16 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, invalid_json(str(error))
 
 
-def may_repeat_keys(value: Any, raw: bytes) -> bool:
-    """Whether some object in `raw`, whose value is `value`, may have a key twice.
+def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
+    """Whether some object in `raws`, which are the texts of `values`, may have a key twice.
 
-    Parsers keep the last value of such a key, so that the value has fewer keys than its text.
+    Parsers keep the last value of such a key, so that a value has fewer keys than its text.
     """
     try:
-        return _encode(value).count(b'":') != raw.count(b'":')
+        kept = _count_keys(_encode(values))
     except (UnicodeEncodeError, RecursionError):
         return True
+    return bool(kept != sum(map(_count_keys, raws)))
 
 
 def parse_repeated(raw: bytes) -> tuple[Any, Object]:

@@ -248,21 +248,20 @@ class _Reader:
 
     def _odd_values(self, values: list[Any], lines: list[bytes]) -> list[int]:
         """The places of values that are not a record of fitting size each."""
+        odd = []
         if (
-            set(map(type, values)) <= {dict}
-            and not any("batch" in value for value in values)
-            and max(map(len, lines), default=0) <= self.limit
-            and not may_repeat_keys(values, b"".join(lines))
+            set(map(type, values)) != {dict}
+            or any("batch" in value for value in values)
+            or max(map(len, lines)) > self.limit
         ):
-            return []
-        return [
-            at
-            for at, (value, line) in enumerate(zip(values, lines, strict=True))
-            if type(value) is not dict
-            or "batch" in value
-            or len(line) > self.limit
-            or may_repeat_keys(value, line)
-        ]
+            odd = [
+                at
+                for at, (value, line) in enumerate(zip(values, lines, strict=True))
+                if type(value) is not dict or "batch" in value or len(line) > self.limit
+            ]
+        if may_repeat_keys(values, lines):
+            odd += [at for at in range(len(values)) if may_repeat_keys([values[at]], [lines[at]])]
+        return sorted(set(odd))
 
     def _is_full(self) -> bool:
         return len(self.chunk) >= self.chunk_records or self.chunk.size >= _CHUNK_BYTES
@@ -477,7 +476,7 @@ class _Reader:
     def _take(self, value: Any, raw: bytes, position: str, depth: int = 0) -> None:
         """Add a parsed value: a record, or an array or envelope of records."""
         others: Object = {}
-        if not depth and may_repeat_keys(value, raw):
+        if not depth and may_repeat_keys([value], [raw]):
             value, others = parse_repeated(raw)
         if depth > _MAX_CONTAINERS:
             detail = f"more than {_MAX_CONTAINERS} arrays or batches inside one another"
