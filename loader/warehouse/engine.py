@@ -191,8 +191,10 @@ def _secretless(said: str, url: URL) -> str:
 
 
 def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Iterable[Any]:
-    """Attempts at something, while it fails with a TransientFault: at most `timeout` seconds.
+    """Attempts at something, while it fails with a TransientFault: for `timeout` seconds.
 
+    They count from the first fault. What came before it was no waiting: a batch may take long to
+    write, and a network that fell silent is noticed only after a minute.
     Use as `for attempt in retrying(60): with attempt: ...`.
     """
     import stamina
@@ -200,13 +202,18 @@ def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Ite
     # Its own log would go to stdout, among the results.
     stamina.instrumentation.set_on_retry_hooks(())
 
+    first_fault: float | None = None
+
     def may_pass(error: Exception) -> bool:
-        return isinstance(error, TransientFault) and not stopped()
+        nonlocal first_fault
+        now = time.monotonic()
+        first_fault = now if first_fault is None else first_fault
+        return isinstance(error, TransientFault) and now - first_fault < timeout and not stopped()
 
     return stamina.retry_context(
         on=may_pass,
-        attempts=None if timeout else 1,
-        timeout=timeout or None,
+        attempts=None,
+        timeout=None,
         wait_initial=0.2,
         wait_max=5.0,
         wait_jitter=1.0,
@@ -260,21 +267,47 @@ class Session:
 
     @property
     def connection(self) -> Connection:
-        """The open connection; tables without a schema are those of the source."""
+        """The open connection; tables without a schema are those of the source.
+
+        Raises TransientFault if it was lost: SQLAlchemy would connect anew without a word, and
+        the new connection would have neither the lock nor its time limit.
+        """
         assert self._connection is not None, "the session is not open"
+        if self._connection.invalidated:
+            raise TransientFault(
+                f"the connection to {describe(self.engine.url)} was lost; load again"
+            )
         return self._connection
 
     def open(self, *, wait: bool = False) -> bool:
-        """Connect and take the lock; False if another load holds it and `wait` is off."""
-        self.connect()
-        with translate(self.engine.url):
-            if wait:
-                wait_for_lock(self.connection, self.schema)
-            elif not try_lock(self.connection, self.schema):
+        """Connect and take the lock; False if another load holds it and `wait` is off.
+
+        If this session held it before and lost its connection, the server may not have noticed
+        yet: then the old connection is ended there, and TransientFault raised.
+        """
+        try:
+            self.connect()
+            with translate(self.engine.url):
+                return self._take_lock(wait=wait)
+        except BaseException:  # a connection without the lock must not pass for one that has it
+            self.close(politely=False)
+            raise
+
+    def _take_lock(self, *, wait: bool) -> bool:
+        if not try_lock(self.connection, self.schema):
+            if self._backend:
+                self.connection.execute(_END_SESSION, self._backend)
+                self.connection.commit()
+                raise TransientFault(
+                    f"the connection to {describe(self.engine.url)} was lost, and its lock is "
+                    "held: by the server until it notices, or by another load; load again later"
+                )
+            if not wait:
                 return False
-            self._backend = dict(self.connection.execute(_SELECT_BACKEND).one()._mapping)
-            self.connection.commit()
-            return True
+            wait_for_lock(self.connection, self.schema)
+        self._backend = dict(self.connection.execute(_SELECT_BACKEND).one()._mapping)
+        self.connection.commit()
+        return True
 
     def connect(self) -> None:
         """Connect, without the lock."""
@@ -294,19 +327,9 @@ class Session:
                 with self.connection.begin():
                     self.connection.execute(text("SELECT 1"))
                 return
-            except (DBAPIError, psycopg2.Error, InvalidRequestError):
+            except (TransientFault, DBAPIError, psycopg2.Error, InvalidRequestError):
                 self.close(politely=False)
-        lost = self._backend
-        if not self.open():
-            # The server may not have noticed yet that the network took our old session away.
-            if lost:
-                self.connection.execute(_END_SESSION, lost)
-                self.connection.commit()
-            self.close()
-            raise TransientFault(
-                f"the connection to {describe(self.engine.url)} was lost, and its lock is held: "
-                "by the server until it notices, or by another load; load again later"
-            )
+        self.open()
 
     def cancel(self) -> None:
         """Ask the server to stop what this connection does; may be called by another thread."""

@@ -1,6 +1,7 @@
 """Connections: reading URLs, the lock, and the driver's errors in our words."""
 
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 
 import psycopg2
 import pytest
@@ -12,17 +13,21 @@ from loader.errors import (
     LoaderError,
     MissingRight,
     SchemaDrift,
+    TransientFault,
     UsageError,
     WarehouseFailed,
     WarehouseUnavailable,
 )
 from loader.warehouse.engine import (
+    Session,
     connect,
     describe,
     explain,
     lock_key,
     make_engine,
     parse_url,
+    retrying,
+    translate,
     try_lock,
     wait_for_lock,
 )
@@ -148,3 +153,75 @@ def test_the_lock_is_of_one_schema_and_ends_with_its_session(db: Database) -> No
         with closing(db.connect()) as other, other.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", (lock_key("customerio"),))
             assert cursor.fetchone() == (False,)
+
+
+def test_a_connection_that_was_lost_does_not_pass_for_one_that_holds_the_lock(
+    db: Database,
+) -> None:
+    session = Session(make_engine(db.url), "customerio", lock_timeout=3)
+    assert session.open()
+    db.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s", pid(session))
+    with pytest.raises(TransientFault), translate(session.engine.url), session.connection.begin():
+        session.connection.execute(text("SELECT 1"))
+    with pytest.raises(TransientFault, match="lost"):
+        _ = session.connection
+    session.revive()
+    assert session.connection.scalar(text("SHOW lock_timeout")) == "3s"
+    with connect(make_engine(db.url)) as other:
+        assert try_lock(other, "customerio") is False
+    session.close()
+
+
+def test_a_session_whose_old_connection_holds_the_lock_ends_it(db: Database) -> None:
+    session = Session(make_engine(db.url), "customerio")
+    assert session.open()
+    zombie, session._connection = session._connection, None
+    with pytest.raises(TransientFault, match="its lock is held"):
+        session.revive()
+    for attempt in retrying(5):
+        with attempt:
+            session.revive()
+    session.close()
+    assert zombie is not None
+    with suppress(DBAPIError):
+        zombie.invalidate()
+        zombie.close()
+
+
+def test_attempts_are_counted_from_the_first_fault() -> None:
+    tries = 0
+    for attempt in retrying(0.5):
+        with attempt:
+            tries += 1
+            if tries == 1:
+                time.sleep(0.6)
+                raise TransientFault("noticed late")
+    assert tries == 2
+
+
+@pytest.mark.parametrize(
+    ("timeout", "stopped", "error"),
+    [(0, False, TransientFault), (5, True, TransientFault), (5, False, WarehouseFailed)],
+)
+def test_what_cannot_pass_is_not_tried_again(
+    timeout: float, stopped: bool, error: type[LoaderError]
+) -> None:
+    tries = 0
+
+    def fail() -> None:
+        nonlocal tries
+        for attempt in retrying(timeout, lambda: stopped):
+            with attempt:
+                tries += 1
+                raise error("it is so")
+
+    with pytest.raises(error):
+        fail()
+    assert tries == 1
+
+
+def pid(session: Session) -> int:
+    """The server's process for a session."""
+    found: int = session.connection.scalar(text("SELECT pg_backend_pid()"))
+    session.connection.commit()
+    return found
