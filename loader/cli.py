@@ -9,7 +9,9 @@ import json
 import os
 import shlex
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -728,9 +730,17 @@ def _server(settings: "Settings") -> Iterator[str]:
         yield found
 
 
+# A stopped command has 10 seconds to leave.
+_SECONDS_TO_LEAVE = 9.0
+
+
 @contextmanager
 def _stop_on_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into `Interrupted`, once; while it is handled they are ignored."""
+    """Turn SIGTERM and SIGINT into `Interrupted`, once; while it is handled they are ignored.
+
+    Python hears a signal only between two steps of the main thread, which may wait in the client
+    library for a server that is silent. So a thread looks too, and sees to it that we leave.
+    """
     from loader.pipeline import Interrupted
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -738,12 +748,27 @@ def _stop_on_signals() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(number)
 
+    left = threading.Event()
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    threading.Thread(target=_leave_in_time, args=(receiver, left), daemon=True).start()
+    wakeup = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
+        left.set()
+        signal.set_wakeup_fd(wakeup)
+        sender.close()  # the thread ends
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _leave_in_time(receiver: socket.socket, left: threading.Event) -> None:
+    with receiver:
+        while number := receiver.recv(1):
+            if number[0] in (signal.SIGTERM, signal.SIGINT) and not left.wait(_SECONDS_TO_LEAVE):
+                os._exit(128 + number[0])
 
 
 def _signal_of(error: BaseException) -> int | None:

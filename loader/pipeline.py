@@ -9,9 +9,10 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, exists, select, text
@@ -20,6 +21,7 @@ from loader._version import __version__
 from loader.chunk import Parsed, Work, parse_chunk, process_chunk
 from loader.config import Settings, Source
 from loader.errors import InputUnreadable, LoaderError, LockHeld, SchemaRefused, UsageError
+from loader.hand import Hand
 from loader.normalize.collections import Type, declared_tables
 from loader.sources.files import InputFile, list_inputs, open_input, read_ahead
 from loader.sources.records import (
@@ -34,7 +36,7 @@ from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
 from loader.warehouse.encode import Layouts
-from loader.warehouse.engine import Session, within
+from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
 from loader.warehouse.ledger import Counts
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
@@ -143,10 +145,7 @@ class _Opened:
     def select_rejects(self, after: str, **filters: Any) -> list[dict[str, Any]]:
         """The next rejects to try."""
         self.run.flush()
-        self.writer.wait()
-        connection = self.writer.session.connection
-        with connection.begin():
-            return ledger.select_rejects(connection, after=after, limit=1_000, **filters)
+        return self.writer.ask(partial(ledger.select_rejects, after=after, limit=1_000, **filters))
 
     def result(self) -> LoadResult:
         """What was done."""
@@ -173,14 +172,17 @@ def _open(
     session = Session(
         warehouse.make_engine(url), source.schema_, lock_timeout=settings.lock_timeout
     )
+    # A signal is heard only by a main thread that does not wait in the client library.
+    hand = Hand("writer")
     known_ids = KnownIds(
         Session(session.engine, source.schema_, lock_timeout=settings.lock_timeout),
         retry_timeout=settings.retry_timeout,
     )
     try:
-        start = _start(session, source, settings, inputs, wait=wait)
+        start = hand.do(partial(_start, session, source, settings, inputs, wait=wait))
         writer = Writer(
             session,
+            hand,
             start.load_id,
             retry_timeout=settings.retry_timeout,
             reader_role=settings.reader_role,
@@ -194,6 +196,7 @@ def _open(
             started_at=start.started_at,
             sink=writer,
             existing=known_ids,
+            asker=known_ids.hand,
             asks=start.has_rows,
             progress=progress,
         )
@@ -220,12 +223,13 @@ def _open(
             _record_end(writer, error)
             raise
         finally:
-            if run.workers is not None:
-                run.workers.close()
+            writer.close()
+            run.close()
     finally:
         # Closing waits for a statement in hand, and that for a server which may be silent.
-        within(_SECONDS_TO_CLOSE, session.close)
-        within(_SECONDS_TO_CLOSE, known_ids.close)
+        hand.within(_SECONDS_TO_CLOSE, session.close)
+        hand.close()
+        known_ids.close(_SECONDS_TO_CLOSE)
 
 
 class _Start(NamedTuple):
@@ -319,6 +323,7 @@ def plan(
             started_at=_now(),
             sink=planner,
             existing=planner.remember(there if state.revision is not None else _nothing),
+            asker=there.hand,
             asks=True,
             progress=progress,
         )
@@ -326,7 +331,7 @@ def plan(
             with _long_lived_garbage():
                 run.read(inputs, {} if force else known_files)
         finally:
-            there.close()
+            there.close(_SECONDS_TO_CLOSE)
         result = run.result(
             load_id=None,
             status="partial" if run.errors else "success",
@@ -384,8 +389,7 @@ def _record_end(writer: Writer, error: BaseException) -> None:
         words = "out of memory: lower batch_records and batch_bytes, or give the job more"
     elif not isinstance(error, LoaderError):
         words = f"a defect of the loader: {type(error).__name__}"
-    with suppress(LoaderError):  # the error that ended the load is the one to show
-        within(_SECONDS_TO_CLOSE, lambda: writer.record_end(status, words))
+    writer.record_failure(status, words, _SECONDS_TO_CLOSE)
 
 
 @contextmanager
@@ -429,6 +433,7 @@ class _Run:
     started_at: str
     sink: Sink
     existing: Callable[[Sequence[str]], set[str]]
+    asker: Hand  # asks `existing`
     # Whether chunks are asked for ids that are there before they are normalized. Otherwise the
     # primary key finds them while the batch is written.
     asks: bool
@@ -450,12 +455,7 @@ class _Run:
     _plain: "Plain | None" = None
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
-    _reader: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="reader")
-    )
-    _asker: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="asker")
-    )
+    _reader: Hand = field(default_factory=lambda: Hand("reader"))
 
     def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
         """Read all inputs that are new or changed, batch by batch."""
@@ -476,6 +476,12 @@ class _Run:
                 self._settle()
                 self.errors.append(str(error))
         self.flush()
+
+    def close(self) -> None:
+        """End its threads and processes, without waiting for what is under way."""
+        self._reader.close()
+        if self.workers is not None:
+            self.workers.close()
 
     def replay(self, rejects: Iterable[dict[str, Any]]) -> None:
         """Try rejects again: each is a file of one record."""
@@ -531,7 +537,8 @@ class _Run:
         """Have a part of the input processed; meanwhile go on with the parts before it."""
         if isinstance(part, Chunk):
             parsed = parse_chunk(part)
-            answer = self._asker.submit(self.existing, parsed.ids) if self.asks else None
+            ask = partial(self.existing, parsed.ids)
+            answer = self.asker.submit(ask) if self.asks else None
             self._settle()
             self._waiting.append(_Waiting(file, self._finish_here, (parsed, answer)))
         elif self.workers is not None:
@@ -540,13 +547,13 @@ class _Run:
             self._waiting.append(_Waiting(file, answers.result, ()))
         elif (plain := self._short_way(part)) is not None:
             if self.asks and self._all_known:
-                ids = self._reader.submit(plain.ids, part)
-                known = self._asker.submit(self._are_known, ids)
+                ids = self._reader.submit(partial(plain.ids, part))
+                known = self.asker.submit(partial(self._are_known, ids))
                 self._settle()
-                self._waiting.append(_Waiting(file, self._finish_known, (plain, part, known)))
+                self._waiting.append(_Waiting(file, self._finish_known, (plain, part, ids, known)))
                 return
-            calls = self._reader.submit(plain.read, part)
-            there = self._asker.submit(self._ask_for, calls) if self.asks else None
+            calls = self._reader.submit(partial(plain.read, part))
+            there = self.asker.submit(partial(self._ask_for, calls)) if self.asks else None
             self._settle()
             self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, calls, there)))
         else:
@@ -557,8 +564,9 @@ class _Run:
         asked = ids.result()
         return asked is not None and self.existing(asked).issuperset(asked)
 
-    def _ask_for(self, calls: "Future[Calls]") -> set[str]:
-        return self.existing(calls.result().ids)
+    def _ask_for(self, calls: "Future[Calls | None]") -> set[str]:
+        asked = calls.result()
+        return set() if asked is None else self.existing(asked.ids)
 
     def _short_way(self, part: WholeLines) -> "Plain | None":
         if self._plain is None and part.lines >= _ENOUGH_LINES:
@@ -575,30 +583,37 @@ class _Run:
         return self._plain if self._plain is not None and self._plain.wants(part) else None
 
     def _finish_known(
-        self, plain: "Plain", part: WholeLines, known: Future[bool]
+        self,
+        plain: "Plain",
+        part: WholeLines,
+        ids: Future[list[str] | None],
+        known: Future[bool],
     ) -> Iterable[Work]:
         """The quickest way, for records that all are there."""
-        if known.result():
+        self._reader.result(ids)
+        if self.asker.result(known):
             return [Work(records=part.lines, size=len(part.data), known=part.lines)]
-        calls = self._reader.submit(plain.read, part)
-        return self._finish_plain(plain, part, calls, self._asker.submit(self._ask_for, calls))
+        calls = self._reader.submit(partial(plain.read, part))
+        there = self.asker.submit(partial(self._ask_for, calls))
+        return self._finish_plain(plain, part, calls, there)
 
     def _finish_plain(
         self,
         plain: "Plain",
         part: WholeLines,
-        calls: "Future[Calls]",
+        calls: "Future[Calls | None]",
         answer: Future[set[str]] | None,
     ) -> Iterable[Work]:
-        known = answer is not None and calls.exception() is None
-        works = plain.process(part, calls, answer.result() if answer and known else frozenset())
+        read = self._reader.result(calls)
+        there = self.asker.result(answer) if answer is not None else frozenset()
+        works = plain.process(part, read, there)
         return self._finish_chunks(part, asks=answer is not None) if works is None else works
 
     def _finish_chunks(self, part: WholeLines, *, asks: bool) -> Iterator[Work]:
         for chunk in self._chunks(part):
             parsed = parse_chunk(chunk)
-            answer = self._asker.submit(self.existing, parsed.ids) if asks else None
-            yield from self._finish_here(parsed, answer)
+            ask = partial(self.existing, parsed.ids)
+            yield from self._finish_here(parsed, self.asker.submit(ask) if asks else None)
 
     def _chunks(self, part: WholeLines) -> Iterator[Chunk]:
         return read_chunks(
@@ -609,7 +624,8 @@ class _Run:
         )
 
     def _finish_here(self, parsed: Parsed, answer: Future[set[str]] | None) -> list[Work]:
-        return [self._process(parsed, answer.result() if answer is not None else frozenset())]
+        there = self.asker.result(answer) if answer is not None else frozenset()
+        return [self._process(parsed, there)]
 
     def _settle(self, leave: int = 0) -> None:
         """Put what is processed into the batch, in order, until only `leave` parts wait."""

@@ -9,7 +9,6 @@ which too many do.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -142,8 +141,19 @@ class Plain:
             return ids
         return None
 
-    def read(self, block: WholeLines) -> Calls:
-        """The records of a block. Raises NotPlain. A thread may do it ahead of `process`."""
+    def read(self, block: WholeLines) -> Calls | None:
+        """The records of a block, or None if it is not plain.
+
+        It needs nothing of the tables, so another thread may do it ahead of `process`.
+        """
+        try:
+            return self._read(block)
+        except (NotPlain, pa.ArrowException) as error:
+            if isinstance(error, MemoryError):
+                raise
+            return None
+
+    def _read(self, block: WholeLines) -> Calls:
         plain, places = self._reader.read(block)
         others: list[Parsed] = []
         if len(places) < block.lines:
@@ -158,18 +168,19 @@ class Plain:
         return Calls(plain, others)
 
     def process(
-        self, block: WholeLines, calls: Future[Calls], there: Set[str] = frozenset()
+        self, block: WholeLines, calls: Calls | None, there: Set[str] = frozenset()
     ) -> list[Work] | None:
         """The rows of a block that was read, without those whose id is `there`.
 
         None if the block is not plain.
         """
         try:
-            plain, others = calls.result()
-            size = len(block.data) - sum(other.chunk.size for other in others)
-            works = [self._process_chunk(other, there=there) for other in others]
+            if calls is None:
+                raise NotPlain
+            size = len(block.data) - sum(other.chunk.size for other in calls.others)
+            works = [self._process_chunk(other, there=there) for other in calls.others]
             rough = b"\\" in block.data
-            works.insert(0, self._rows(plain, there, rough=rough, size=size))
+            works.insert(0, self._rows(calls.plain, there, rough=rough, size=size))
         except (NotPlain, pa.ArrowException) as error:
             if isinstance(error, MemoryError):
                 raise

@@ -1,7 +1,6 @@
 """Connections: where the server is, how a session is set up, the lock, and errors in our words."""
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -227,31 +226,10 @@ _END_SESSION = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE pid = :pid AND backend_start = :start"
 )
-
-
-def within(seconds: float, work: Callable[[], object]) -> bool:
-    """Do something that may hang on a silent server; False if it was not done in time.
-
-    Its error is raised here; what hangs is left behind on a thread that does not hold up the exit.
-    """
-    errors_found: list[BaseException] = []
-
-    def attempt() -> None:
-        try:
-            work()
-        except BaseException as error:  # raised again below
-            errors_found.append(error)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # no memory for a thread
-        attempt()
-    else:
-        thread.join(seconds)
-    if errors_found:
-        raise errors_found[0]
-    return not thread.is_alive()
+_CANCEL_STATEMENT = text(
+    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+    "WHERE pid = :pid AND backend_start = :start"
+)
 
 
 class Session:
@@ -332,11 +310,13 @@ class Session:
         self.open()
 
     def cancel(self) -> None:
-        """Ask the server to stop what this connection does; may be called by another thread."""
-        connection = self._connection
-        if connection is not None and not connection.closed:
-            driver: Any = connection.connection.driver_connection
-            driver.cancel()
+        """Ask the server to stop what this session does; for another thread.
+
+        On a connection of its own: the driver's `cancel` waits for the server without letting any
+        other thread of Python go on.
+        """
+        with connect(self.engine) as connection:
+            connection.execute(_CANCEL_STATEMENT, self._backend)
 
     def close(self, *, politely: bool = True) -> None:
         """Give up the connection, and the lock with it."""

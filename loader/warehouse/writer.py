@@ -6,15 +6,21 @@ committed, and the ledger tells whether it was.
 
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
-from loader.errors import TransientFault
+from sqlalchemy import Connection
+
+from loader.errors import LoaderError, TransientFault
+from loader.hand import Hand, ends
 from loader.normalize.collections import TRACKS
 from loader.warehouse import ledger
 from loader.warehouse.batch import SealedBatch
-from loader.warehouse.engine import Session, retrying, translate, within
+from loader.warehouse.engine import Session, retrying, translate
 from loader.warehouse.evolve import CreateTable
 from loader.warehouse.grants import grant_tables
 from loader.warehouse.ledger import Counts
@@ -25,13 +31,16 @@ _SECONDS_TO_FINISH = 4.0
 _SECONDS_TO_CANCEL = 1.0
 _SECONDS_TO_ROLL_BACK = 1.0
 
+T = TypeVar("T")
+
 
 class Writer:
-    """Writes the batches of one load."""
+    """Writes the batches of one load. Whatever is done on the session, its hand does."""
 
     def __init__(
         self,
         session: Session,
+        hand: Hand,
         load_id: int,
         *,
         retry_timeout: float,
@@ -44,46 +53,47 @@ class Writer:
         self._retry_timeout = retry_timeout
         self._reader_role = reader_role
         self._stopped = threading.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._hand = hand
+        self._canceller = Hand("canceller")
         self._running: Future[int] | None = None
         self._duplicates = 0
 
     def submit(self, batch: SealedBatch) -> None:
         """Take over a batch, once the one before it is committed."""
         self.wait()
-        self._running = self._thread.submit(self._write, batch)
+        self._running = self._hand.submit(partial(self._write, batch))
 
     def last_duplicates(self) -> int:
         """How many ids of the last committed batch the tables had already."""
         return self._duplicates
 
     def finish(self, status: str, error: str | None) -> None:
-        """Record the end of the load, once everything is committed.
+        """Record the end of the load, once everything is committed."""
+        self.ask(partial(self._finish, status, error))
 
-        On the thread, because a signal is heard only by a main thread that does not wait in the
-        client library.
-        """
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """Have the server do something, once everything is committed."""
         self.wait()
-        self._thread.submit(self.record_end, status, error).result()
-        self._thread.shutdown()
+        return self._hand.do(partial(self._ask, question))
 
-    def record_end(self, status: str, error: str | None) -> None:
-        """Record how the load ended."""
-        for attempt in retrying(self._retry_timeout, self._stopped.is_set):
-            with attempt, translate(self.session.engine.url):
-                self.session.revive()
-                with self.session.connection.begin():
-                    ledger.finish_load(self.session.connection, self.load_id, status, error)
+    def record_failure(self, status: str, error: str, seconds: float) -> None:
+        """Record how an abandoned load ended, if that takes only so long."""
+        with suppress(LoaderError):  # the error that ended the load is the one to show
+            self._hand.within(seconds, partial(self._ask, partial(self._finish, status, error)))
+
+    def close(self) -> None:
+        """Let go of what the writer has besides its session."""
+        self._canceller.close()
 
     def abandon(self) -> bool:
         """Let the batch in hand be committed or rolled back; False if the server is silent."""
         self._stopped.set()
         running, self._running = self._running, None
-        self._thread.shutdown(wait=False)
-        if running is None or _ends(running, _SECONDS_TO_FINISH):
+        if running is None or ends(running, _SECONDS_TO_FINISH):
             return True
-        within(_SECONDS_TO_CANCEL, self.session.cancel)
-        self.session.silent = not _ends(running, _SECONDS_TO_ROLL_BACK)
+        with suppress(LoaderError):
+            self._canceller.within(_SECONDS_TO_CANCEL, self.session.cancel)
+        self.session.silent = not ends(running, _SECONDS_TO_ROLL_BACK)
         return not self.session.silent
 
     def wait(self) -> None:
@@ -92,7 +102,7 @@ class Writer:
         if running is not None:
             start = time.monotonic()
             try:
-                self._duplicates = running.result()
+                self._duplicates = self._hand.result(running)
             finally:
                 self.waited += time.monotonic() - start
             self._running = None
@@ -108,6 +118,17 @@ class Writer:
                         return 0
                 duplicates = self._transaction(batch)
         return duplicates
+
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        for attempt in retrying(self._retry_timeout, self._stopped.is_set):
+            with attempt, translate(self.session.engine.url):
+                self.session.revive()
+                with self.session.connection.begin():
+                    return question(self.session.connection)
+        raise AssertionError("an attempt ends well or raises")
+
+    def _finish(self, status: str, error: str | None, connection: Connection) -> None:
+        ledger.finish_load(connection, self.load_id, status, error)
 
     def _transaction(self, batch: SealedBatch) -> int:
         """One transaction: changes, rows, rejects, ledger."""
@@ -132,14 +153,6 @@ class Writer:
             return False
         self.counts = recorded
         return True
-
-
-def _ends(running: Future[int], seconds: float) -> bool:
-    try:
-        running.exception(timeout=seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int) -> Counts:
@@ -169,21 +182,25 @@ class KnownIds:
     """Asks `tracks` for ids, on a connection of its own, beside the writer."""
 
     def __init__(self, session: Session, *, retry_timeout: float) -> None:
+        self.hand = Hand("asker")  # whatever is done on the session, it does
         self._session = session
+        self._stopped = threading.Event()
         self._retry_timeout = retry_timeout
         self._connected = False
 
     def __call__(self, ids: Sequence[str]) -> set[str]:
         """Which of `ids` are there."""
         found: set[str] = set()
-        for attempt in retrying(self._retry_timeout):
+        for attempt in retrying(self._retry_timeout, self._stopped.is_set):
             with attempt:
                 found = self._ask(ids)
         return found
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._session.close()
+    def close(self, seconds: float) -> None:
+        """Close the connection, if that takes only so long."""
+        self._stopped.set()
+        self.hand.within(seconds, self._session.close)
+        self.hand.close()
 
     def _ask(self, ids: Sequence[str]) -> set[str]:
         try:

@@ -23,6 +23,11 @@ class Database(NamedTuple):
 
     url: str
 
+    @property
+    def name(self) -> str:
+        """The name of the database."""
+        return self.url.partition("?")[0].rpartition("/")[2]
+
     def connect(self, **options: str) -> Any:
         """A connection of the driver's, in autocommit."""
         connection = psycopg2.connect(self.url, **options)

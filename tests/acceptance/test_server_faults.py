@@ -260,10 +260,6 @@ def test_a_load_notices_a_network_that_fell_silent(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="packets are dropped by a filter of Linux")
-@pytest.mark.xfail(
-    strict=False,
-    reason="known bug: it takes longer than 10 s",
-)
 def test_a_signal_ends_a_load_whose_network_fell_silent_within_ten_seconds(
     start: Start, run: Run, mortal_db: Database, mortal: OwnServer, path: Path
 ) -> None:
@@ -275,13 +271,52 @@ def test_a_signal_ends_a_load_whose_network_fell_silent_within_ten_seconds(
             proxy.silence()
             process.send_signal(signal.SIGTERM)
             try:
-                process.communicate(timeout=11)
+                process.communicate(timeout=10)
             finally:
                 proxy.cut()
                 mortal_db.rows(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
             assert process.returncode == 143
     assert run("load", path, url=mortal_db.url).code == 0
     check_settled(mortal_db, GIVEN)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["load", "plan"])
+def test_a_signal_ends_a_command_that_cannot_even_connect_within_ten_seconds(
+    start: Start, mortal: OwnServer, path: Path, command: str, number: signal.Signals
+) -> None:
+    with Proxy(mortal.port) as proxy:
+        proxy.mute = True
+        process = start(command, path, url=mortal.url(port=proxy.port))
+        time.sleep(2)  # it waits in the client library
+        assert process.poll() is None
+        process.send_signal(number)
+        _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (128 + number, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="packets are dropped by a filter of Linux")
+def test_a_signal_ends_a_load_that_cannot_send_its_rows_within_ten_seconds(
+    start: Start, run: Run, mortal_db: Database, mortal: OwnServer, tmp_path: Path
+) -> None:
+    given = Given()
+    for i in range(20_000):  # more than the buffers of the network hold
+        given.event("Email Opened", "email_opened", f"k{i:06}", subject=os.urandom(500).hex())
+    path = given.write(tmp_path / "given.ndjson")
+    rows = trigger(mortal_db, "email_opened", "NEW.id = 'k000100'")
+    with Proxy(mortal.port) as proxy, rows as waits:
+        process = start("load", path, url=mortal.url(mortal_db.name, port=proxy.port))
+        wait_until(mortal_db, waits)
+        proxy.silence()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=10)
+        finally:
+            proxy.cut()
+            mortal_db.rows(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
+        assert process.returncode == 143
+    assert run("load", path, url=mortal_db.url).code == 0
+    check_settled(mortal_db, given)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="packets are dropped by a filter of Linux")

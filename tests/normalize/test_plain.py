@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
-from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
 
@@ -66,12 +65,7 @@ def short_way(lines: Sequence[bytes], there: Set[str] = frozenset()) -> list[Wor
         if not isinstance(block, WholeLines):
             raise NotPlain
         assert block.lines == block.data.count(b"\n") + 1
-        answer: Future[Any] = Future()
-        try:
-            answer.set_result(way.read(block))
-        except NotPlain as error:
-            answer.set_exception(error)
-        got = way.process(block, answer, there)
+        got = way.process(block, way.read(block), there)
         if got is None:
             raise NotPlain
         works += got
@@ -239,15 +233,12 @@ def test_a_block_that_is_not_plain_spares_the_next_ones_the_attempt() -> None:
     bad = WholeLines(text_of(call(1, messageId=1)), 1, 1, [])
     good = WholeLines(text_of(call(1)), 1, 1, [])
     for skipped in (1, 3, 7):
-        answer: Future[Any] = Future()
-        answer.set_exception(NotPlain())
         assert way.wants(bad)
-        assert way.process(bad, answer) is None
+        assert way.read(bad) is None
+        assert way.process(bad, None) is None
         assert [way.wants(good) for _ in range(skipped)] == [False] * skipped
-    answer = Future()
-    answer.set_result(way.read(good))
     assert way.wants(good)
-    assert way.process(good, answer)
+    assert way.process(good, way.read(good))
     assert way.wants(good)
 
 
