@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loader._version import __version__
-from loader.errors import LoaderError, LockHeld, UsageError
+from loader.errors import OUT_OF_MEMORY, LoaderError, LockHeld, UsageError, is_out_of_memory
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -119,13 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(128 + code)
-        if isinstance(error, MemoryError):
-            print(
-                "customerio-loader: out of memory: lower batch_records and batch_bytes, "
-                "or give the job more",
-                file=sys.stderr,
-            )
-            return 1
+        if is_out_of_memory(error):
+            print(f"customerio-loader: {OUT_OF_MEMORY}", file=sys.stderr, flush=True)
+            os._exit(1)  # the way out of Python takes memory too
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of typer's
             error.show()
             return int(error.exit_code)

@@ -55,3 +55,22 @@ class LockHeld(LoaderError):
     """Another load of the same source is running."""
 
     exit_code = 75
+
+
+OUT_OF_MEMORY = "out of memory: lower batch_records and batch_bytes, or give the job more"
+# What Python says instead where it has not even the memory for a MemoryError.
+_NO_MEMORY = ("can't start new thread", "can't allocate lock", "out of memory")
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one behind it, came of a lack of memory."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        if isinstance(error, RuntimeError) and str(error) in _NO_MEMORY:
+            return True
+        # Of the interpreter's own: a function failed and could not say why.
+        if isinstance(error, SystemError) and "without" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

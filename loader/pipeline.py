@@ -7,6 +7,7 @@ records is kept, so the first copy of an id wins.
 
 import gc
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
@@ -20,7 +21,15 @@ from sqlalchemy import Connection, exists, select, text
 from loader._version import __version__
 from loader.chunk import Parsed, Work, parse_chunk, process_chunk
 from loader.config import Settings, Source
-from loader.errors import InputUnreadable, LoaderError, LockHeld, SchemaRefused, UsageError
+from loader.errors import (
+    OUT_OF_MEMORY,
+    InputUnreadable,
+    LoaderError,
+    LockHeld,
+    SchemaRefused,
+    UsageError,
+    is_out_of_memory,
+)
 from loader.hand import Hand
 from loader.normalize.collections import Type, declared_tables
 from loader.sources.files import InputFile, list_inputs, open_input, read_ahead
@@ -49,8 +58,11 @@ if TYPE_CHECKING:
 
 # How long a server that does not answer yet is waited for before anything was read.
 _SECONDS_TO_CONNECT = 10.0
+# Kept free for the last words of a load that ran out of memory; until then only address space.
+_RESERVE_BYTES = 16 << 20
 # How long the last words to a server may take; a stopped load has 10 seconds in all.
 _SECONDS_TO_CLOSE = 1.0
+_SECONDS_TO_RECORD = 5.0
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
 
@@ -169,11 +181,13 @@ def _open(
 ) -> Iterator[_Opened]:
     """Begin a load; at the end of the block it is written to its end and recorded."""
     began = time.monotonic()
+    reserve = [bytearray(_RESERVE_BYTES)]
     session = Session(
         warehouse.make_engine(url), source.schema_, lock_timeout=settings.lock_timeout
     )
     # A signal is heard only by a main thread that does not wait in the client library.
     hand = Hand("writer")
+    canceller = Hand("canceller")
     known_ids = KnownIds(
         Session(session.engine, source.schema_, lock_timeout=settings.lock_timeout),
         retry_timeout=settings.retry_timeout,
@@ -183,6 +197,7 @@ def _open(
         writer = Writer(
             session,
             hand,
+            canceller,
             start.load_id,
             retry_timeout=settings.retry_timeout,
             reader_role=settings.reader_role,
@@ -220,15 +235,21 @@ def _open(
             opened.status = "partial" if run.errors else "success"
             writer.finish(opened.status, "; ".join(run.errors) or None)
         except BaseException as error:
+            reserve.clear()
+            if is_out_of_memory(error):
+                run.forget()
+                # The steps that failed hold some too.
+                traceback.clear_frames(error.__traceback__)
+                gc.collect()
             _record_end(writer, error)
             raise
         finally:
-            writer.close()
             run.close()
     finally:
         # Closing waits for a statement in hand, and that for a server which may be silent.
         hand.within(_SECONDS_TO_CLOSE, session.close)
         hand.close()
+        canceller.close()
         known_ids.close(_SECONDS_TO_CLOSE)
 
 
@@ -331,6 +352,7 @@ def plan(
             with _long_lived_garbage():
                 run.read(inputs, {} if force else known_files)
         finally:
+            run.close()
             there.close(_SECONDS_TO_CLOSE)
         result = run.result(
             load_id=None,
@@ -382,14 +404,14 @@ def _record_end(writer: Writer, error: BaseException) -> None:
     """Say in `_loads` how the load ended, if the server still listens."""
     if not writer.abandon():
         return
-    status, words = "failure", str(error)
+    status, words, seconds = "failure", str(error), _SECONDS_TO_RECORD
     if isinstance(error, Interrupted | KeyboardInterrupt):
-        status, words = "interrupted", "stopped by a signal"
-    elif isinstance(error, MemoryError):
-        words = "out of memory: lower batch_records and batch_bytes, or give the job more"
+        status, words, seconds = "interrupted", "stopped by a signal", _SECONDS_TO_CLOSE
+    elif is_out_of_memory(error):
+        words = OUT_OF_MEMORY
     elif not isinstance(error, LoaderError):
         words = f"a defect of the loader: {type(error).__name__}"
-    writer.record_failure(status, words, _SECONDS_TO_CLOSE)
+    writer.record_failure(status, words, seconds)
 
 
 @contextmanager
@@ -692,6 +714,12 @@ class _Run:
         self.asks = self._known + self.sink.last_duplicates() > 0
         self._known = 0
         gc.collect()
+
+    def forget(self) -> None:
+        """Give back the memory of what was read and not yet written."""
+        self._batch = None
+        self._waiting.clear()
+        self._before = frozenset()
 
     def result(self, *, counts: Counts, **facts: Any) -> LoadResult:
         """The result of this pass."""

@@ -106,6 +106,8 @@ def translate(url: URL) -> Iterator[None]:
         yield
     except (DBAPIError, psycopg2.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "pgcode", None) is None and "memory" in str(cause):
+            raise MemoryError("the client library is out of memory") from error
         raise explain(cause, url) from error
     except PendingRollbackError as error:  # a connection that was lost in a transaction
         raise TransientFault(f"the connection to {describe(url)} was lost; load again") from error

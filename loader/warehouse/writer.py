@@ -41,6 +41,7 @@ class Writer:
         self,
         session: Session,
         hand: Hand,
+        canceller: Hand,
         load_id: int,
         *,
         retry_timeout: float,
@@ -54,7 +55,7 @@ class Writer:
         self._reader_role = reader_role
         self._stopped = threading.Event()
         self._hand = hand
-        self._canceller = Hand("canceller")
+        self._canceller = canceller
         self._running: Future[int] | None = None
         self._duplicates = 0
 
@@ -74,16 +75,13 @@ class Writer:
     def ask(self, question: Callable[[Connection], T]) -> T:
         """Have the server do something, once everything is committed."""
         self.wait()
-        return self._hand.do(partial(self._ask, question))
+        return self._hand.do(partial(self._ask, question, self._retry_timeout))
 
     def record_failure(self, status: str, error: str, seconds: float) -> None:
         """Record how an abandoned load ended, if that takes only so long."""
         with suppress(LoaderError):  # the error that ended the load is the one to show
-            self._hand.within(seconds, partial(self._ask, partial(self._finish, status, error)))
-
-    def close(self) -> None:
-        """Let go of what the writer has besides its session."""
-        self._canceller.close()
+            finish = partial(self._finish, status, error)
+            self._hand.within(seconds, partial(self._ask, finish, seconds))
 
     def abandon(self) -> bool:
         """Let the batch in hand be committed or rolled back; False if the server is silent."""
@@ -119,8 +117,8 @@ class Writer:
                 duplicates = self._transaction(batch)
         return duplicates
 
-    def _ask(self, question: Callable[[Connection], T]) -> T:
-        for attempt in retrying(self._retry_timeout, self._stopped.is_set):
+    def _ask(self, question: Callable[[Connection], T], retry_timeout: float) -> T:
+        for attempt in retrying(retry_timeout):
             with attempt, translate(self.session.engine.url):
                 self.session.revive()
                 with self.session.connection.begin():

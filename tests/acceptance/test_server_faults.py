@@ -662,10 +662,6 @@ def test_a_full_disk_of_the_server_is_told_and_the_next_load_completes(
     check_settled(db, given)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="known bug: now and then it hangs",
-)
 def test_a_job_without_memory_says_so_and_the_next_one_completes(
     start: Start, run: Run, db: Database, tmp_path: Path
 ) -> None:
