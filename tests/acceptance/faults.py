@@ -417,17 +417,29 @@ class Proxy:
         self.mute = False  # new connections get no answer
         self.lost = threading.Event()
         self._armed = False
+        self._over = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._run(self._accept)
 
     def __enter__(self) -> "Proxy":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over = True
+        with suppress(OSError):  # `accept` does not see that its socket is closed
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        self._threads[0].join()
         self._listener.close()
         self.cut()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, target: Callable[..., None], *args: Any) -> None:
+        self._threads.append(threading.Thread(target=target, args=args, daemon=True))
+        self._threads[-1].start()
 
     def cut(self) -> None:
         """Break all connections."""
@@ -454,6 +466,8 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self._over:
+                    return client.close()
                 if self.mute:
                     drop_packets(client)
                     self._pairs.append((client, client))
@@ -466,8 +480,8 @@ class Proxy:
                 pair = (client, server)
                 self._pairs.append(pair)
                 swallow = threading.Event()
-                threading.Thread(target=self._up, args=(*pair, swallow), daemon=True).start()
-                threading.Thread(target=self._down, args=(*pair, swallow), daemon=True).start()
+                self._run(self._up, *pair, swallow)
+                self._run(self._down, *pair, swallow)
 
     def _up(self, client: socket.socket, server: socket.socket, swallow: threading.Event) -> None:
         with suppress(OSError):

@@ -37,9 +37,6 @@ from acceptance.faults import (
 )
 from acceptance.harness import SCHEMA, Database, Run, Server, track
 
-# Proxies of tests that end a session leave sockets behind, which says nothing of the loader.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 GIVEN = mixed(3_000)
 # A peer that says nothing is given up after about two seconds.
 QUICK = (
