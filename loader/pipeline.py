@@ -6,6 +6,7 @@ records is kept, so the first copy of an id wins.
 """
 
 import gc
+import resource
 import time
 import traceback
 from collections import deque
@@ -66,6 +67,7 @@ _SECONDS_TO_RECORD = 5.0
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
 
+_ARROW_BYTES = 1 << 30
 # Fewer lines than this are not worth loading Arrow for.
 _ENOUGH_LINES = 500
 
@@ -522,7 +524,8 @@ class _Run:
     def _read_file(self, file: InputFile, done_before: int) -> None:
         self._done = position = 0
         # Only counting tells where a load goes on, so what was done before is parsed here.
-        read, most = (read_chunks, CHUNK_RECORDS) if done_before else (read_lines, BLOCK_RECORDS)
+        by_record = done_before or not (self.workers or _has_room_for_arrow())
+        read, most = (read_chunks, CHUNK_RECORDS) if by_record else (read_lines, BLOCK_RECORDS)
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
             for part in read(
                 self._timed(ahead),
@@ -735,6 +738,15 @@ class _Run:
             errors=self.errors,
             **facts,
         )
+
+
+def _has_room_for_arrow() -> bool:
+    """Whether the job may map as much as Arrow's libraries take; a job under `ulimit -v` may not.
+
+    It is not tried: a library that is mapped in part can end the process without a word.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return limit == resource.RLIM_INFINITY or limit >= _ARROW_BYTES
 
 
 class _Waiting(NamedTuple):
