@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from acceptance.harness import SCHEMA, Database, Server, enterable_folder, ndjson, track
+from acceptance.harness import ROOT, SCHEMA, Database, Server, enterable_folder, ndjson, track
 
 from loader.warehouse import embedded
 
@@ -145,6 +145,17 @@ def sentence(code: int, err: bytes | str, expected: int, *words: str) -> None:
         assert word in line
 
 
+def finishes(
+    process: "subprocess.Popen[bytes]", code: int = 0, *words: str, seconds: float = 60
+) -> None:
+    """The job ends with a code, and with one sentence if that is not 0."""
+    _, err = process.communicate(timeout=seconds)
+    if code:
+        sentence(process.returncode, err, code, *words)
+    else:
+        assert (process.returncode, err.decode()) == (0, "")
+
+
 # databases
 
 
@@ -173,6 +184,31 @@ def job(*arguments: str | Path, url: str, **env: str) -> "subprocess.CompletedPr
         check=False,
         timeout=120,
     )
+
+
+def alembic(*arguments: str, url: str) -> "subprocess.CompletedProcess[str]":
+    """Run Alembic in the repository's root, as the owner of the database would."""
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        env=os.environ | {"LOADER_WAREHOUSE_URL": url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@contextmanager
+def roles(db: Database, *names: str) -> Iterator[None]:
+    """Roles that may log in, as long as the context; what they own goes with them."""
+    for name in names:
+        db.execute(f"CREATE ROLE {name} LOGIN")
+    try:
+        yield
+    finally:
+        for name in names:
+            db.execute(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}")
+            db.execute(f"DROP ROLE {name}")
 
 
 # steps that hold a job

@@ -61,11 +61,6 @@ def used_db(server: Server, used: str) -> Iterator[Database]:
         yield db
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return GIVEN.write(tmp_path / "given.ndjson")
-
-
 TABLES = (
     "tracks",
     "cart_seen",

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +19,7 @@ from acceptance.faults import (
     mixed,
     other_servers,
     own_server,
+    roles,
     sentence,
     trigger,
     wait_until,
@@ -27,11 +27,6 @@ from acceptance.faults import (
 from acceptance.harness import SCHEMA, Database, Result, Run, Server, Write, ndjson, track
 
 GIVEN = mixed(300)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return GIVEN.write(tmp_path / "given.ndjson")
 
 
 def name_of(db: Database) -> str:
@@ -52,18 +47,6 @@ def alembic(*arguments: str, url: str, **env: str) -> Result:
 
 
 # rights
-
-
-@contextmanager
-def roles(db: Database, *names: str) -> Iterator[None]:
-    for name in names:
-        db.execute(f"CREATE ROLE {name} LOGIN")
-    try:
-        yield
-    finally:
-        for name in names:
-            db.execute(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}")
-            db.execute(f"DROP ROLE {name}")
 
 
 OWNER = "CREATE SCHEMA customerio AUTHORIZATION {role}"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from acceptance.faults import check_settled, copy_of, mixed, sentence, statuses
+from acceptance.faults import alembic, check_settled, copy_of, mixed, roles, sentence, statuses
 from acceptance.harness import SCHEMA, Database, Run, Server, Write, track
 
 from loader.warehouse import migrate
@@ -18,25 +18,8 @@ REVISIONS = sorted(path.name[:4] for path in (migrate.FOLDER / "versions").glob(
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return GIVEN.write(tmp_path / "given.ndjson")
-
-
-@pytest.fixture
 def more(tmp_path: Path) -> Path:
     return MORE.write(tmp_path / "more.ndjson")
-
-
-def alembic(*arguments: str, url: str) -> "subprocess.CompletedProcess[str]":
-    """Run Alembic in the repository's root, as the owner of the database would."""
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        env=os.environ | {"LOADER_WAREHOUSE_URL": url},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 # changed by hand
@@ -112,10 +95,9 @@ def test_a_change_by_hand_that_breaks_the_tables_is_told_in_a_sentence(
 def test_a_table_of_another_owner_is_named_with_its_statement(
     run: Run, server: Server, db: Database, write: Write
 ) -> None:
-    name = db.url.rpartition("/")[2].partition("?")[0]
+    name = db.name
     role = f"owner_{os.getpid()}"
-    db.execute(f"CREATE ROLE {role} LOGIN")
-    try:
+    with roles(db, role):
         db.execute(f"ALTER SCHEMA {SCHEMA} OWNER TO {role}")
         for table in db.tables():
             if table != "email_opened":
@@ -133,8 +115,6 @@ def test_a_table_of_another_owner_is_named_with_its_statement(
         assert statuses(db) == ["success", "failure"]
         db.execute(f"ALTER TABLE email_opened OWNER TO {role}")
         assert run("load", write("b.ndjson", track("Email Opened", color="red")), url=url).code == 0
-    finally:
-        db.execute(f"REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 # an older revision
@@ -267,7 +247,7 @@ def test_a_copy_of_the_database_goes_on_where_the_original_was(
     run: Run, server: Server, db: Database, path: Path, more: Path
 ) -> None:
     assert run("load", path).code == 0
-    name = db.url.rpartition("/")[2].partition("?")[0]
+    name = db.name
     with copy_of(server, name) as copy:
         assert run("load", path, more, url=copy.url).code == 0
         check_settled(copy, GIVEN, MORE)

@@ -21,13 +21,16 @@ from acceptance.faults import (
     Proxy,
     Start,
     Watcher,
+    alembic,
     check_settled,
     copy_of,
+    finishes,
     holding,
     locked,
     mixed,
     other_servers,
     own_server,
+    roles,
     sentence,
     server_deaths,
     statuses,
@@ -60,17 +63,6 @@ def mortal_db(mortal: OwnServer) -> Iterator[Database]:
         yield found
         if not mortal.is_running():
             mortal.start()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return GIVEN.write(tmp_path / "given.ndjson")
-
-
-def finishes(process: "subprocess.Popen[bytes]", seconds: float = 40) -> None:
-    """The job ends well, and has nothing to complain of."""
-    _, err = process.communicate(timeout=seconds)
-    assert (process.returncode, err.decode()) == (0, "")
 
 
 # the server dies
@@ -483,17 +475,12 @@ def test_a_lock_that_stops_the_search_for_known_ids_is_bounded_too(
 @pytest.fixture
 def small(mortal: OwnServer, mortal_db: Database) -> Iterator[Database]:
     """A database as a role without privileges sees it; the role owns the schema."""
-    name = mortal_db.url.rpartition("/")[2]
-    mortal_db.execute(
-        f"""
-        CREATE ROLE small LOGIN;
-        ALTER DATABASE {name} OWNER TO small;
-        """
-    )
-    mortal_db.execute("DROP SCHEMA customerio CASCADE")
-    yield mortal.database(name, user="small")
-    mortal_db.execute("ALTER ROLE small CONNECTION LIMIT -1")
-    mortal_db.execute("REASSIGN OWNED BY small TO postgres; DROP OWNED BY small; DROP ROLE small")
+    name = mortal_db.name
+    with roles(mortal_db, "small"):
+        mortal_db.execute(f"ALTER DATABASE {name} OWNER TO small")
+        mortal_db.execute("DROP SCHEMA customerio CASCADE")
+        yield mortal.database(name, user="small")
+        mortal_db.execute("ALTER ROLE small CONNECTION LIMIT -1")
 
 
 def test_too_many_connections_of_the_role_are_waited_out(
@@ -510,7 +497,7 @@ def test_too_many_connections_of_the_role_are_waited_out(
 def test_too_many_connections_of_the_database_are_waited_out(
     start: Start, mortal_db: Database, small: Database, path: Path
 ) -> None:
-    name = mortal_db.url.rpartition("/")[2]
+    name = mortal_db.name
     mortal_db.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
     process = start("load", path, url=small.url)
     time.sleep(1.5)
@@ -522,7 +509,7 @@ def test_too_many_connections_of_the_database_are_waited_out(
 def test_too_many_connections_that_stay_are_told(
     start: Start, mortal_db: Database, small: Database, path: Path
 ) -> None:
-    name = mortal_db.url.rpartition("/")[2]
+    name = mortal_db.name
     mortal_db.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
     process = start("load", path, url=small.url, env={"LOADER_RETRY_TIMEOUT": "1"})
     _, err = process.communicate(timeout=20)
@@ -751,14 +738,3 @@ def test_the_main_job_and_the_migrations_work_on_other_versions(
         for command in (["check"], drop, ["upgrade", "head"], ["check"]):
             done = alembic(*command, url=db.url)
             assert done.returncode == 0, done.stderr
-
-
-def alembic(*arguments: str, url: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        env=os.environ | {"LOADER_WAREHOUSE_URL": url},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )

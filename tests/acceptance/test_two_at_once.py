@@ -1,8 +1,5 @@
 """Loads that run together, and others who use the tables while a load runs."""
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,9 +12,11 @@ from acceptance.faults import (
     Given,
     Start,
     Watcher,
+    alembic,
     all_at_once,
     check_settled,
     ddl,
+    finishes,
     holding,
     mixed,
     sentence,
@@ -29,32 +28,6 @@ from acceptance.faults import (
 from acceptance.harness import SCHEMA, Database, Run, Write, track
 
 GIVEN = mixed(3_000)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return GIVEN.write(tmp_path / "given.ndjson")
-
-
-def ends(process: "subprocess.Popen[bytes]", code: int = 0, *words: str) -> None:
-    """The job ends with a code, and with one sentence if that is not 0."""
-    _, err = process.communicate(timeout=60)
-    if code:
-        sentence(process.returncode, err, code, *words)
-    else:
-        assert (process.returncode, err.decode()) == (0, "")
-
-
-def alembic(*arguments: str, url: str) -> "subprocess.CompletedProcess[str]":
-    """Run Alembic in the repository's root, as the owner of the database would."""
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        env=os.environ | {"LOADER_WAREHOUSE_URL": url},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_of_eight_loads_together_one_works_and_the_others_say_so(
@@ -93,7 +66,7 @@ def test_two_sources_load_together(
         start("load", other, "--source", "Other", url=empty_db.url, env=SMALL),
     ]
     for process in processes:
-        ends(process)
+        finishes(process)
     check_settled(empty_db, GIVEN)
     assert empty_db.value("SELECT count(*) FROM other.email_opened") == 500
     assert empty_db.value("SELECT count(*) FROM other.tracks") == 500
@@ -107,7 +80,7 @@ def test_a_load_of_one_source_does_not_wait_for_that_of_another(
         process = start("load", path, url=db.url, env=SMALL)
         wait_until(db, waits)
         assert run("load", other, "--source", "Other").code == 0
-    ends(process)
+    finishes(process)
     check_settled(db, GIVEN)
 
 
@@ -132,7 +105,7 @@ def test_whoever_changes_the_schema_is_refused_while_a_load_runs(
         assert run("status").code == 0
         assert run("columns", "list").code == 0
         assert run("rejects", "list").code == 0
-    ends(process)
+    finishes(process)
     check_settled(db, GIVEN)
     assert run("columns", "widen", "email_opened", "campaign_id", "text").code == 0
     assert alembic("upgrade", "head", url=db.url).returncode == 0
@@ -145,12 +118,12 @@ def test_a_load_waits_for_a_migration_or_says_so(
     with ddl(empty_db, "CREATE TABLE") as waits:
         migration = start("migrate", url=empty_db.url)
         wait_until(empty_db, waits)
-        ends(start("load", path, url=empty_db.url), 75, "is running")
+        finishes(start("load", path, url=empty_db.url), 75, "is running")
         waiting = start("load", path, "--wait", url=empty_db.url)
         time.sleep(1)
         assert waiting.poll() is None
-    ends(migration)
-    ends(waiting)
+    finishes(migration)
+    finishes(waiting)
     check_settled(empty_db, GIVEN)
 
 
@@ -162,12 +135,12 @@ def test_a_load_waits_for_a_widening_or_says_so(
     with ddl(db, "ALTER TABLE") as waits:
         widening = start("columns", "widen", "email_opened", "amount", "numeric", url=db.url)
         wait_until(db, waits)
-        ends(start("load", more, url=db.url), 75, "is running")
+        finishes(start("load", more, url=db.url), 75, "is running")
         waiting = start("load", more, "--wait", url=db.url)
         time.sleep(1)
         assert waiting.poll() is None
-    ends(widening)
-    ends(waiting)
+    finishes(widening)
+    finishes(waiting)
     check_settled(db, GIVEN, mixed(500, prefix="more"))
     assert db.types("email_opened")["amount"] == "numeric"
 
@@ -207,7 +180,7 @@ def test_a_new_column_waits_for_the_end_of_a_long_query_in_turns(
         assert time.monotonic() - began < 2
         time.sleep(0.5)
         assert process.poll() is None
-    ends(process)
+    finishes(process)
     check_settled(db, GIVEN)
 
 
@@ -230,7 +203,7 @@ def test_indexes_views_and_grants_of_others_survive_a_load(
         thread = threading.Thread(target=make)
         thread.start()
         time.sleep(0.3)
-    ends(process)
+    finishes(process)
     thread.join(30)
     assert made == []
     check_settled(db, GIVEN)
