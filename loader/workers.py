@@ -8,14 +8,19 @@ wins.
 import multiprocessing
 import pickle
 from concurrent.futures import Future, ProcessPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loader.chunk import Work, parse_chunk, process_chunk
 from loader.sources.records import Chunk, WholeLines, read_chunks
 from loader.warehouse.encode import Layouts
 
+if TYPE_CHECKING:
+    from loader.plain import Plain
+
 # Of this process: a worker keeps its layouts, so that a table's lines go into few COPY commands.
 _layouts: Layouts = {}
+_tables: dict[str, Any] = {}  # as they were when the block in hand was submitted
+_plain: "Plain | None" = None
 
 
 class Workers:
@@ -38,15 +43,26 @@ class Workers:
 
 
 def _work(lines: WholeLines, tables: bytes, options: dict[str, Any]) -> list[Work]:
+    global _plain
+    from loader.plain import Plain
+
+    _tables.clear()
+    _tables.update(pickle.loads(tables))
     process = {k: v for k, v in options.items() if k not in ("max_record_bytes", "chunk_records")}
+    limit = options["max_record_bytes"]
+    if _plain is None:
+        _plain = Plain(tables=_tables, layouts=_layouts, max_record_bytes=limit, **process)
+    works = _plain.process(lines, _plain.read(lines)) if _plain.wants(lines) else None
+    if works is not None:
+        return works
     chunks = read_chunks(
         [lines.data],
-        max_record_bytes=options["max_record_bytes"],
+        max_record_bytes=limit,
         chunk_records=options["chunk_records"],
         first_line=lines.line,
     )
     return [
-        process_chunk(parse_chunk(chunk), tables=pickle.loads(tables), layouts=_layouts, **process)
+        process_chunk(parse_chunk(chunk), tables=_tables, layouts=_layouts, **process)
         for chunk in chunks
         if type(chunk) is Chunk
     ]
