@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -106,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return 130
     except OSError as error:
+        if is_out_of_memory(error):
+            _leave_without_memory()
         if error.errno != errno.EPIPE:
             print(f"customerio-loader: cannot write the result: {error.strerror}", file=sys.stderr)
             return 1
@@ -120,12 +122,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.flush()
             os._exit(128 + code)
         if is_out_of_memory(error):
-            print(f"customerio-loader: {OUT_OF_MEMORY}", file=sys.stderr, flush=True)
-            os._exit(1)  # the way out of Python takes memory too
+            _leave_without_memory()
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of typer's
             error.show()
             return int(error.exit_code)
         raise
+
+
+def _leave_without_memory() -> NoReturn:
+    print(f"customerio-loader: {OUT_OF_MEMORY}", file=sys.stderr, flush=True)
+    os._exit(1)  # the way out of Python takes memory too
 
 
 @app.callback(invoke_without_command=True)

@@ -69,6 +69,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
             return True
         if isinstance(error, RuntimeError) and str(error) in _NO_MEMORY:
             return True
+        # Reading a file, or mapping a library that is imported.
+        if isinstance(error, OSError | ImportError) and "Cannot allocate memory" in str(error):
+            return True
         # Of the interpreter's own: a function failed and could not say why.
         if isinstance(error, SystemError) and "without" in str(error):
             return True

@@ -31,7 +31,7 @@ from loader.errors import (
     UsageError,
     is_out_of_memory,
 )
-from loader.hand import Hand
+from loader.hand import Hand, ends
 from loader.normalize.collections import Type, declared_tables
 from loader.sources.files import InputFile, list_inputs, open_input, read_ahead
 from loader.sources.records import (
@@ -194,16 +194,20 @@ def _open(
         Session(session.engine, source.schema_, lock_timeout=settings.lock_timeout),
         retry_timeout=settings.retry_timeout,
     )
+    beginning = hand.submit(partial(_start, session, source, settings, inputs, wait=wait))
+    make_writer = partial(
+        Writer,
+        session,
+        hand,
+        canceller,
+        retry_timeout=settings.retry_timeout,
+        reader_role=settings.reader_role,
+    )
+    writer: Writer | None = None
+    run: _Run | None = None
     try:
-        start = hand.do(partial(_start, session, source, settings, inputs, wait=wait))
-        writer = Writer(
-            session,
-            hand,
-            canceller,
-            start.load_id,
-            retry_timeout=settings.retry_timeout,
-            reader_role=settings.reader_role,
-        )
+        start = hand.result(beginning)
+        writer = make_writer(load_id=start.load_id)
         run = _Run(
             source=source,
             settings=settings,
@@ -227,27 +231,31 @@ def _open(
                 taken=start.taken,
             )
         opened = _Opened(run=run, writer=writer, files=start.files, began=began)
-        try:
-            with _long_lived_garbage():
-                yield opened
-                run.flush()
-            writer.wait()
-            if not writer.counts.balances():
-                raise AssertionError(f"records do not balance: {writer.counts}")
-            opened.status = "partial" if run.errors else "success"
-            writer.finish(opened.status, "; ".join(run.errors) or None)
-        except BaseException as error:
-            reserve.clear()
-            if is_out_of_memory(error):
+        with _long_lived_garbage():
+            yield opened
+            run.flush()
+        writer.wait()
+        if not writer.counts.balances():
+            raise AssertionError(f"records do not balance: {writer.counts}")
+        opened.status = "partial" if run.errors else "success"
+        writer.finish(opened.status, "; ".join(run.errors) or None)
+    except BaseException as error:
+        reserve.clear()
+        session.given_up = True
+        if is_out_of_memory(error):
+            if run is not None:
                 run.forget()
-                # The steps that failed hold some too.
-                traceback.clear_frames(error.__traceback__)
-                gc.collect()
+            # The steps that failed hold some too.
+            traceback.clear_frames(error.__traceback__)
+            gc.collect()
+        if writer is None and ends(beginning, _SECONDS_TO_CLOSE) and not beginning.exception():
+            writer = make_writer(load_id=beginning.result().load_id)  # it began nevertheless
+        if writer is not None:
             _record_end(writer, error)
-            raise
-        finally:
-            run.close()
+        raise
     finally:
+        if run is not None:
+            run.close()
         # Closing waits for a statement in hand, and that for a server which may be silent.
         hand.within(_SECONDS_TO_CLOSE, session.close)
         hand.close()
@@ -277,7 +285,8 @@ def _start(
 ) -> _Start:
     """Take the lock, bring the schema to head, begin a row in `_loads`."""
     found: _Start | None = None
-    for attempt in warehouse.retrying(min(settings.retry_timeout, _SECONDS_TO_CONNECT)):
+    seconds = min(settings.retry_timeout, _SECONDS_TO_CONNECT)
+    for attempt in warehouse.retrying(seconds, lambda: session.given_up):
         with attempt, warehouse.translate(session.engine.url):
             session.close()
             if not session.open(wait=wait):

@@ -242,6 +242,7 @@ class Session:
         self._lock_timeout = lock_timeout
         self._backend: dict[str, Any] = {}  # of the server, for this connection
         self.schema = schema
+        self.given_up = False  # nobody waits for the lock any more
         self.silent = False  # the server did not answer; nothing more is asked of it
         self._connection: Connection | None = None
 
@@ -284,7 +285,7 @@ class Session:
                 )
             if not wait:
                 return False
-            wait_for_lock(self.connection, self.schema)
+            wait_for_lock(self.connection, self.schema, lambda: self.given_up)
         self._backend = dict(self.connection.execute(_SELECT_BACKEND).one()._mapping)
         self.connection.commit()
         return True
@@ -356,10 +357,14 @@ def try_lock(connection: Connection, schema: str) -> bool:
     return taken
 
 
-def wait_for_lock(connection: Connection, schema: str) -> None:
+def wait_for_lock(
+    connection: Connection, schema: str, given_up: Callable[[], bool] = lambda: False
+) -> None:
     """Take the lock of a schema for this session, as soon as it is free.
 
-    Asks again and again: a blocking wait in the client library would not let a signal through.
+    Asks again and again: a blocking wait in the client library could not be given up.
     """
     while not try_lock(connection, schema):
+        if given_up():
+            raise TransientFault("the wait for another load was given up; load again")
         time.sleep(0.5)

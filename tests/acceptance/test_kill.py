@@ -358,6 +358,30 @@ def test_signals_at_random_moments_leave_a_load_that_the_next_one_completes(
     check_settled(db, GIVEN)
 
 
+def test_a_signal_while_a_load_begins_leaves_no_running_load(
+    start: Start, db: Database, path: Path
+) -> None:
+    with trigger(db, "_loads", "true") as waits:
+        process = start("load", path, url=db.url)
+        wait_until(db, waits)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    assert process.wait(10) == 143
+    assert statuses(db) == ["interrupted"]
+
+
+def test_a_signal_ends_the_wait_for_another_load_at_once(
+    start: Start, db: Database, path: Path
+) -> None:
+    with holding(db, f"SELECT pg_advisory_lock({lock_key('customerio')})"):
+        process = start("load", path, "--wait", url=db.url)
+        wait_until(db, NO_SESSION, False)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(3) == 130
+    assert statuses(db) == []
+
+
 def test_the_gate_of_these_tests_is_seen(db: Database) -> None:
     assert lock_key("customerio") != 4242
     with gate(db):

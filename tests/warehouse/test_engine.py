@@ -225,3 +225,9 @@ def pid(session: Session) -> int:
     found: int = session.connection.scalar(text("SELECT pg_backend_pid()"))
     session.connection.commit()
     return found
+
+
+def test_a_lack_of_memory_of_the_client_library_is_no_lost_connection() -> None:
+    url = parse_url("postgresql://me@127.0.0.1/events")
+    with pytest.raises(MemoryError), translate(url):
+        raise psycopg2.OperationalError("out of memory\n")

@@ -1,0 +1,65 @@
+"""The thread that work is handed to."""
+
+import threading
+import time
+
+import pytest
+
+from loader.errors import LoaderError, is_out_of_memory
+from loader.hand import Hand
+
+
+def test_a_hand_does_one_thing_after_another_and_passes_errors_on() -> None:
+    hand = Hand("one")
+    done: list[int] = []
+    futures = [hand.submit(lambda n=n: done.append(n)) for n in range(100)]  # type: ignore[misc]
+    assert hand.do(lambda: len(done)) == 100
+    assert done == sorted(done)
+    assert [hand.result(future) for future in futures] == [None] * 100
+    with pytest.raises(KeyError):
+        hand.do(lambda: {}["nothing"])
+    with pytest.raises(TimeoutError, match="of the work"):
+        hand.do(lambda: (_ for _ in ()).throw(TimeoutError("of the work")))
+    hand.close()
+    hand._thread.join(5)
+    assert not hand._thread.is_alive()
+
+
+def test_what_hangs_is_left_behind() -> None:
+    hand, end = Hand("slow"), threading.Event()
+    began = time.monotonic()
+    assert hand.within(0.1, lambda: end.wait(10)) is False
+    assert time.monotonic() - began < 2
+    end.set()
+    assert hand.within(5, lambda: None) is True
+    hand.close()
+
+
+def test_who_waits_for_a_hand_that_died_is_told() -> None:
+    hand = Hand("mortal")
+    hand.close()
+    with pytest.raises(MemoryError, match="mortal"):
+        hand.do(lambda: None)
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("can't start new thread"), True),
+        (RuntimeError("can't allocate lock"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (SystemError("error return without exception set"), True),
+        (caused(LoaderError("it failed"), MemoryError()), True),
+        (RuntimeError("something else"), False),
+        (OSError(28, "No space left on device"), False),
+        (LoaderError("it failed"), False),
+    ],
+)
+def test_a_lack_of_memory_is_known_by_any_of_its_names(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
