@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from loader.config import Settings, Source
-    from loader.pipeline import LoadResult, Progress
+    from loader.pipeline import LoadResult
+    from loader.reading import Progress
 
 EXIT_TOO_MANY_REJECTS = 3
 

@@ -1,0 +1,361 @@
+"""One pass over the inputs: their records become batches, and these go to a sink.
+
+Lines that look alike go the short way of `plain.py`, a block at a time; all others go record by
+record, as `chunk.py` does it. While one part is processed, the next one is read on a thread, and
+the server is asked on another which of its ids are there. Parts come into their batch in order, so
+the first copy of an id wins.
+"""
+
+import gc
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from loader.chunk import Parsed, Work, parse_chunk, process_chunk
+from loader.config import Settings, Source
+from loader.errors import InputUnreadable
+from loader.hand import Hand
+from loader.normalize.collections import Type
+from loader.sources.files import InputFile, open_input, read_ahead
+from loader.sources.records import (
+    BLOCK_RECORDS,
+    CHUNK_RECORDS,
+    Chunk,
+    WholeLines,
+    read_chunks,
+    read_lines,
+)
+from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
+from loader.warehouse.encode import Layouts
+from loader.workers import Workers
+
+if TYPE_CHECKING:
+    from loader.plain import Calls, Plain
+
+# The server locks each table that a transaction makes, and has room for some thousands of locks.
+_MOST_NEW_TABLES = 200
+
+_ARROW_BYTES = 1 << 30
+# Fewer lines than this are not worth loading Arrow for.
+_ENOUGH_LINES = 500
+
+# Told after each part: bytes read so far as stored, of all files; and records.
+Progress = Callable[[int, int], None]
+
+
+class Sink(Protocol):
+    """Where batches go."""
+
+    waited: float
+
+    def submit(self, batch: SealedBatch) -> None:
+        """Take a batch over; may wait for the one before it."""
+
+    def last_duplicates(self) -> int:
+        """How many ids of the last finished batch the tables had already."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One pass over the inputs."""
+
+    source: Source
+    settings: Settings
+    tables: dict[str, dict[str, Type]]
+    slots: dict[str, int]
+    taken: frozenset[str]  # names of views and the like, which no table can have
+    started_at: str
+    sink: Sink
+    existing: Callable[[Sequence[str]], set[str]]
+    asker: Hand  # asks `existing`
+    # Whether chunks are asked for ids that are there before they are normalized. Otherwise the
+    # primary key finds them while the batch is written.
+    asks: bool
+    progress: Progress | None
+    layouts: Layouts = field(default_factory=dict)
+    files: int = 0
+    files_skipped: int = 0
+    bytes_read: int = 0
+    records: int = 0
+    waited_for_input: float = 0.0
+    errors: list[str] = field(default_factory=list)
+    _batch: Batch | None = None
+    _batches: int = 0
+    _before: Set[str] = frozenset()  # ids of the last batch
+    _known: int = 0
+    _all_known: bool = False  # whether the last part had nothing new
+    _stored: int = 0
+    workers: Workers | None = None
+    _plain: "Plain | None" = None
+    _done: int = 0  # records of the file in hand that are in a batch
+    _waiting: "deque[_Waiting]" = field(default_factory=deque)
+    _reader: Hand = field(default_factory=lambda: Hand("reader"))
+
+    def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
+        """Read all inputs that are new or changed, batch by batch."""
+        for file in inputs:
+            before = known.get(file.uri)
+            same = (
+                before is not None
+                and file.size is not None
+                and ((before.size, before.modified_at) == (file.size, file.modified_at))
+            )
+            if before is not None and same and before.finished:
+                self.files_skipped += 1
+                continue
+            self.files += 1
+            try:
+                self._read_file(file, before.records_done if before is not None and same else 0)
+            except InputUnreadable as error:
+                self._settle()
+                self.errors.append(str(error))
+        self.flush()
+
+    def close(self) -> None:
+        """End its threads and processes, without waiting for what is under way."""
+        self._reader.close()
+        if self.workers is not None:
+            self.workers.close()
+
+    def replay(self, rejects: Iterable[dict[str, Any]]) -> None:
+        """Try rejects again: each is a file of one record."""
+        for reject in rejects:
+            batch = self._open_batch()
+            raw = [reject["raw"].encode()]
+            for chunk in read_chunks(raw, max_record_bytes=self.settings.max_record_bytes):
+                work = self._process(parse_chunk(chunk), frozenset())
+                problems = tuple(problem for _, problem, _ in work.rejects)
+                new = tuple(key for key in work.ids if key not in batch.seen)
+                batch.replays.append(Replay(reject["id"], new, problems))
+                self._gather(batch, work)
+            if batch.records >= self.settings.batch_records:
+                self.flush()
+
+    def _read_file(self, file: InputFile, done_before: int) -> None:
+        self._done = position = 0
+        # Only counting tells where a load goes on, so what was done before is parsed here.
+        by_record = done_before or not (self.workers or _has_room_for_arrow())
+        read, most = (read_chunks, CHUNK_RECORDS) if by_record else (read_lines, BLOCK_RECORDS)
+        with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
+            for part in read(
+                self._timed(ahead),
+                max_record_bytes=self.settings.max_record_bytes,
+                chunk_records=min(most, self.settings.batch_records),
+            ):
+                # Counted where it is read: `_done` moves only when a part is in a batch.
+                position += len(part) if type(part) is Chunk else 0
+                if type(part) is Chunk and position <= done_before:
+                    self._done = position
+                else:
+                    self._take(file, part)
+                if self.progress is not None:
+                    self.progress(self._stored + opened.tell(), self.records)
+        self._stored += file.size or 0
+        self._settle()
+        self._open_batch().files[file.uri] = _progress(file, self._done, finished=True)
+
+    def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self.bytes_read += len(block)
+            yield block
+
+    def _timed(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        while True:
+            start = time.monotonic()
+            block = next(blocks, b"")
+            self.waited_for_input += time.monotonic() - start
+            if not block:
+                return
+            yield block
+
+    def _take(self, file: InputFile, part: Chunk | WholeLines) -> None:
+        """Have a part of the input processed; meanwhile go on with the parts before it."""
+        if isinstance(part, Chunk):
+            parsed = parse_chunk(part)
+            ask = partial(self.existing, parsed.ids)
+            answer = self.asker.submit(ask) if self.asks else None
+            self._settle()
+            self._waiting.append(_Waiting(file, self._finish_here, (parsed, answer)))
+        elif self.workers is not None:
+            self._settle(leave=self.workers.depth)
+            answers = self.workers.submit(part, self.tables)
+            self._waiting.append(_Waiting(file, answers.result, ()))
+        elif (plain := self._short_way(part)) is not None:
+            if self.asks and self._all_known:
+                ids = self._reader.submit(partial(plain.ids, part))
+                known = self.asker.submit(partial(self._are_known, ids))
+                self._settle()
+                self._waiting.append(_Waiting(file, self._finish_known, (plain, part, ids, known)))
+                return
+            calls = self._reader.submit(partial(plain.read, part))
+            there = self.asker.submit(partial(self._ask_for, calls)) if self.asks else None
+            self._settle()
+            self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, calls, there)))
+        else:
+            for chunk in self._chunks(part):
+                self._take(file, chunk)
+
+    def _are_known(self, ids: Future[list[str] | None]) -> bool:
+        asked = ids.result()
+        return asked is not None and self.existing(asked).issuperset(asked)
+
+    def _ask_for(self, calls: "Future[Calls | None]") -> set[str]:
+        asked = calls.result()
+        return set() if asked is None else self.existing(asked.ids)
+
+    def _short_way(self, part: WholeLines) -> "Plain | None":
+        if self._plain is None and part.lines >= _ENOUGH_LINES:
+            from loader.plain import Plain
+
+            self._plain = Plain(
+                tables=self.tables,
+                layouts=self.layouts,
+                load_started_at=self.started_at,
+                only=self.source.only_tables,
+                taken=self.taken,
+                max_record_bytes=self.settings.max_record_bytes,
+            )
+        return self._plain if self._plain is not None and self._plain.wants(part) else None
+
+    def _finish_known(
+        self,
+        plain: "Plain",
+        part: WholeLines,
+        ids: Future[list[str] | None],
+        known: Future[bool],
+    ) -> Iterable[Work]:
+        """The quickest way, for records that all are there."""
+        self._reader.result(ids)
+        if self.asker.result(known):
+            return [Work(records=part.lines, size=len(part.data), known=part.lines)]
+        calls = self._reader.submit(partial(plain.read, part))
+        there = self.asker.submit(partial(self._ask_for, calls))
+        return self._finish_plain(plain, part, calls, there)
+
+    def _finish_plain(
+        self,
+        plain: "Plain",
+        part: WholeLines,
+        calls: "Future[Calls | None]",
+        answer: Future[set[str]] | None,
+    ) -> Iterable[Work]:
+        read = self._reader.result(calls)
+        there = self.asker.result(answer) if answer is not None else frozenset()
+        works = plain.process(part, read, there)
+        return self._finish_chunks(part, asks=answer is not None) if works is None else works
+
+    def _finish_chunks(self, part: WholeLines, *, asks: bool) -> Iterator[Work]:
+        for chunk in self._chunks(part):
+            parsed = parse_chunk(chunk)
+            ask = partial(self.existing, parsed.ids)
+            yield from self._finish_here(parsed, self.asker.submit(ask) if asks else None)
+
+    def _chunks(self, part: WholeLines) -> Iterator[Chunk]:
+        return read_chunks(
+            [part.data],
+            max_record_bytes=self.settings.max_record_bytes,
+            chunk_records=min(CHUNK_RECORDS, self.settings.batch_records),
+            first_line=part.line,
+        )
+
+    def _finish_here(self, parsed: Parsed, answer: Future[set[str]] | None) -> list[Work]:
+        there = self.asker.result(answer) if answer is not None else frozenset()
+        return [self._process(parsed, there)]
+
+    def _settle(self, leave: int = 0) -> None:
+        """Put what is processed into the batch, in order, until only `leave` parts wait."""
+        while len(self._waiting) > leave:
+            file, finish, arguments = self._waiting.popleft()
+            batch = self._open_batch()
+            # All of a part goes into one batch: its records need not be in their order here, and
+            # a load that goes on counts them in it.
+            works = list(finish(*arguments))
+            self._all_known = all(work.known == work.records for work in works)
+            for work in works:
+                self._gather(batch, work)
+                self._done += work.records
+                for position, reject, raw in work.rejects:
+                    batch.add_reject(reject_row(file.uri, position, reject, raw))
+            batch.files[file.uri] = _progress(file, self._done, finished=False)
+            if (
+                batch.records >= self.settings.batch_records
+                or batch.size >= self.settings.batch_bytes
+                or batch.new_tables() >= _MOST_NEW_TABLES
+            ):
+                self.flush()
+
+    def _process(self, parsed: Parsed, there: Set[str]) -> Work:
+        return process_chunk(
+            parsed,
+            tables=self.tables,
+            layouts=self.layouts,
+            load_started_at=self.started_at,
+            only=self.source.only_tables,
+            taken=self.taken,
+            there=there,
+        )
+
+    def _gather(self, batch: Batch, work: Work) -> None:
+        batch.records += work.records
+        self.records += work.records
+        batch.duplicates += work.known
+        self._known += work.known
+        batch.replaced_characters += work.replaced_characters
+        batch.add(work.ids, work.segments, work.times, size=work.size)
+
+    def _open_batch(self) -> Batch:
+        if self._batch is None:
+            self._batches += 1
+            limits = Limits(
+                evolve=self.settings.schema_contract == "evolve",
+                max_columns=self.settings.max_columns,
+                slots=self.slots,
+            )
+            self._batch = Batch(
+                number=self._batches, limits=limits, tables=self.tables, before=self._before
+            )
+        return self._batch
+
+    def flush(self) -> None:
+        """Hand the batch over to be written."""
+        if self._batch is None:
+            return
+        self._before = self._batch.seen
+        sealed, self._batch = self._batch.seal(), None
+        self.sink.submit(sealed)
+        # Duplicates come in runs: where there were some, asking first saves normalizing them.
+        self.asks = self._known + self.sink.last_duplicates() > 0
+        self._known = 0
+        gc.collect()
+
+    def forget(self) -> None:
+        """Give back the memory of what was read and not yet written."""
+        self._batch = None
+        self._waiting.clear()
+        self._before = frozenset()
+
+
+def _has_room_for_arrow() -> bool:
+    """Whether the job may map as much as Arrow's libraries take; a job under `ulimit -v` may not.
+
+    It is not tried: a library that is mapped in part can end the process without a word.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return limit == resource.RLIM_INFINITY or limit >= _ARROW_BYTES
+
+
+class _Waiting(NamedTuple):
+    """A part of an input that is being processed."""
+
+    file: InputFile
+    finish: Callable[..., Iterable[Work]]
+    arguments: tuple[Any, ...]
+
+
+def _progress(file: InputFile, done: int, *, finished: bool) -> FileProgress:
+    return FileProgress(file.uri, file.size, file.modified_at, done, finished)
