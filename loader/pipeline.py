@@ -25,11 +25,11 @@ from loader.errors import (
     UsageError,
     is_out_of_memory,
 )
-from loader.hand import Hand, ends
 from loader.normalize.collections import Type, declared_tables
 from loader.reading import Progress, Run
 from loader.sources.files import InputFile, list_inputs
 from loader.sources.records import CHUNK_RECORDS
+from loader.threads import SteadyThread, ends
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import FileProgress, SealedBatch
@@ -164,17 +164,17 @@ def _open(
         warehouse.make_engine(url), source.schema_, lock_timeout=settings.lock_timeout
     )
     # A signal is heard only by a main thread that does not wait in the client library.
-    hand = Hand("writer")
-    canceller = Hand("canceller")
+    thread = SteadyThread("writer")
+    canceller = SteadyThread("canceller")
     known_ids = KnownIds(
         Session(session.engine, source.schema_, lock_timeout=settings.lock_timeout),
         retry_timeout=settings.retry_timeout,
     )
-    beginning = hand.submit(partial(_start, session, source, settings, inputs, wait=wait))
+    beginning = thread.submit(partial(_start, session, source, settings, inputs, wait=wait))
     make_writer = partial(
         Writer,
         session,
-        hand,
+        thread,
         canceller,
         retry_timeout=settings.retry_timeout,
         reader_role=settings.reader_role,
@@ -182,7 +182,7 @@ def _open(
     writer: Writer | None = None
     run: Run | None = None
     try:
-        start = hand.result(beginning)
+        start = thread.result(beginning)
         writer = make_writer(load_id=start.load_id)
         run = Run(
             source=source,
@@ -193,7 +193,7 @@ def _open(
             started_at=start.started_at,
             sink=writer,
             existing=known_ids,
-            asker=known_ids.hand,
+            asker=known_ids.thread,
             asks=start.has_rows,
             progress=progress,
         )
@@ -233,8 +233,8 @@ def _open(
         if run is not None:
             run.close()
         # Closing waits for a statement in hand, and that for a server which may be silent.
-        hand.within(_SECONDS_TO_CLOSE, session.close)
-        hand.close()
+        thread.within(_SECONDS_TO_CLOSE, session.close)
+        thread.close()
         canceller.close()
         known_ids.close(_SECONDS_TO_CLOSE)
 
@@ -331,7 +331,7 @@ def plan(
             started_at=_now(),
             sink=planner,
             existing=planner.remember(there if state.revision is not None else _nothing),
-            asker=there.hand,
+            asker=there.thread,
             asks=True,
             progress=progress,
         )

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from loader.chunk import Parsed, Work, parse_chunk, process_chunk
 from loader.config import Settings, Source
 from loader.errors import InputUnreadable
-from loader.hand import Hand
 from loader.normalize.collections import Type
 from loader.sources.files import InputFile, open_input, read_ahead
 from loader.sources.records import (
@@ -30,6 +29,7 @@ from loader.sources.records import (
     read_chunks,
     read_lines,
 )
+from loader.threads import SteadyThread
 from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
 from loader.warehouse.encode import Layouts
 from loader.workers import Workers
@@ -72,7 +72,7 @@ class Run:
     started_at: str
     sink: Sink
     existing: Callable[[Sequence[str]], set[str]]
-    asker: Hand  # asks `existing`
+    asker: SteadyThread  # asks `existing`
     # Whether chunks are asked for ids that are there before they are normalized. Otherwise the
     # primary key finds them while the batch is written.
     asks: bool
@@ -94,7 +94,7 @@ class Run:
     _plain: "Plain | None" = None
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
-    _reader: Hand = field(default_factory=lambda: Hand("reader"))
+    _reader: SteadyThread = field(default_factory=lambda: SteadyThread("reader"))
 
     def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
         """Read all inputs that are new or changed, batch by batch."""

@@ -16,8 +16,8 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from loader.errors import LoaderError, TransientFault
-from loader.hand import Hand, ends
 from loader.normalize.collections import TRACKS
+from loader.threads import SteadyThread, ends
 from loader.warehouse import ledger
 from loader.warehouse.batch import SealedBatch
 from loader.warehouse.engine import Session, retrying, translate
@@ -35,13 +35,13 @@ T = TypeVar("T")
 
 
 class Writer:
-    """Writes the batches of one load. Whatever is done on the session, its hand does."""
+    """Writes the batches of one load. Whatever is done on the session, its thread does."""
 
     def __init__(
         self,
         session: Session,
-        hand: Hand,
-        canceller: Hand,
+        thread: SteadyThread,
+        canceller: SteadyThread,
         load_id: int,
         *,
         retry_timeout: float,
@@ -54,7 +54,7 @@ class Writer:
         self._retry_timeout = retry_timeout
         self._reader_role = reader_role
         self._stopped = threading.Event()
-        self._hand = hand
+        self._thread = thread
         self._canceller = canceller
         self._running: Future[int] | None = None
         self._duplicates = 0
@@ -62,7 +62,7 @@ class Writer:
     def submit(self, batch: SealedBatch) -> None:
         """Take over a batch, once the one before it is committed."""
         self.wait()
-        self._running = self._hand.submit(partial(self._write, batch))
+        self._running = self._thread.submit(partial(self._write, batch))
 
     def last_duplicates(self) -> int:
         """How many ids of the last committed batch the tables had already."""
@@ -75,13 +75,13 @@ class Writer:
     def ask(self, question: Callable[[Connection], T]) -> T:
         """Have the server do something, once everything is committed."""
         self.wait()
-        return self._hand.do(partial(self._ask, question, self._retry_timeout))
+        return self._thread.do(partial(self._ask, question, self._retry_timeout))
 
     def record_failure(self, status: str, error: str, seconds: float) -> None:
         """Record how an abandoned load ended, if that takes only so long."""
         with suppress(LoaderError):  # the error that ended the load is the one to show
             finish = partial(self._finish, status, error)
-            self._hand.within(seconds, partial(self._ask, finish, seconds))
+            self._thread.within(seconds, partial(self._ask, finish, seconds))
 
     def abandon(self) -> bool:
         """Let the batch in hand be committed or rolled back; False if the server is silent."""
@@ -100,7 +100,7 @@ class Writer:
         if running is not None:
             start = time.monotonic()
             try:
-                self._duplicates = self._hand.result(running)
+                self._duplicates = self._thread.result(running)
             finally:
                 self.waited += time.monotonic() - start
             self._running = None
@@ -180,7 +180,7 @@ class KnownIds:
     """Asks `tracks` for ids, on a connection of its own, beside the writer."""
 
     def __init__(self, session: Session, *, retry_timeout: float) -> None:
-        self.hand = Hand("asker")  # whatever is done on the session, it does
+        self.thread = SteadyThread("asker")  # whatever is done on the session, it does
         self._session = session
         self._stopped = threading.Event()
         self._retry_timeout = retry_timeout
@@ -197,8 +197,8 @@ class KnownIds:
     def close(self, seconds: float) -> None:
         """Close the connection, if that takes only so long."""
         self._stopped.set()
-        self.hand.within(seconds, self._session.close)
-        self.hand.close()
+        self.thread.within(seconds, self._session.close)
+        self.thread.close()
 
     def _ask(self, ids: Sequence[str]) -> set[str]:
         try:

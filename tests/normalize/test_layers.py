@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 MAY_IMPORT = {
     "normalize": {"normalize"},
     "sources": {"sources", "normalize", "errors"},
-    "warehouse": {"warehouse", "normalize", "errors", "config", "hand"},
+    "warehouse": {"warehouse", "normalize", "errors", "config", "threads"},
 }
 MAY_PRINT = {"cli.py", "samples.py"}
 

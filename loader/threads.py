@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Hand:
+class SteadyThread:
     """A thread that does one thing after another.
 
     Unlike those of an executor it is there from the start, since a thread that is started when

@@ -6,40 +6,40 @@ import time
 import pytest
 
 from loader.errors import LoaderError, is_out_of_memory
-from loader.hand import Hand
+from loader.threads import SteadyThread
 
 
 def test_a_hand_does_one_thing_after_another_and_passes_errors_on() -> None:
-    hand = Hand("one")
+    thread = SteadyThread("one")
     done: list[int] = []
-    futures = [hand.submit(lambda n=n: done.append(n)) for n in range(100)]  # type: ignore[misc]
-    assert hand.do(lambda: len(done)) == 100
+    futures = [thread.submit(lambda n=n: done.append(n)) for n in range(100)]  # type: ignore[misc]
+    assert thread.do(lambda: len(done)) == 100
     assert done == sorted(done)
-    assert [hand.result(future) for future in futures] == [None] * 100
+    assert [thread.result(future) for future in futures] == [None] * 100
     with pytest.raises(KeyError):
-        hand.do(lambda: {}["nothing"])
+        thread.do(lambda: {}["nothing"])
     with pytest.raises(TimeoutError, match="of the work"):
-        hand.do(lambda: (_ for _ in ()).throw(TimeoutError("of the work")))
-    hand.close()
-    hand._thread.join(5)
-    assert not hand._thread.is_alive()
+        thread.do(lambda: (_ for _ in ()).throw(TimeoutError("of the work")))
+    thread.close()
+    thread._thread.join(5)
+    assert not thread._thread.is_alive()
 
 
 def test_what_hangs_is_left_behind() -> None:
-    hand, end = Hand("slow"), threading.Event()
+    thread, end = SteadyThread("slow"), threading.Event()
     began = time.monotonic()
-    assert hand.within(0.1, lambda: end.wait(10)) is False
+    assert thread.within(0.1, lambda: end.wait(10)) is False
     assert time.monotonic() - began < 2
     end.set()
-    assert hand.within(5, lambda: None) is True
-    hand.close()
+    assert thread.within(5, lambda: None) is True
+    thread.close()
 
 
 def test_who_waits_for_a_hand_that_died_is_told() -> None:
-    hand = Hand("mortal")
-    hand.close()
+    thread = SteadyThread("mortal")
+    thread.close()
     with pytest.raises(MemoryError, match="mortal"):
-        hand.do(lambda: None)
+        thread.do(lambda: None)
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
