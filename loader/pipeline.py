@@ -5,6 +5,7 @@ rows of what it brings, another thread has the server write the batch before it.
 """
 
 import gc
+import mmap
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -159,7 +160,7 @@ def _open(
 ) -> Iterator[_Opened]:
     """Begin a load; at the end of the block it is written to its end and recorded."""
     began = time.monotonic()
-    reserve = [bytearray(_RESERVE_BYTES)]
+    reserve = mmap.mmap(-1, _RESERVE_BYTES)  # takes no memory until it is written to
     session = Session(
         warehouse.make_engine(url), source.schema_, lock_timeout=settings.lock_timeout
     )
@@ -216,7 +217,7 @@ def _open(
         opened.status = "partial" if run.errors else "success"
         writer.finish(opened.status, "; ".join(run.errors) or None)
     except BaseException as error:
-        reserve.clear()
+        reserve.close()
         session.given_up = True
         if is_out_of_memory(error):
             if run is not None:

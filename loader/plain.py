@@ -162,9 +162,9 @@ class Plain:
                 limit, number = self._max_record_bytes, block.line + at
                 chunks = read_chunks([lines[at]], max_record_bytes=limit, first_line=number)
                 others += map(parse_chunk, chunks)
-        ids = set(plain.column("messageId").to_pylist())
-        if any(not ids.isdisjoint(other.ids) for other in others):
-            raise NotPlain  # the first copy of an id wins, and here the order is lost
+            ids = set(plain.column("messageId").to_pylist())
+            if any(not ids.isdisjoint(other.ids) for other in others):
+                raise NotPlain  # the first copy of an id wins, and here the order is lost
         return Calls(plain, others)
 
     def process(
@@ -209,7 +209,7 @@ class Plain:
         shared = _Rows(range(count))
         shared.texts = {
             "id": column["messageId"],
-            **{name: column[key] for key, name in _TIMES.items()},
+            **_times(column),
             **_people(column, context),
             "event": pa.array(slugs, pa.string()).take(names.indices),
             "event_text": column["event"],
@@ -273,7 +273,8 @@ class _Reader:
 
     def read(self, block: WholeLines) -> tuple[Any, list[int]]:
         """The plain calls as a pyarrow.RecordBatch, and the place in the block of each."""
-        if b"\\u0000" in block.data:
+        # A single sign is found many times faster than several.
+        if b"\\" in block.data and b"\\u0000" in block.data:
             raise NotPlain
         odd = set(block.odd)
         for _ in range(_MOST_ATTEMPTS):
@@ -418,6 +419,18 @@ _SEPARATORS = [(at, ord(mark)) for at, mark in enumerate(_USUAL) if mark != "0"]
 _YEAR_1 = -62_135_596_800_000  # in milliseconds since 1970
 
 
+# Where the digits of a usual time go in the form of `_compact`: there, and here.
+_DIGITS = (
+    (slice(0, 4), slice(0, 4)),
+    (slice(4, 6), slice(5, 7)),
+    (slice(6, 8), slice(8, 10)),
+    (slice(9, 11), slice(11, 13)),
+    (slice(11, 13), slice(14, 16)),
+    (slice(13, 19), slice(17, 23)),
+)
+_COMPACT = b"00000000 000000.000+00"
+
+
 def _check_times(calls: Any) -> None:
     """Raise NotPlain where some time is not written as most are; the rule of `are_usual`."""
     checked: list[Array] = []
@@ -426,9 +439,7 @@ def _check_times(calls: Any) -> None:
         if array.null_count == len(array) or any(array.equals(other) for other in checked):
             continue
         checked.append(array)
-        start = array.offset * _USUAL_LENGTH
-        letters = np.frombuffer(array.buffers()[2], np.uint8)
-        letters = letters[start : start + len(array) * _USUAL_LENGTH].reshape(-1, _USUAL_LENGTH)
+        letters = _letters(array)
         if any((letters[:, at] != mark).any() for at, mark in _SEPARATORS):
             raise NotPlain
         try:
@@ -437,6 +448,24 @@ def _check_times(calls: Any) -> None:
             raise NotPlain from error
         if pc.min(moments).value < _YEAR_1:
             raise NotPlain
+
+
+def _letters(times: Array) -> Any:
+    """The bytes of usual times, a row of a matrix each."""
+    start = times.offset * _USUAL_LENGTH
+    letters = np.frombuffer(times.buffers()[2], np.uint8)
+    return letters[start : start + len(times) * _USUAL_LENGTH].reshape(-1, _USUAL_LENGTH)
+
+
+def _compact(times: Array) -> Array:
+    """Usual times as `20260915 082332.000+00`, which costs PostgreSQL a third less to read."""
+    letters = _letters(times)
+    form = np.empty((len(times), len(_COMPACT)), np.uint8)
+    form[:] = np.frombuffer(_COMPACT, np.uint8)
+    for there, here in _DIGITS:
+        form[:, there] = letters[:, here]
+    ends = np.arange(0, form.size + 1, len(_COMPACT), dtype=np.int32)
+    return pa.StringArray.from_buffers(len(times), pa.py_buffer(ends), pa.py_buffer(form))
 
 
 # columns -> texts
@@ -593,6 +622,20 @@ def _people(column: Columns, context: _Values) -> Columns:
         is_nobody = pc.and_(pc.is_null(users), pc.is_null(anonymous))
         anonymous = pc.if_else(pc.and_(is_nobody, is_address).fill_null(False), emails, anonymous)
     return {"anonymous_id": anonymous, "user_id": users}
+
+
+def _times(column: Columns) -> Columns:
+    """The columns of the times; a sender often gives one time under several names."""
+    done: list[tuple[Array, Array]] = []
+    times: Columns = {}
+    for key, name in _TIMES.items():
+        array = column[key]
+        if array.null_count:  # then all of them are
+            continue
+        known = next((compact for other, compact in done if array.equals(other)), None)
+        times[name] = _compact(array) if known is None else known
+        done.append((array, times[name]))
+    return times
 
 
 def _join(texts: Columns, layout: Sequence[str], size: int) -> Array:

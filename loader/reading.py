@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
 
+# Little of what a batch leaves is garbage that only a collection finds.
+_BATCHES_TO_COLLECT = 8
+_FIRST_PART = 4
+# What Arrow's libraries and their threads map.
 _ARROW_BYTES = 1 << 30
 # Fewer lines than this are not worth loading Arrow for.
 _ENOUGH_LINES = 500
@@ -284,10 +288,14 @@ class Run:
             batch.files[file.uri] = _progress(file, self._done, finished=False)
             if (
                 batch.records >= self.settings.batch_records
-                or batch.size >= self.settings.batch_bytes
+                or batch.size >= self._most_bytes(batch)
                 or batch.new_tables() >= _MOST_NEW_TABLES
             ):
                 self.flush()
+
+    def _most_bytes(self, batch: Batch) -> int:
+        # The server waits for the first batch, so that one is smaller.
+        return self.settings.batch_bytes // (_FIRST_PART if batch.number == 1 else 1)
 
     def _process(self, parsed: Parsed, there: Set[str]) -> Work:
         return process_chunk(
@@ -331,7 +339,8 @@ class Run:
         # Duplicates come in runs: where there were some, asking first saves normalizing them.
         self.asks = self._known + self.sink.last_duplicates() > 0
         self._known = 0
-        gc.collect()
+        if self._batches % _BATCHES_TO_COLLECT == 0:
+            gc.collect()
 
     def forget(self) -> None:
         """Give back the memory of what was read and not yet written."""

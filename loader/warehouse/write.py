@@ -21,7 +21,7 @@ from loader.warehouse.evolve import (
 )
 
 # How much one step of COPY takes from Python; large, because each step needs the interpreter.
-_COPY_BYTES = 4 << 20
+_COPY_BYTES = 16 << 20
 
 
 class Written(NamedTuple):
@@ -35,13 +35,13 @@ class Written(NamedTuple):
 def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Written:
     """Apply the batch's changes and COPY its rows, in the caller's transaction.
 
-    The primary key finds the ids that are there already. Until it has, nobody asks for them:
-    a COPY that meets one is rolled back to its start and repeated without the known ids.
+    The primary key finds the ids that are there already. Until it has, nobody asks for them: what
+    meets one is rolled back, and then table by table repeated without the known ids.
     """
     apply_changes(connection, schema, batch.changes)
-    rows: dict[str, int] = {}
+    if _copy_all(connection, schema, batch.copies):
+        return Written(_count(batch.copies), frozenset(), dict(batch.times))
     known: set[str] = set()
-    times = dict(batch.times)
     written: list[Copy] = []
     for copy in batch.copies:
         if known:
@@ -52,12 +52,29 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
             if copy.table == TRACKS:
                 known |= found
         written.append(copy)
-        rows[copy.table] = rows.get(copy.table, 0) + copy.rows
-    if known:
-        times = _times(copy for copy in written if copy.table == TRACKS)
-    return Written(
-        {table: count for table, count in rows.items() if count}, frozenset(known), times
-    )
+    times = _times(copy for copy in written if copy.table == TRACKS) if known else batch.times
+    return Written(_count(written), frozenset(known), dict(times))
+
+
+def _count(copies: Iterable[Copy]) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    for copy in copies:
+        if copy.rows:
+            rows[copy.table] = rows.get(copy.table, 0) + copy.rows
+    return rows
+
+
+def _copy_all(connection: Connection, schema: str, copies: Iterable[Copy]) -> bool:
+    """COPY all rows, if no id is there already; most batches are so, and need one savepoint."""
+    savepoint = connection.begin_nested()
+    try:
+        for copy in copies:
+            _run_copy(connection, schema, copy)
+        savepoint.commit()
+    except errors.UniqueViolation:
+        savepoint.rollback()
+        return False
+    return True
 
 
 def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:

@@ -88,7 +88,11 @@ def _rows(work: Work) -> Iterator[str]:
     for one in work.segments:
         for place, line in zip(one.members, one.lines, strict=True):
             sent = dict(zip(one.columns, line.split(b"\t"), strict=True))
-            settled = {name: _moment(text) for name, text in sent.items() if text != b"\\N"}
+            settled = {
+                name: _moment(text) if name in TIMES else text
+                for name, text in sent.items()
+                if text != b"\\N"
+            }
             late = {
                 name: by_place[place]
                 for name, by_place in (*one.new.items(), *one.new_shared.items())
@@ -100,12 +104,12 @@ def _rows(work: Work) -> Iterator[str]:
             yield repr((sent["id"], sorted(extra.items())))
 
 
-def _moment(text: bytes) -> bytes | datetime:
-    """A time as such: there are two ways to write the same one."""
-    try:
-        return datetime.fromisoformat(text.decode()) if text[4:5] == b"-" else text
-    except ValueError:
-        return text
+TIMES = ("received_at", "sent_at", "original_timestamp", "timestamp", "a_at")
+
+
+def _moment(text: bytes) -> datetime:
+    """A time as such: there are several ways to write the same one."""
+    return datetime.fromisoformat(text.decode())
 
 
 def rest(works: Sequence[Work]) -> Any:
