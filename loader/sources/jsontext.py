@@ -1,6 +1,7 @@
 """JSON texts -> values, with every digit."""
 
 import json
+import mmap
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import chain
@@ -22,6 +23,21 @@ _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 # The quick way, which refuses some texts that `parse_json` reads.
 decode = msgspec.json.Decoder(float_hook=_parse_float).decode
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def check_memory(size: int) -> None:
+    """Raise MemoryError if there is no room for the values of JSON texts of `size` bytes.
+
+    The quick parser ends the process with a segmentation fault where an allocation fails.
+    """
+    try:
+        mmap.mmap(-1, max(size, 1) * _VALUES_PER_TEXT).close()
+    except OSError as error:
+        raise MemoryError(str(error)) from error
+
+
+# How many times the size of its text a value takes, at most about.
+_VALUES_PER_TEXT = 8
 
 
 def parse_json(raw: bytes) -> tuple[Any, Reject | None]:

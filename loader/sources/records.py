@@ -14,6 +14,7 @@ from loader.normalize.event import Object, Reject
 from loader.sources.brackets import Scan, ends_in_string, leading_lines, value_end
 from loader.sources.jsontext import (
     DECODE_ERRORS,
+    check_memory,
     decode,
     encode_json,
     invalid_json,
@@ -210,6 +211,7 @@ class _Reader:
         start = 0
         while start < len(lines):
             part = lines[start : start + self.chunk_records]
+            check_memory(sum(map(len, part)))
             values: list[Any] = []
             odd = False
             try:

@@ -44,14 +44,12 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
     known: set[str] = set()
     written: list[Copy] = []
     for copy in batch.copies:
+        if copy.table == TRACKS:
+            known |= select_existing(connection, schema, TRACKS, _ids(copy))
         if known:
             copy = _without_ids(copy, known)
         found = _copy_new(connection, schema, copy)
-        if found:
-            copy = _without_ids(copy, found)
-            if copy.table == TRACKS:
-                known |= found
-        written.append(copy)
+        written.append(_without_ids(copy, found) if found else copy)
     times = _times(copy for copy in written if copy.table == TRACKS) if known else batch.times
     return Written(_count(written), frozenset(known), dict(times))
 
