@@ -21,7 +21,7 @@ from loader.warehouse.evolve import (
 )
 
 # How much one step of COPY takes from Python; large, because each step needs the interpreter.
-_COPY_BYTES = 16 << 20
+_COPY_BYTES = 8 << 20
 
 
 class Written(NamedTuple):
