@@ -26,7 +26,7 @@ from loader.errors import (
     UsageError,
     is_out_of_memory,
 )
-from loader.normalize.collections import Type, declared_tables
+from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.reading import Progress, Run
 from loader.sources.files import InputFile, list_inputs
 from loader.sources.records import CHUNK_RECORDS
@@ -38,7 +38,7 @@ from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
 from loader.warehouse.ledger import Counts
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
-from loader.warehouse.write import Written
+from loader.warehouse.write import Written, ids_of
 from loader.warehouse.writer import KnownIds, Writer, add_batch
 from loader.workers import Workers
 
@@ -449,19 +449,15 @@ class _Planner:
     def remember(
         self, existing: Callable[[Sequence[str]], set[str]]
     ) -> Callable[[Sequence[str]], set[str]]:
-        """Also know the ids that this plan has met."""
-
-        def known(ids: Sequence[str]) -> set[str]:
-            there = existing(ids) | self._seen.intersection(ids)
-            self._seen.update(ids)
-            return there
-
-        return known
+        """Also know the ids of the batches before; the answer must not depend on who asked."""
+        return lambda ids: existing(ids) | self._seen.intersection(ids)
 
     def submit(self, batch: SealedBatch) -> None:
         rows: dict[str, int] = {}
         for copy in batch.copies:
             rows[copy.table] = rows.get(copy.table, 0) + copy.rows
+            if copy.table == TRACKS:
+                self._seen.update(ids_of(copy))
         self.changes += batch.changes
         written = Written(rows, frozenset(), batch.times)
         rejects = {row.id for row in batch.rejects} - self._rejects

@@ -45,7 +45,7 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
     written: list[Copy] = []
     for copy in batch.copies:
         if copy.table == TRACKS:
-            known |= select_existing(connection, schema, TRACKS, _ids(copy))
+            known |= select_existing(connection, schema, TRACKS, ids_of(copy))
         if known:
             copy = _without_ids(copy, known)
         found = _copy_new(connection, schema, copy)
@@ -84,7 +84,7 @@ def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
         return set()
     except errors.UniqueViolation:
         savepoint.rollback()
-    found = select_existing(connection, schema, copy.table, _ids(copy))
+    found = select_existing(connection, schema, copy.table, ids_of(copy))
     _run_copy(connection, schema, _without_ids(copy, found))
     return found
 
@@ -144,7 +144,8 @@ def _times(copies: Iterable[Copy]) -> dict[str, tuple[str, str]]:
 _ID = re.compile(rb"^[^\t\n]*", re.MULTILINE)
 
 
-def _ids(copy: Copy) -> list[str]:
+def ids_of(copy: Copy) -> list[str]:
+    """The ids of the rows."""
     return [unescape(key.decode()) for key in _ID.findall(copy.data, 0, len(copy.data) - 1)]
 
 

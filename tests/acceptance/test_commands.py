@@ -89,6 +89,28 @@ def test_plan_of_a_used_schema_counts_as_the_load_and_writes_nothing(
     assert run("plan", path).out.rstrip().endswith("-- No schema change.")
 
 
+def test_plan_counts_as_the_load_where_known_and_new_records_mix_in_large_blocks(
+    run: Run, db: Database, write: Write
+) -> None:
+    """Ids that are asked for twice, as those of a block that was not plain, are no duplicates."""
+
+    def plain(*numbers: int) -> list[dict[str, Any]]:
+        return [track("Email Opened", messageId=f"{n:05}", subject="x" * 200) for n in numbers]
+
+    known = plain(*range(2_000))
+    fraction = track("Email Opened", messageId="fraction", price=1.5)
+    mixed = [*known[:1_000], *known[500:1_000], *plain(*range(2_000, 2_500))]
+    odd = [*known[:500], *plain(*range(2_500, 2_999)), fraction]
+    env = {"LOADER_BATCH_RECORDS": "1000"}
+    assert run("load", write("known.ndjson", *known), env=env).code == 0
+    path = write("mixed.ndjson", *mixed, *odd, *plain(*range(2_400, 3_400)))
+    plan = counts(run("plan", "--json", path, env=env).json)
+    load = counts(run("load", "--json", path, env=env).json)
+    assert plan["rows_loaded"] == load["rows_loaded"] == 1_401
+    assert plan["duplicates"] == load["duplicates"] == 2_599
+    assert plan["rows_per_table"] == load["rows_per_table"]
+
+
 def test_plan_counts_a_reject_that_is_there_as_a_duplicate(
     run: Run, db: Database, write: Write
 ) -> None:
