@@ -43,8 +43,6 @@ _TEXTS = ("type", "event", "messageId", "userId", "anonymousId", *_TIMES)
 _NEEDED = ("type", "event", "messageId", "receivedAt", "timestamp")
 _OBJECTS = ("context", "properties")
 
-# Fewer lines than this are not worth the overhead of columns.
-_ENOUGH_LINES = 500
 # A block is not plain where more than one of so many records needs a decision.
 _ODD = 50
 # After a block that was not plain, so many at most are not tried.
@@ -112,10 +110,10 @@ class Plain:
         self._reader = _Reader(only, taken)
         self._skip = self._failed = 0
 
-    def wants(self, block: WholeLines) -> bool:
-        """Whether a block is worth trying; after some that were not plain, it is less often."""
+    def is_worth_trying(self) -> bool:
+        """Whether to try the next block; after some that were not plain, it is less often."""
         self._skip -= 1
-        return block.lines >= _ENOUGH_LINES and self._skip < 0
+        return self._skip < 0
 
     def ids(self, block: WholeLines) -> list[str] | None:
         """The ids of the calls in a block; None unless each line is one that its id is enough of.

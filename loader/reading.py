@@ -213,7 +213,9 @@ class Run:
         return set() if asked is None else self.existing(asked.ids)
 
     def _short_way(self, part: WholeLines) -> "Plain | None":
-        if self._plain is None and part.lines >= _ENOUGH_LINES:
+        if part.lines < _ENOUGH_LINES:
+            return None
+        if self._plain is None:
             from loader.plain import Plain
 
             self._plain = Plain(
@@ -224,7 +226,7 @@ class Run:
                 taken=self.taken,
                 max_record_bytes=self.settings.max_record_bytes,
             )
-        return self._plain if self._plain is not None and self._plain.wants(part) else None
+        return self._plain if self._plain.is_worth_trying() else None
 
     def _finish_known(
         self,

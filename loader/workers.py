@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from loader.chunk import Work, parse_chunk, process_chunk
-from loader.sources.records import Chunk, WholeLines, read_chunks
+from loader.sources.records import WholeLines, read_chunks
 from loader.warehouse.encode import Layouts
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _work(lines: WholeLines, tables: bytes, options: dict[str, Any]) -> list[Wor
     limit = options["max_record_bytes"]
     if _plain is None:
         _plain = Plain(tables=_tables, layouts=_layouts, max_record_bytes=limit, **process)
-    works = _plain.process(lines, _plain.read(lines)) if _plain.wants(lines) else None
+    works = _plain.process(lines, _plain.read(lines)) if _plain.is_worth_trying() else None
     if works is not None:
         return works
     chunks = read_chunks(
@@ -64,5 +64,4 @@ def _work(lines: WholeLines, tables: bytes, options: dict[str, Any]) -> list[Wor
     return [
         process_chunk(parse_chunk(chunk), tables=_tables, layouts=_layouts, **process)
         for chunk in chunks
-        if type(chunk) is Chunk
     ]

@@ -53,7 +53,6 @@ def few_lines_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "_ENOUGH_BYTES", 0)
     monkeypatch.setattr(records, "_ODD", 1)
     monkeypatch.setattr(plain, "_ODD", 1)
-    monkeypatch.setattr(plain, "_ENOUGH_LINES", 0)
 
 
 def short_way(lines: Sequence[bytes], there: Set[str] = frozenset()) -> list[Work]:
@@ -236,13 +235,13 @@ def test_a_block_that_is_not_plain_spares_the_next_ones_the_attempt() -> None:
     bad = WholeLines(text_of(call(1, messageId=1)), 1, 1, [])
     good = WholeLines(text_of(call(1)), 1, 1, [])
     for skipped in (1, 3, 7):
-        assert way.wants(bad)
+        assert way.is_worth_trying()
         assert way.read(bad) is None
         assert way.process(bad, None) is None
-        assert [way.wants(good) for _ in range(skipped)] == [False] * skipped
-    assert way.wants(good)
+        assert [way.is_worth_trying() for _ in range(skipped)] == [False] * skipped
+    assert way.is_worth_trying()
     assert way.process(good, way.read(good))
-    assert way.wants(good)
+    assert way.is_worth_trying()
 
 
 # any senders
