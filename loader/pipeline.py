@@ -455,7 +455,7 @@ class _Planner:
     def submit(self, batch: SealedBatch) -> None:
         rows: dict[str, int] = {}
         for copy in batch.copies:
-            rows[copy.table] = rows.get(copy.table, 0) + copy.rows
+            rows[copy.table] = rows.get(copy.table, 0) + len(copy.lines)
             if copy.table == TRACKS:
                 self._seen.update(ids_of(copy))
         self.changes += batch.changes

@@ -27,7 +27,8 @@ from loader.normalize.event import MAX_ID_BYTES
 from loader.normalize.names import context_column, property_column, table_name
 from loader.sources.records import WholeLines, read_chunks
 from loader.sources.segment import KNOWN
-from loader.warehouse.encode import DECLARED_SHARED, NULL, Layouts, Segment
+from loader.warehouse.encode import DECLARED_SHARED, Layouts, Segment
+from loader.warehouse.forms import NULL
 
 # Arrow's own pool would keep what Python could use in its turn.
 pa.set_memory_pool(pa.system_memory_pool())

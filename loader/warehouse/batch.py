@@ -11,7 +11,7 @@ from loader.normalize.batch import span
 from loader.normalize.collections import EXTRA, TRACKS, Type
 from loader.normalize.columns import Column, clean_text, coerce, infer
 from loader.normalize.event import Reject, put_extra
-from loader.warehouse.encode import DECLARED_SHARED, Segment, fields, join, unescape
+from loader.warehouse.encode import DECLARED_SHARED, Segment
 from loader.warehouse.evolve import (
     AddColumn,
     Change,
@@ -19,6 +19,7 @@ from loader.warehouse.evolve import (
     column_comment,
     table_comment,
 )
+from loader.warehouse.forms import Form
 
 # PostgreSQL's limit of columns, less some for migrations to come.
 MAX_SLOTS = 1_580
@@ -66,8 +67,8 @@ class Copy(NamedTuple):
 
     table: str
     columns: tuple[str, ...]  # `id` is the first
-    data: bytes
-    rows: int
+    form: Form
+    lines: list[bytes]
 
 
 @dataclass(kw_only=True)
@@ -235,18 +236,22 @@ class Batch:
     # late values
 
     def _copies(self, table: str, segments: Sequence[Segment]) -> list[Copy]:
-        groups: dict[tuple[str, ...], list[bytes]] = {}
+        groups: dict[tuple[Form, tuple[str, ...]], list[bytes]] = {}
         for segment in segments:
             late = segment.late_places()
             plain, odd = segment.split(late) if late else (segment.lines, None)
-            groups.setdefault(segment.columns, []).extend(plain)
+            groups.setdefault((segment.form, segment.columns), []).extend(plain)
             if odd is not None:
                 columns, lines = self._with_late_values(table, odd)
-                groups.setdefault(columns, []).extend(lines)
+                groups.setdefault((segment.form, columns), []).extend(lines)
             segment.lines = []
-        return [
-            _copy(table, columns, groups[columns]) for columns in list(groups) if groups[columns]
-        ]
+        copies = []
+        for (form, columns), lines in groups.items():
+            # In the order of the key, neighbours of the index are written together.
+            lines.sort()
+            if lines:
+                copies.append(Copy(table, columns, form, lines))
+        return copies
 
     def _with_late_values(
         self, table: str, segment: Segment
@@ -266,31 +271,18 @@ class Batch:
                 put_extra(extra.setdefault(members[i], {}), name, value)
             if table == TRACKS or name in segment.new:
                 for i in misfits:
-                    key = unescape(segment.lines[i].partition(b"\t")[0].decode())
+                    key = segment.form.id_of(segment.lines[i])
                     self.extra_values[key] = self.extra_values.get(key, 0) + 1
                 self.replaced_characters += late[name].replaced if name in late else 0
         if extra:
             objects = [extra.get(place) for place in members]
             late[EXTRA.name], _ = coerce(objects, EXTRA.type)
-        ends = join([fields(column, len(members)) for column in late.values()])
-        lines = [
-            b"%b\t%b" % (line, end.encode()) for line, end in zip(segment.lines, ends, strict=True)
-        ]
+        lines = segment.form.extend(segment.lines, late, types)
         return segment.columns + tuple(late), lines
 
 
 def _values(segments: Iterable[Segment], kind: str, name: str) -> Iterable[Any]:
     return chain.from_iterable(getattr(s, kind).get(name, {}).values() for s in segments)
-
-
-def _copy(table: str, columns: tuple[str, ...], lines: list[bytes]) -> Copy:
-    # In the order of the key, neighbours of the index are written together.
-    lines.sort()
-    rows = len(lines)
-    lines.append(b"")
-    data = b"\n".join(lines)
-    lines.clear()
-    return Copy(table, columns, data, rows)
 
 
 def widest(known: tuple[str, str] | None, more: tuple[str, str]) -> tuple[str, str]:

@@ -6,10 +6,9 @@ from typing import Any
 
 from loader.normalize.batch import Normalized, Rows, Tables
 from loader.normalize.collections import EXTRA, SHARED, TRACKS, Type
-from loader.normalize.columns import Column, read_text
+from loader.normalize.columns import read_text
 from loader.normalize.event import put_extra
-
-NULL = r"\N"
+from loader.warehouse.forms import TEXT, Form, fields, join
 
 # The shared columns of a table that does not exist yet.
 DECLARED_SHARED = {column.name: column.type for column in (*SHARED, EXTRA)}
@@ -23,6 +22,7 @@ Layouts = dict[str, list[str]]
 class Segment:
     """Lines for one table, without the values whose column is settled only with the whole batch."""
 
+    form: Form = TEXT
     table: str
     columns: tuple[str, ...]  # of the lines, in order
     members: Sequence[int]  # the place in the chunk of each line
@@ -178,45 +178,3 @@ def _lines(rows: Rows, names: Sequence[str], size: int) -> list[str]:
 def _encoded(lines: list[str]) -> list[bytes]:
     # Line by line: joined first, one odd character would make all of them wide.
     return [line.encode() for line in lines]
-
-
-def join(columns: Sequence[Sequence[str]]) -> list[str]:
-    """Lines out of columns of fields."""
-    return list(map("\t".join, zip(*columns, strict=True)))
-
-
-def fields(column: Column | None, size: int) -> Sequence[str]:
-    """The fields of a column, escaped, null as `\\N`."""
-    if column is None:
-        return [NULL] * size
-    if column.rows is not None:
-        found = [NULL] * size
-        for row, field_ in zip(column.rows, fields(column._replace(rows=None), 0), strict=True):
-            found[row] = field_
-        return found
-    texts = column.texts
-    if column.rough:
-        texts = list(map(_escape_or_none, texts))
-    if not column.full and None in texts:
-        return [NULL if t is None else t for t in texts]
-    return texts  # type: ignore[return-value]  # no None in it
-
-
-def escape(text: str) -> str:
-    """`text` as a field of COPY's text format."""
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-
-
-def _escape_or_none(text: str | None) -> str | None:
-    return None if text is None else escape(text)
-
-
-def unescape(text: str) -> str:
-    """The text of a field, where it holds only what `escape` writes."""
-    if "\\" not in text:
-        return text
-    return "\\".join(map(_unescape_breaks, text.split("\\\\")))
-
-
-def _unescape_breaks(text: str) -> str:
-    return text.replace("\\t", "\t").replace("\\n", "\n").replace("\\r", "\r")

@@ -1,7 +1,6 @@
 """Write one batch: schema changes and COPY, in the caller's transaction."""
 
 import io
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -14,11 +13,8 @@ from sqlalchemy import Connection
 from loader.normalize.batch import span
 from loader.normalize.collections import TRACKS
 from loader.warehouse.batch import Copy, SealedBatch, widest
-from loader.warehouse.encode import escape, unescape
 from loader.warehouse.engine import driver_cursor
-from loader.warehouse.evolve import (
-    apply_changes,
-)
+from loader.warehouse.evolve import apply_changes
 
 # How much one step of COPY takes from Python; large, because each step needs the interpreter.
 _COPY_BYTES = 8 << 20
@@ -57,8 +53,8 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
 def _count(copies: Iterable[Copy]) -> dict[str, int]:
     rows: dict[str, int] = {}
     for copy in copies:
-        if copy.rows:
-            rows[copy.table] = rows.get(copy.table, 0) + copy.rows
+        if copy.lines:
+            rows[copy.table] = rows.get(copy.table, 0) + len(copy.lines)
     return rows
 
 
@@ -90,13 +86,16 @@ def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
 
 
 def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
-    if not copy.rows:
+    if not copy.lines:
         return
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(schema, copy.table), sql.SQL(", ").join(map(sql.Identifier, copy.columns))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(
+        sql.Identifier(schema, copy.table),
+        sql.SQL(", ").join(map(sql.Identifier, copy.columns)),
+        sql.SQL(copy.form.options),
     )
+    data = io.BytesIO(copy.form.join(copy.lines, len(copy.columns)))
     with driver_cursor(connection) as cursor, _driver_kept_silent():
-        cursor.copy_expert(statement, io.BytesIO(copy.data), _COPY_BYTES)
+        cursor.copy_expert(statement, data, _COPY_BYTES)
 
 
 @contextmanager
@@ -135,27 +134,18 @@ def _times(copies: Iterable[Copy]) -> dict[str, tuple[str, str]]:
     for copy in copies:
         for name in ("timestamp", "received_at"):
             place = copy.columns.index(name)
-            texts = [line.split(b"\t")[place].decode() for line in copy.data.split(b"\n")[:-1]]
+            texts = [copy.form.time_of(line, place) for line in copy.lines]
             if texts:
                 times[name] = widest(times.get(name), span(texts))
     return times
 
 
-_ID = re.compile(rb"^[^\t\n]*", re.MULTILINE)
-
-
 def ids_of(copy: Copy) -> list[str]:
     """The ids of the rows."""
-    return [unescape(key.decode()) for key in _ID.findall(copy.data, 0, len(copy.data) - 1)]
+    return list(map(copy.form.id_of, copy.lines))
 
 
 def _without_ids(copy: Copy, ids: Set[str]) -> Copy:
-    """The rows but those of some ids: one walk through the lines, which are sorted as the ids."""
-    data, rows, at, kept = copy.data, copy.rows, 0, []
-    for key in sorted(escape(key).encode() + b"\t" for key in ids):
-        start = at if data.startswith(key, at) else data.find(b"\n" + key, at) + 1
-        if start or data.startswith(key):
-            kept.append(data[at:start])
-            at = data.index(b"\n", start) + 1
-            rows -= 1
-    return Copy(copy.table, copy.columns, b"".join([*kept, data[at:]]), rows)
+    """The rows but those of some ids."""
+    pairs = zip(ids_of(copy), copy.lines, strict=True)
+    return copy._replace(lines=[line for key, line in pairs if key not in ids])

@@ -163,9 +163,8 @@ def digest(path: Path) -> Outcome:
     sealed = batch.seal()
     rows: Counter[str] = Counter()
     for copy in sealed.copies:
-        lines = copy.data.split(b"\n")[:-1]
-        rows[copy.table] += len(lines)
-        for line in lines:
+        rows[copy.table] += len(copy.lines)
+        for line in copy.lines:
             assert line.count(b"\t") + 1 == len(copy.columns)
             assert b"\0" not in line
             line.decode()

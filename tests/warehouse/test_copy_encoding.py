@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loader.normalize.collections import Type
 from loader.normalize.columns import clean, coerce
 from loader.normalize.times import parse_time
-from loader.warehouse.encode import NULL, escape, fields, unescape
+from loader.warehouse.forms import NULL, escape, fields, unescape
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 ROUGH = st.text(st.sampled_from("\\\t\n\r\x0b\x1cNtnr.x\u2028é🙂"), max_size=20)
