@@ -2,8 +2,9 @@
 
 from collections.abc import Set
 from dataclasses import dataclass, field
+from functools import partial
 
-from loader.normalize.batch import normalize_events
+from loader.normalize.batch import SpanOf, normalize_events, span_without
 from loader.normalize.collections import Type
 from loader.normalize.columns import clean, unstorable_in
 from loader.normalize.event import Events, Reject
@@ -35,8 +36,8 @@ class Work:
     ids: list[str] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     rejects: list[tuple[str, Reject, bytes]] = field(default_factory=list)
-    # `timestamp` and `received_at` of each event
-    times: dict[str, list[str]] = field(default_factory=dict)
+    # of the events' `timestamp` and `received_at`
+    spans: dict[str, SpanOf] = field(default_factory=dict)
     known: int = 0  # events dropped because their id was there
     replaced_characters: int = 0
 
@@ -75,7 +76,7 @@ def process_chunk(
         ids=normalized.ids,
         segments=encode(normalized, layouts, tables),
         rejects=parsed.rejects,
-        times=normalized.times,
+        spans={name: partial(span_without, texts) for name, texts in normalized.times.items()},
         known=len(parsed.events.id) - len(normalized.ids),
         replaced_characters=replaced
         + sum(unstorable_in(values) for one in rows for values in one.extra.values()),

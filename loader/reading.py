@@ -1,9 +1,8 @@
 """One pass over the inputs: their records become batches, and these go to a sink.
 
-Lines that look alike go the short way of `plain.py`, a block at a time; all others go record by
-record, as `chunk.py` does it. While one part is processed, the next one is read on a thread, and
-the server is asked on another which of its ids are there. Parts come into their batch in order, so
-the first copy of an id wins.
+Plain lines go the short way of `plain`, a block at a time; all others go record by record, as
+`chunk.py` does it. While one part is processed, the server is asked on another thread which ids of
+the next one are there. Parts come into their batch in order, so the first copy of an id wins.
 """
 
 import gc
@@ -35,7 +34,7 @@ from loader.warehouse.encode import Layouts
 from loader.workers import Workers
 
 if TYPE_CHECKING:
-    from loader.plain import Calls, Plain
+    from loader.plain import Plain, Read
 
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
@@ -98,7 +97,6 @@ class Run:
     _plain: "Plain | None" = None
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
-    _reader: SteadyThread = field(default_factory=lambda: SteadyThread("reader"))
 
     def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
         """Read all inputs that are new or changed, batch by batch."""
@@ -122,7 +120,6 @@ class Run:
 
     def close(self) -> None:
         """End its threads and processes, without waiting for what is under way."""
-        self._reader.close()
         if self.workers is not None:
             self.workers.close()
 
@@ -190,27 +187,23 @@ class Run:
             answers = self.workers.submit(part, self.tables)
             self._waiting.append(_Waiting(file, answers.result, ()))
         elif (plain := self._short_way(part)) is not None:
-            if self.asks and self._all_known:
-                ids = self._reader.submit(partial(plain.ids, part))
+            if self.asks and self._all_known and (ids := plain.ids(part)) is not None:
                 known = self.asker.submit(partial(self._are_known, ids))
                 self._settle()
-                self._waiting.append(_Waiting(file, self._finish_known, (plain, part, ids, known)))
+                self._waiting.append(_Waiting(file, self._finish_known, (plain, part, known)))
                 return
-            calls = self._reader.submit(partial(plain.read, part))
-            there = self.asker.submit(partial(self._ask_for, calls)) if self.asks else None
-            self._settle()
-            self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, calls, there)))
+            read = plain.read(part)
+            there = None
+            if self.asks and read is not None:
+                there = self.asker.submit(partial(self.existing, read.ids))
+            self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, read, there)))
+            self._settle(leave=int(there is not None))
         else:
             for chunk in self._chunks(part):
                 self._take(file, chunk)
 
-    def _are_known(self, ids: Future[list[str] | None]) -> bool:
-        asked = ids.result()
-        return asked is not None and self.existing(asked).issuperset(asked)
-
-    def _ask_for(self, calls: "Future[Calls | None]") -> set[str]:
-        asked = calls.result()
-        return set() if asked is None else self.existing(asked.ids)
+    def _are_known(self, ids: list[str]) -> bool:
+        return self.existing(ids).issuperset(ids)
 
     def _short_way(self, part: WholeLines) -> "Plain | None":
         if part.lines < _ENOUGH_LINES:
@@ -229,28 +222,23 @@ class Run:
         return self._plain if self._plain.is_worth_trying() else None
 
     def _finish_known(
-        self,
-        plain: "Plain",
-        part: WholeLines,
-        ids: Future[list[str] | None],
-        known: Future[bool],
+        self, plain: "Plain", part: WholeLines, known: Future[bool]
     ) -> Iterable[Work]:
         """The quickest way, for records that all are there."""
-        self._reader.result(ids)
         if self.asker.result(known):
             return [Work(records=part.lines, size=len(part.data), known=part.lines)]
-        calls = self._reader.submit(partial(plain.read, part))
-        there = self.asker.submit(partial(self._ask_for, calls))
-        return self._finish_plain(plain, part, calls, there)
+        read = plain.read(part)
+        ids = read.ids if read is not None else []
+        there = self.asker.submit(partial(self.existing, ids))
+        return self._finish_plain(plain, part, read, there)
 
     def _finish_plain(
         self,
         plain: "Plain",
         part: WholeLines,
-        calls: "Future[Calls | None]",
+        read: "Read | None",
         answer: Future[set[str]] | None,
     ) -> Iterable[Work]:
-        read = self._reader.result(calls)
         there = self.asker.result(answer) if answer is not None else frozenset()
         works = plain.process(part, read, there)
         return self._finish_chunks(part, asks=answer is not None) if works is None else works
@@ -316,7 +304,7 @@ class Run:
         batch.duplicates += work.known
         self._known += work.known
         batch.replaced_characters += work.replaced_characters
-        batch.add(work.ids, work.segments, work.times, size=work.size)
+        batch.add(work.ids, work.segments, work.spans, size=work.size)
 
     def _open_batch(self) -> Batch:
         if self._batch is None:

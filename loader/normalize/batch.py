@@ -1,6 +1,6 @@
 """Events -> rows per table, with the values left over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -144,6 +144,16 @@ def span(texts: Sequence[str]) -> tuple[str, str]:
     if set(map(len, texts)) == {24}:
         return min(texts), max(texts)
     return min(texts, key=datetime.fromisoformat), max(texts, key=datetime.fromisoformat)
+
+
+# The first and the last of some times, without those at some places; None if none is left.
+SpanOf = Callable[[Set[int]], tuple[str, str] | None]
+
+
+def span_without(texts: Sequence[str], dropped: Set[int]) -> tuple[str, str] | None:
+    """A `SpanOf` some texts."""
+    left = [text for at, text in enumerate(texts) if at not in dropped] if dropped else texts
+    return span(left) if left else None
 
 
 def _place(

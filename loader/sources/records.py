@@ -83,6 +83,7 @@ class WholeLines(NamedTuple):
     line: int  # number of the first one
     lines: int
     odd: list[int]  # the places of those that do not look like a record
+    ends: Any  # numpy.ndarray: where each of them ends
 
 
 def read_lines(
@@ -202,7 +203,8 @@ class _Reader:
             last = min(first + self.chunk_records, len(ends)) - 1
             inside = odd[(odd >= first) & (odd <= last)] - first
             piece = data[starts[first] : ends[last]]
-            parts.append(WholeLines(piece, self.line, last - first + 1, inside.tolist()))
+            inner = ends[first : last + 1] - starts[first]
+            parts.append(WholeLines(piece, self.line, len(inner), inside.tolist(), inner))
             self.line += last - first + 1
         return parts
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
 
-from loader.normalize.batch import span
+from loader.normalize.batch import SpanOf, span
 from loader.normalize.collections import EXTRA, TRACKS, Type
 from loader.normalize.columns import Column, clean_text, coerce, infer
 from loader.normalize.event import Reject, put_extra
@@ -19,7 +19,7 @@ from loader.warehouse.evolve import (
     column_comment,
     table_comment,
 )
-from loader.warehouse.forms import Form
+from loader.warehouse.forms import Form, Lines
 
 # PostgreSQL's limit of columns, less some for migrations to come.
 MAX_SLOTS = 1_580
@@ -68,7 +68,7 @@ class Copy(NamedTuple):
     table: str
     columns: tuple[str, ...]  # `id` is the first
     form: Form
-    lines: list[bytes]
+    lines: Lines
 
 
 @dataclass(kw_only=True)
@@ -123,7 +123,7 @@ class Batch:
         self,
         ids: Sequence[str],
         segments: Sequence[Segment],
-        times: Mapping[str, list[str]],
+        spans: Mapping[str, SpanOf],
         *,
         size: int = 0,
     ) -> None:
@@ -134,19 +134,18 @@ class Batch:
         written = 0
         for segment in segments:
             kept = segment.without(dropped) if dropped else segment
-            if kept.lines:
+            if len(kept.lines):
                 self.segments.setdefault(kept.table, []).append(kept)
-                written += sum(map(len, kept.lines))
+                written += kept.form.size(kept.lines)
             # A collection's row repeats what its row in `tracks` has.
             extra |= {place: len(values) for place, values in kept.extra.items()}
         # Late values are not in the lines yet, so what was read counts where it is more.
         self.size += max(size, written)
         for place, count in extra.items():
             self.extra_values[ids[place]] = count
-        for name, texts in times.items():
-            left = [t for place, t in enumerate(texts) if place not in dropped]
-            if left:
-                self.times[name] = widest(self.times.get(name), span(left))
+        for name, span_of in spans.items():
+            if found := span_of(dropped):
+                self.times[name] = widest(self.times.get(name), found)
 
     def new_tables(self) -> int:
         """How many tables the batch has to make."""
@@ -236,26 +235,22 @@ class Batch:
     # late values
 
     def _copies(self, table: str, segments: Sequence[Segment]) -> list[Copy]:
-        groups: dict[tuple[Form, tuple[str, ...]], list[bytes]] = {}
+        groups: dict[tuple[Form, tuple[str, ...]], list[Lines]] = {}
         for segment in segments:
             late = segment.late_places()
             plain, odd = segment.split(late) if late else (segment.lines, None)
-            groups.setdefault((segment.form, segment.columns), []).extend(plain)
+            groups.setdefault((segment.form, segment.columns), []).append(plain)
             if odd is not None:
                 columns, lines = self._with_late_values(table, odd)
-                groups.setdefault((segment.form, columns), []).extend(lines)
+                groups.setdefault((segment.form, columns), []).append(lines)
             segment.lines = []
-        copies = []
-        for (form, columns), lines in groups.items():
-            # In the order of the key, neighbours of the index are written together.
-            lines.sort()
-            if lines:
-                copies.append(Copy(table, columns, form, lines))
-        return copies
+        copies = [
+            Copy(table, columns, form, form.sort(parts))
+            for (form, columns), parts in groups.items()
+        ]
+        return [copy for copy in copies if len(copy.lines)]
 
-    def _with_late_values(
-        self, table: str, segment: Segment
-    ) -> tuple[tuple[str, ...], list[bytes]]:
+    def _with_late_values(self, table: str, segment: Segment) -> tuple[tuple[str, ...], Lines]:
         """The lines of `segment` with the values that had to wait for the whole batch."""
         types = self.tables[table]
         members = segment.members
@@ -270,8 +265,8 @@ class Batch:
             for i, value in misfits.items():
                 put_extra(extra.setdefault(members[i], {}), name, value)
             if table == TRACKS or name in segment.new:
-                for i in misfits:
-                    key = segment.form.id_of(segment.lines[i])
+                places = list(misfits)
+                for key in segment.form.ids(segment.form.pick(segment.lines, places)):
                     self.extra_values[key] = self.extra_values.get(key, 0) + 1
                 self.replaced_characters += late[name].replaced if name in late else 0
         if extra:

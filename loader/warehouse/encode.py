@@ -1,5 +1,6 @@
 """Rows -> lines of COPY's text format."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,7 +9,7 @@ from loader.normalize.batch import Normalized, Rows, Tables
 from loader.normalize.collections import EXTRA, SHARED, TRACKS, Type
 from loader.normalize.columns import read_text
 from loader.normalize.event import put_extra
-from loader.warehouse.forms import TEXT, Form, fields, join
+from loader.warehouse.forms import TEXT, Form, Lines, fields, join
 
 # The shared columns of a table that does not exist yet.
 DECLARED_SHARED = {column.name: column.type for column in (*SHARED, EXTRA)}
@@ -25,8 +26,8 @@ class Segment:
     form: Form = TEXT
     table: str
     columns: tuple[str, ...]  # of the lines, in order
-    members: Sequence[int]  # the place in the chunk of each line
-    lines: list[bytes]
+    members: Sequence[int]  # the place in the chunk of each line, ascending
+    lines: Lines
     # Late values: column -> place -> value, and place -> key -> value.
     new: dict[str, dict[int, Any]]
     new_shared: dict[str, dict[int, Any]]
@@ -41,32 +42,38 @@ class Segment:
             places.update(values)
         return places
 
-    def split(self, late: Collection[int]) -> tuple[list[bytes], "Segment"]:
+    def split(self, late: Collection[int]) -> tuple[Lines, "Segment"]:
         """The lines without late values, and a segment of those with some."""
-        plain: list[bytes] = []
-        members: list[int] = []
-        lines: list[bytes] = []
-        for place, line in zip(self.members, self.lines, strict=True):
-            if place in late:
-                members.append(place)
-                lines.append(line)
-            else:
-                plain.append(line)
-        return plain, replace(self, members=members, lines=lines)
+        odd = self._rows(late)
+        members = [self.members[row] for row in odd]
+        lines = self.form.pick(self.lines, odd)
+        return self.form.drop(self.lines, odd), replace(self, members=members, lines=lines)
 
     def without(self, dropped: Collection[int]) -> "Segment":
         """The segment without the rows at some places in the chunk."""
-        kept = [i for i, place in enumerate(self.members) if place not in dropped]
-        if len(kept) == len(self.members):
+        gone = self._rows(dropped)
+        if not gone:
             return self
+        members = list(self.members)
+        for row in reversed(gone):
+            del members[row]
         return replace(
             self,
-            members=[self.members[i] for i in kept],
-            lines=[self.lines[i] for i in kept],
+            members=members,
+            lines=self.form.drop(self.lines, gone),
             new=_without(self.new, dropped),
             new_shared=_without(self.new_shared, dropped),
             extra={place: v for place, v in self.extra.items() if place not in dropped},
         )
+
+    def _rows(self, places: Collection[int]) -> list[int]:
+        """The rows at some places, which the members have in their order."""
+        rows = []
+        for place in sorted(places):
+            row = bisect_left(self.members, place)
+            if row < len(self.members) and self.members[row] == place:
+                rows.append(row)
+        return rows
 
 
 def _without(new: dict[str, dict[int, Any]], dropped: Collection[int]) -> dict[str, dict[int, Any]]:

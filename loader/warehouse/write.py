@@ -53,7 +53,7 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
 def _count(copies: Iterable[Copy]) -> dict[str, int]:
     rows: dict[str, int] = {}
     for copy in copies:
-        if copy.lines:
+        if len(copy.lines):
             rows[copy.table] = rows.get(copy.table, 0) + len(copy.lines)
     return rows
 
@@ -86,14 +86,14 @@ def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
 
 
 def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
-    if not copy.lines:
+    if not len(copy.lines):
         return
     statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(
         sql.Identifier(schema, copy.table),
         sql.SQL(", ").join(map(sql.Identifier, copy.columns)),
         sql.SQL(copy.form.options),
     )
-    data = io.BytesIO(copy.form.join(copy.lines, len(copy.columns)))
+    data = io.BytesIO(copy.form.payload(copy.lines))
     with driver_cursor(connection) as cursor, _driver_kept_silent():
         cursor.copy_expert(statement, data, _COPY_BYTES)
 
@@ -134,7 +134,7 @@ def _times(copies: Iterable[Copy]) -> dict[str, tuple[str, str]]:
     for copy in copies:
         for name in ("timestamp", "received_at"):
             place = copy.columns.index(name)
-            texts = [copy.form.time_of(line, place) for line in copy.lines]
+            texts = copy.form.times(copy.lines, place)
             if texts:
                 times[name] = widest(times.get(name), span(texts))
     return times
@@ -142,10 +142,10 @@ def _times(copies: Iterable[Copy]) -> dict[str, tuple[str, str]]:
 
 def ids_of(copy: Copy) -> list[str]:
     """The ids of the rows."""
-    return list(map(copy.form.id_of, copy.lines))
+    return copy.form.ids(copy.lines)
 
 
 def _without_ids(copy: Copy, ids: Set[str]) -> Copy:
     """The rows but those of some ids."""
-    pairs = zip(ids_of(copy), copy.lines, strict=True)
-    return copy._replace(lines=[line for key, line in pairs if key not in ids])
+    gone = [at for at, key in enumerate(ids_of(copy)) if key in ids]
+    return copy._replace(lines=copy.form.drop(copy.lines, gone))

@@ -154,7 +154,7 @@ def digest(path: Path) -> Outcome:
                 records += len(chunk)
                 rejects += len(work.rejects)
                 assert len(work.ids) + len(work.rejects) == len(chunk)
-                batch.add(work.ids, work.segments, work.times)
+                batch.add(work.ids, work.segments, work.spans)
                 for position, reject, raw in work.rejects:
                     batch.add_reject(reject_row(file.uri, position, reject, raw))
     except InputUnreadable:

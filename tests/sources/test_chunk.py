@@ -70,8 +70,8 @@ def test_events_become_lines_of_tracks_and_of_their_collections() -> None:
     assert opened.event_text == "Email Opened"
     assert list(opened.members) == [0, 2]
     assert [row["campaign_id"] for row in rows(opened)] == ["5", r"\N"]
-    assert work.times["timestamp"] == ["2026-09-15T08:23:32.000Z"] * 3
-    assert work.times["received_at"] == [STARTED] * 3
+    assert work.spans["timestamp"](set()) == ("2026-09-15T08:23:32.000Z",) * 2
+    assert work.spans["received_at"](set()) == (STARTED, STARTED)
     assert (work.rejects, work.known, work.replaced_characters) == ([], 0, 0)
 
 
@@ -92,7 +92,10 @@ def test_a_chunk_without_events_has_no_segments() -> None:
     work = process(b"{", {"type": "identify", "userId": "u_1"})
     assert work.ids == []
     assert work.segments == []
-    assert work.times == {"timestamp": [], "received_at": []}
+    assert {name: span(set()) for name, span in work.spans.items()} == {
+        "timestamp": None,
+        "received_at": None,
+    }
     assert len(work.rejects) == 2
 
 
