@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from loader.pipeline import LoadResult
     from loader.reading import Progress
 
+# numpy's library for matrices, of which there are none here, would start a thread for each core.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 EXIT_TOO_MANY_REJECTS = 3
 
 _EXIT_CODES = (

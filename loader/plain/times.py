@@ -8,7 +8,7 @@ from loader.plain.words import Flags, Letters, Longs, Places, not_digits, number
 USUAL = b"0000-00-00T00:00:00.000Z"
 _FORM = np.frombuffer(USUAL, "<u8")
 _DIGITS = np.frombuffer(bytes(255 if one == ord("0") else 0 for one in USUAL), "<u8")
-_MONTHS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] + 87 * [0])
+_MONTHS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 0])
 _DAY_OF_2000 = 730_425  # counted from 1 March of the year 0
 _DAY = 86_400_000_000
 
@@ -23,13 +23,13 @@ def usual_times(letters: Letters, starts: Places, ends: Places) -> tuple[Longs, 
     fits = (wrong[:, 0] | wrong[:, 1] | wrong[:, 2]) == 0
     fits &= ends - starts == len(USUAL)
     parts = number(words).T
-    (year, month), (day, clock), (second, milli) = (
-        np.divmod(part, unit) for part, unit in zip(parts, _UNITS, strict=True)
-    )
+    (year, month), (day, clock), (second, milli) = map(_cut, parts, _UNITS)
     month, milli = month // 10, milli // 10
-    hour, minute = np.divmod(clock, 1_000)
-    is_leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    fits &= (year > 0) & (day > 0) & (day <= _MONTHS[month % 100] + (is_leap & (month == 2)))
+    hour, minute = _cut(clock, 1_000)
+    century, in_century = _cut(year, 100)
+    is_leap = np.where(in_century == 0, century, year) & 3 == 0
+    last = _MONTHS.take(month, mode="clip") + (is_leap & (month == 2))
+    fits &= (year > 0) & (day > 0) & (day <= last)
     fits &= (hour < 24) & (minute < 60) & (second < 60)
     days = _days(year, month, day) - _DAY_OF_2000
     seconds = (hour * 60 + minute) * 60 + second
@@ -41,9 +41,16 @@ _UNITS = (10_000, 1_000_000, 100_000)
 _ZEROS = word(b"00000000")
 
 
+def _cut(numbers: Longs, unit: int) -> tuple[Longs, Longs]:
+    """What numbers are in a unit, and the rest; several times faster than `divmod`."""
+    whole = numbers // unit
+    return whole, numbers - whole * unit
+
+
 def _days(year: Longs, month: Longs, day: Longs) -> Longs:
     """Days since 1 March of the year 0, in the Gregorian calendar: years begin in March here."""
     years = year - (month <= 2)
-    in_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    days: Longs = 365 * years + years // 4 - years // 100 + years // 400 + in_year
+    in_year = (153 * (month + 9 - 12 * (month > 2)) + 2) // 5 + day - 1
+    centuries = years // 100
+    days: Longs = 365 * years + (years >> 2) - centuries + (centuries >> 2) + in_year
     return days

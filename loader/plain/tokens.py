@@ -219,7 +219,7 @@ class _Scan:
         gap = gap_end - self.closing
         after = letters.take(self.closing + 1, mode="clip")
         self.is_key = after == _COLON
-        is_single = (gap == 2) & (self.is_key | (after == _COMMA))
+        self.is_single = is_single = (gap == 2) & (self.is_key | (after == _COMMA))
         is_single[last] = False
         is_value = np.zeros(len(gap), bool)
         np.logical_and(self.is_key[:-1], is_single[:-1], out=is_value[1:])
@@ -286,10 +286,9 @@ class _Scan:
             self.opening.take(follow, mode="clip") + 1,
             self.closing.take(follow, mode="clip"),
         )
-        place_of = np.zeros(size, np.int64)
-        place_of[keys] = np.arange(len(keys))
+        # Values that are no strings: their places among the keys, and their gaps.
+        place = np.flatnonzero(~self.is_single.take(keys, mode="clip"))
         long = np.flatnonzero(self.is_key.take(self.long, mode="clip"))
-        place = place_of.take(self.long.take(long), mode="clip")
         opens = self.opens.take(long, mode="clip")
         kind[place] = _KINDS.take(self.sign.take(long), mode="clip") * ~opens + opens * np.uint8(
             OPEN
@@ -304,7 +303,7 @@ class _Scan:
             self.opening.take(keys, mode="clip") + 1,
             self.closing.take(keys, mode="clip"),
         )
-        self._find_parents(paths, ids, place_of)
+        self._find_parents(paths, ids.take(place, mode="clip"), long)
         parents = np.repeat(self.parents, np.diff(self.long, prepend=-1))
         tokens = Tokens(
             letters=self.letters,
@@ -330,11 +329,11 @@ class _Scan:
             self._unescape(tokens, np.flatnonzero(is_escaped))
         return _without_repeated(tokens, len(paths.paths))
 
-    def _find_parents(self, paths: Paths, ids: Places, place_of: Places) -> None:
+    def _find_parents(self, paths: Paths, ids: Places, long: Places) -> None:
         """The path of the object in which the strings up to each long gap stand."""
-        opens = np.flatnonzero(self.opens & self.is_key.take(self.long, mode="clip"))
+        is_opener = self.opens.take(long, mode="clip")
+        opens, keys = long.compress(is_opener), ids.compress(is_opener)
         depth = self.depth.take(opens, mode="clip")
-        keys = ids.take(place_of.take(self.long.take(opens), mode="clip"))
         self.parents = np.zeros(len(self.long), np.int64)
         for level in range(1, int(depth.max(initial=0)) + 1):
             found = np.flatnonzero(depth == level)

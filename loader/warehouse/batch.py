@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -62,13 +63,26 @@ class FileProgress(NamedTuple):
     finished: bool
 
 
-class Copy(NamedTuple):
-    """Rows of one table, ready for COPY, sorted by id."""
+class Copy:
+    """Rows of one table for one COPY."""
 
-    table: str
-    columns: tuple[str, ...]  # `id` is the first
-    form: Form
-    lines: Lines
+    def __init__(
+        self, table: str, columns: tuple[str, ...], form: Form, parts: Sequence[Lines]
+    ) -> None:
+        self.table = table
+        self.columns = columns  # `id` is the first
+        self.form = form
+        self._parts = parts
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The rows in the order of their ids; the writer asks for it, beside the reading."""
+        parts, self._parts = self._parts, ()
+        return self.form.sort(parts)
+
+    def without(self, rows: Sequence[int]) -> "Copy":
+        """The same without some of the rows."""
+        return Copy(self.table, self.columns, self.form, [self.form.drop(self.lines, rows)])
 
 
 @dataclass(kw_only=True)
@@ -171,7 +185,7 @@ class Batch:
         self.size += len(row.raw)
 
     def seal(self) -> SealedBatch:
-        """Decide the schema changes, put the late values on their rows, sort."""
+        """Decide the schema changes, put the late values on their rows."""
         changes = self._plan()
         copies = []
         tables = sorted(self.segments, key=lambda table: (table != TRACKS, table))
@@ -239,16 +253,13 @@ class Batch:
         for segment in segments:
             late = segment.late_places()
             plain, odd = segment.split(late) if late else (segment.lines, None)
-            groups.setdefault((segment.form, segment.columns), []).append(plain)
+            if len(plain):
+                groups.setdefault((segment.form, segment.columns), []).append(plain)
             if odd is not None:
                 columns, lines = self._with_late_values(table, odd)
                 groups.setdefault((segment.form, columns), []).append(lines)
             segment.lines = []
-        copies = [
-            Copy(table, columns, form, form.sort(parts))
-            for (form, columns), parts in groups.items()
-        ]
-        return [copy for copy in copies if len(copy.lines)]
+        return [Copy(table, columns, form, parts) for (form, columns), parts in groups.items()]
 
     def _with_late_values(self, table: str, segment: Segment) -> tuple[tuple[str, ...], Lines]:
         """The lines of `segment` with the values that had to wait for the whole batch."""

@@ -148,4 +148,4 @@ def ids_of(copy: Copy) -> list[str]:
 def _without_ids(copy: Copy, ids: Set[str]) -> Copy:
     """The rows but those of some ids."""
     gone = [at for at, key in enumerate(ids_of(copy)) if key in ids]
-    return copy._replace(lines=copy.form.drop(copy.lines, gone))
+    return copy.without(gone)
