@@ -27,7 +27,7 @@ from loader.plain.calls import NEEDED_TIMES, TIMES, Calls, Reader
 from loader.plain.words import Longs, NotPlain, is_utf8
 from loader.sources.records import WholeLines, read_chunks
 from loader.warehouse.binary import time_text
-from loader.warehouse.encode import Layouts
+from loader.warehouse.encode import DECLARED_SHARED, Layouts
 
 # A block is not plain where more than one of so many records needs a decision.
 _ODD = 20
@@ -85,11 +85,18 @@ class Plain:
         self._reader = Reader(only, taken)
         self._catalogue = Catalogue(self._reader.columns, tables, layouts)
         self._skip = self._failed = 0
+        # The binary form does not convert: a shared column that someone gave another type needs
+        # the texts of the long way.
+        self._never = any(
+            types.get(name, declared) != declared
+            for types in tables.values()
+            for name, declared in DECLARED_SHARED.items()
+        )
 
     def is_worth_trying(self) -> bool:
         """Whether to try the next block; after some that were not plain, it is less often."""
         self._skip -= 1
-        return self._skip < 0
+        return self._skip < 0 and not self._never
 
     def ids(self, block: WholeLines) -> list[str] | None:
         """The ids of the calls in a block; None unless each line is one that its id is enough of.

@@ -86,11 +86,7 @@ class Catalogue:
 class Block:
     """The calls of a block on their way into the tables."""
 
-    def __init__(
-        self,
-        calls: Calls,
-        catalogue: Catalogue,
-    ) -> None:
+    def __init__(self, calls: Calls, catalogue: Catalogue) -> None:
         self._calls = calls
         self._tokens = calls.tokens
         self._catalogue = catalogue

@@ -146,13 +146,8 @@ class Reader:
                 count = np.bincount(tokens.line[(group == _GROUPS[key]) & is_value])
                 tokens.odd[: len(count)] |= count > most
         for paths in self.columns.shared:
-            if paths[1] < len(tokens.cells):
-                is_given = [
-                    _IS_VALUE.take(_kinds(tokens, tokens.cells[at]))
-                    for at in paths
-                    if at < len(tokens.cells)
-                ]
-                tokens.odd |= np.sum(is_given, axis=0) > 1
+            is_given = [_IS_VALUE.take(_kinds(tokens, tokens.cells[at])) for at in paths]
+            tokens.odd |= np.sum(is_given, axis=0) > 1
 
     def _times(self, tokens: Tokens) -> dict[str, Times]:
         """The times of all lines, by column; lines with others than usual ones are odd."""

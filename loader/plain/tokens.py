@@ -132,6 +132,7 @@ class _Scan:
         if _OPEN_LIST in self.data or _CLOSE_LIST in self.data:
             self._find_lists()
         else:
+            self.every_quote = self.quotes
             self.list_starts = self.list_ends = np.zeros(0, np.int64)
         self.odd_lines = np.flatnonzero(self.odd).tolist()
 
@@ -181,6 +182,7 @@ class _Scan:
             self.odd[lines[depth < 0]] = True
         if self.odd[lines].any():
             raise NotPlain
+        self.every_quote = self.quotes
         self.list_starts = places[(step == 1) & (depth == 1)]
         self.list_ends = places[(step == -1) & (depth == 0)]
         self.quotes = self._outside_lists(self.quotes)
@@ -198,7 +200,7 @@ class _Scan:
         """The block without the blanks between its tokens; `odd_lines` are spoilt."""
         letters = self.letters
         toggles = np.zeros(len(letters), np.uint8)
-        toggles[self.quotes] = 1
+        toggles[self.every_quote] = 1
         is_between = np.bitwise_xor.accumulate(toggles) == 0
         is_blank = (letters == _BLANKS[0]) | (letters == _BLANKS[1])
         data = letters[PAD:-PAD].compress(~(is_blank & is_between)[PAD:-PAD])
@@ -282,21 +284,16 @@ class _Scan:
         # What follows a key is a string, unless its gap is a long one.
         follow = np.minimum(keys + 1, size - 1)
         kind = np.full(len(keys), STRING, np.uint8)
-        start, end = (
-            self.opening.take(follow, mode="clip") + 1,
-            self.closing.take(follow, mode="clip"),
-        )
+        start = self.opening.take(follow, mode="clip") + 1
+        end = self.closing.take(follow, mode="clip")
         # Values that are no strings: their places among the keys, and their gaps.
         place = np.flatnonzero(~self.is_single.take(keys, mode="clip"))
         long = np.flatnonzero(self.is_key.take(self.long, mode="clip"))
         opens = self.opens.take(long, mode="clip")
-        kind[place] = _KINDS.take(self.sign.take(long), mode="clip") * ~opens + opens * np.uint8(
-            OPEN
-        )
-        start[place], end[place] = (
-            self.start.take(long, mode="clip"),
-            self.end.take(long, mode="clip"),
-        )
+        sign = self.sign.take(long, mode="clip")
+        kind[place] = np.where(opens, OPEN, _KINDS.take(sign, mode="clip"))
+        start[place] = self.start.take(long, mode="clip")
+        end[place] = self.end.take(long, mode="clip")
         line = self.line.take(keys, mode="clip")
         ids = paths.key_ids(
             self.letters,
@@ -350,10 +347,8 @@ class _Scan:
         kinds = tokens.kind.take(place, mode="clip")
         for literal, text in _LITERALS.items():
             at = place.compress(kinds == literal)
-            start, size = (
-                tokens.start.take(at, mode="clip"),
-                tokens.end.take(at, mode="clip") - tokens.start.take(at, mode="clip"),
-            )
+            start = tokens.start.take(at, mode="clip")
+            size = tokens.end.take(at, mode="clip") - start
             wrong = (size != len(text)) | (heads(self.letters, start, size) != word(text))
             self.odd[tokens.line.take(at.compress(wrong), mode="clip")] = True
 

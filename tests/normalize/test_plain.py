@@ -271,9 +271,22 @@ PLAIN: dict[str, list[Any]] = {
     "objects in a list": [call(1, properties={"items": [{"a": [1]}, {"b": "]"}], "n": []})],
     "lists in any place": [call(1, integrations=[{}], properties={"a": [[]], "list": ["\u00e9"]})],
     "blanks between the tokens": [
-        json.dumps(call(1, properties={"a b": " , ", "n": 1, "x": {}, "y": {"z": None}})).encode(),
-        text_of(call(2)).replace(b",", b"\t , "),
+        json.dumps(call(n, properties={"a b": " , ", "n": 1, "x": {}, "y": {"z": None}})).encode()
+        for n in range(3)
     ],
+    "blanks in lists": [
+        json.dumps(call(n, properties={"a": ["b c", '" , "'], "list": [{"d e": [" "]}]})).encode()
+        for n in range(3)
+    ],
+    "blanks and lines that need decisions": [
+        json.dumps(call(1)).encode(),
+        text_of(call(2)).replace(b",", b"\t , "),
+        b'{"type": "track", "event": "E mail',
+        json.dumps(call(3, properties={"subject": "a b"})).encode(),
+    ],
+    "a quote too many": [call(1), text_of(call(2)).replace(b"}", b'"}', 1), call(3)],
+    "a bracket too many": [call(1), text_of(call(2)).replace(b"}", b"]}", 1), call(3)],
+    "a brace too many": [call(1), text_of(call(2)) + b"}", text_of(call(3))[:-1] + b"}}", call(4)],
     "keys of any length": [call(1, properties={"k" * n: n for n in range(40)})],
     "objects in objects": [call(1, properties={"a": {"b": {"c": {"d": [1]}, "e": {}}}, "f": 1})],
     "nothing but a name": [call(1, context={}, properties={})],
@@ -322,6 +335,12 @@ def test_a_block_that_is_not_plain_spares_the_next_ones_the_attempt() -> None:
     assert way.is_worth_trying()
     assert way.process(good, way.read(good))
     assert way.is_worth_trying()
+
+
+def test_a_shared_column_of_another_type_is_left_to_the_long_way() -> None:
+    tables = TABLES | {"email_opened": TABLES["email_opened"] | {"user_id": "bigint"}}
+    way = Plain(tables=tables, layouts={}, max_record_bytes=LIMIT, **OPTIONS)
+    assert not way.is_worth_trying()
 
 
 # any senders

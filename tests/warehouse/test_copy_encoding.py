@@ -1,8 +1,9 @@
-"""COPY's text format: what is written is what is read."""
+"""COPY's formats, text and binary: what is written is what is read."""
 
 import io
 from contextlib import closing
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from loader.normalize.collections import Type
 from loader.normalize.columns import clean, coerce
 from loader.normalize.times import parse_time
+from loader.warehouse import binary
+from loader.warehouse.binary import BINARY
 from loader.warehouse.forms import NULL, escape, fields, unescape
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -27,13 +30,23 @@ def scratch(server: Server) -> Database:
 
 def copied(db: Database, type_: str, values: list[str]) -> list[Any]:
     """The values that a real COPY of some fields makes."""
+    data = "".join(value + "\n" for value in values).encode()
+    return [value for value, _ in stored(db, type_, data)]
+
+
+def copied_binary(db: Database, type_: Type, texts: list[str | None]) -> list[tuple[Any, Any]]:
+    """The values that a real binary COPY of some texts makes, and how the server writes them."""
+    lines = [b"\0\1" + binary.field(text, type_) for text in texts]
+    return stored(db, type_, BINARY.payload(binary.texts(lines)), BINARY.options)
+
+
+def stored(db: Database, type_: str, data: bytes, options: str = "") -> list[tuple[Any, Any]]:
     with closing(db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'; SET client_encoding = 'UTF8'")
         cursor.execute(f"CREATE TEMP TABLE t (n serial, v {type_})")
-        data = "".join(value + "\n" for value in values).encode()
-        cursor.copy_expert("COPY t (v) FROM STDIN", io.BytesIO(data))
-        cursor.execute("SELECT v FROM t ORDER BY n")
-        return [value for (value,) in cursor.fetchall()]
+        cursor.copy_expert(f"COPY t (v) FROM STDIN {options}", io.BytesIO(data))
+        cursor.execute("SELECT v, v::text FROM t ORDER BY n")
+        return cursor.fetchall()
 
 
 @given(TEXT | ROUGH)
@@ -152,3 +165,39 @@ def test_the_server_reads_every_time_as_we_do(scratch: Database, values: list[An
     texts = [text for value in values if (text := parse_time(value)) is not None]
     stored = copied(scratch, "timestamptz", texts)
     assert stored == [datetime.fromisoformat(text) for text in texts]
+
+
+BY_TYPE: list[tuple[Type, st.SearchStrategy[Any]]] = [
+    ("text", TEXT | ROUGH),
+    ("bigint", st.integers(-(2**63), 2**63 - 1)),
+    ("numeric", st.integers() | st.decimals(allow_nan=False, allow_infinity=False)),
+    ("boolean", st.booleans()),
+    ("jsonb", JSON.filter(lambda value: value is not None)),
+    ("timestamptz", TIMES),
+]
+
+
+@pytest.mark.parametrize(("type_", "values"), BY_TYPE, ids=[name for name, _ in BY_TYPE])
+def test_the_server_reads_the_binary_form_as_it_reads_the_text(
+    scratch: Database, type_: Type, values: st.SearchStrategy[Any]
+) -> None:
+    @settings(max_examples=20, deadline=None)
+    @given(st.lists(st.none() | values, min_size=1, max_size=50))
+    def check(found: list[Any]) -> None:
+        column, _ = coerce(found, type_)
+        lines = "".join(field + "\n" for field in fields(column, len(found)))
+        assert copied_binary(scratch, type_, column.texts) == stored(scratch, type_, lines.encode())
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "-0.0", "10000", "0.0001", "1E+20", "-1E-20", "9" * 200, "1." + "0" * 50, "1e4"]
+)
+def test_numbers_of_all_sizes_have_their_digits_in_the_binary_form(
+    scratch: Database, number: str
+) -> None:
+    (text,) = coerce([Decimal(number)], "numeric")[0].texts
+    assert copied_binary(scratch, "numeric", [text]) == stored(
+        scratch, "numeric", f"{text}\n".encode()
+    )

@@ -1,0 +1,78 @@
+"""Lines that go the short way give the tables that they give record by record."""
+
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from acceptance.faults import Start
+from acceptance.harness import Database, Run
+from acceptance.test_workers import state
+
+from loader.samples import generate
+
+# Too little to load Arrow, so that every line goes record by record; see `loader.reading`.
+LITTLE = 900 << 20
+
+
+def odd_values() -> Iterator[bytes]:
+    """Calls whose values need care on their way into a column: numbers, texts, lists, blanks."""
+    texts = ["", "a\tb\\N\r\n", "Grüße 🙂", '"', "7", "-0", "1.50", "true", "[1]", "\u2028"]
+    numbers = ["0", "-1", "7", "1.50", "0.000001", "-3.25", "12345678.1234567", "1e3", "1E-7"]
+    numbers += [str(2**63), str(-(2**63)), "9" * 40, "0." + "3" * 30, "10000", "100000000.5"]
+    values = [json.dumps(text) for text in texts] + numbers + ["true", "false", "null", "{}", "[]"]
+    values += ['[1,"a b",{"c":[null]}]', '{"d":{"e":1.5}}', '["\\u00e9","]"]']
+    for number in range(4_000):
+        time = f"2026-03-04T05:{number // 60 % 60:02}:{number % 60:02}.{number % 1000:03}Z"
+        first, second = values[number % len(values)], values[number * 7 % len(values)]
+        kept = numbers[number % len(numbers)]
+        yield (
+            f'{{"type":"track","event":"Odd {number % 3}","messageId":"odd-{number:05}",'
+            f'"userId":"u{number}","timestamp":"{time}","receivedAt":"{time}",'
+            f'"context":{{"ip":"192.0.2.1","page":{{"n":{kept}}}}},'
+            f'"properties":{{"any":{first},"n":{kept},"x":{{"y":{second}}},'
+            f'"late_{number // 500}":{kept}}}}}\n'
+        ).encode()
+
+
+def test_the_short_way_fills_the_tables_as_the_long_one_does(
+    run: Run, start: Start, db: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "plain.ndjson"
+    path.write_bytes(
+        b"".join(odd_values())
+        + b"".join(
+            generate(
+                8_000,
+                seed=5,
+                shape="segment",
+                extra_properties=50,
+                conflicts=0.02,
+                duplicates=0.01,
+                broken=0.002,
+            )
+        )
+    )
+    settings = {"LOADER_BATCH_RECORDS": "3000", "LOADER_MAX_REJECT_RATIO": "1"}
+    short = run("load", path, "--json", env=settings)
+    assert (short.code, short.err) == (0, "")
+    tables = state(db)
+    db.execute("DROP SCHEMA customerio CASCADE")
+    process = start(
+        "load",
+        path,
+        "--json",
+        url=db.url,
+        env=settings,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LITTLE, LITTLE)),
+    )
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, b"")
+    assert facts(json.loads(out)) == facts(short.json)
+    assert state(db) == tables
+
+
+def facts(load: dict[str, Any]) -> list[Any]:
+    names = ("records_read", "rows_loaded", "duplicates", "rejects", "extra_values")
+    return [load[name] for name in names]
