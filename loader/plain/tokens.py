@@ -47,7 +47,6 @@ _QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _BACKSLASH = b'",:{}\\'
 _OPEN_LIST, _CLOSE_LIST = b"[]"
 _BLANKS = b" \t"
 _FIRST_PRINTABLE = 0x20
-_FIRST_WIDE = 0x80
 # Objects inside one another.
 _MOST_DEPTH = 20
 # One of so many odd lines may be due to blanks.
@@ -142,11 +141,18 @@ class _Scan:
         if np.count_nonzero(inside < _FIRST_PRINTABLE) != lines - 1:
             is_control = (inside < _FIRST_PRINTABLE) & (inside != ord("\n"))
             self._mark_places(np.flatnonzero(is_control) + PAD)
-        if not is_utf8(self.data):
-            is_wide = np.flatnonzero(inside >= _FIRST_WIDE) + PAD
-            for line in np.unique(np.searchsorted(self.line_ends, is_wide)).tolist():
-                text = self.letters[self.line_starts[line] : self.line_ends[line]]
-                self.odd[line] |= not is_utf8(text.tobytes())
+        self._find_not_utf8(0, lines)
+
+    def _find_not_utf8(self, first: int, behind: int) -> None:
+        """Halve the lines until those that are not UTF-8 are found."""
+        if is_utf8(self.letters[self.line_starts[first] : self.line_ends[behind - 1]]):
+            return
+        if behind - first == 1:
+            self.odd[first] = True
+            return
+        half = (first + behind) // 2
+        self._find_not_utf8(first, half)
+        self._find_not_utf8(half, behind)
 
     def _mark_places(self, places: Any) -> None:
         """The lines of some places are odd."""

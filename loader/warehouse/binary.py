@@ -44,7 +44,8 @@ class _Binary:
         return lines.take(longs(places))
 
     def drop(self, lines: Array, places: Sequence[int]) -> Array:
-        return lines.take(longs(np.delete(np.arange(len(lines)), places)))
+        begins, ends = [0, *(place + 1 for place in places)], [*places, len(lines)]
+        return pa.concat_arrays([lines[a:b] for a, b in zip(begins, ends, strict=True)])
 
     def ids(self, lines: Array) -> list[str]:
         at = _COUNT.size + _SIZE.size
