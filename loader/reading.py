@@ -42,7 +42,7 @@ _MOST_NEW_TABLES = 200
 # Little of what a batch leaves is garbage that only a collection finds.
 _BATCHES_TO_COLLECT = 8
 _FIRST_PART = 4
-# What Arrow's libraries and their threads map.
+# What the libraries of Arrow and numpy and their threads map.
 _ARROW_BYTES = 1 << 30
 # Fewer lines than this are not worth loading Arrow for.
 _ENOUGH_LINES = 500
@@ -241,7 +241,7 @@ class Run:
     ) -> Iterable[Work]:
         there = self.asker.result(answer) if answer is not None else frozenset()
         works = plain.process(part, read, there)
-        return self._finish_chunks(part, asks=answer is not None) if works is None else works
+        return self._finish_chunks(part, asks=self.asks) if works is None else works
 
     def _finish_chunks(self, part: WholeLines, *, asks: bool) -> Iterator[Work]:
         for chunk in self._chunks(part):

@@ -68,10 +68,8 @@ class Pool:
         """Add integers and decimals as fields of fixed size: groups of four digits."""
         tokens = self._tokens
         places = tokens.places.take(at, mode="clip")
-        before, behind = (
-            tokens.number.take(at, mode="clip"),
-            tokens.behind.take(at, mode="clip") * _SHIFT.take(places, mode="clip"),
-        )
+        before = tokens.number.take(at, mode="clip")
+        behind = tokens.behind.take(at, mode="clip") * _SHIFT.take(places, mode="clip")
         groups = [before // unit % 10_000 for unit in (10**12, 10**8, 10**4, 1)]
         groups += [behind // 10_000, behind % 10_000]
         weight = np.full(len(at), 3)  # of the first group, as a power of 10,000
@@ -111,8 +109,7 @@ class Pool:
             places = rest[codes[rest] == code]
             values = [self._tokens.value(one) for one in at[places].tolist()]
             column, wrong = coerce(values, TYPES[code])
-            found_texts = column.texts
-            slots[places] = self.add([field(text, TYPES[code]) for text in found_texts])
+            slots[places] = self.add([field(text, TYPES[code]) for text in column.texts])
             for i, value in wrong.items():
                 slots[places[i]] = -1
                 misfits[int(places[i])] = value

@@ -12,7 +12,8 @@ def lines_of(fields: Array, nulls: int, empty: int, cells: Any, widths: Any) -> 
     """The line of each row: `cells` [row, column] are numbers of fields, -1 for null.
 
     Of each row as many columns count as `widths` says. `nulls` is the number of a field of no
-    nulls at all; the next ones are runs of one, two, ... nulls.
+    nulls at all; the next ones are runs of one, two, ... nulls. `empty` stands where the field of
+    a column before has this one too.
     """
     rows, most = cells.shape
     flat = cells.reshape(-1)
