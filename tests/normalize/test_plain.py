@@ -412,6 +412,41 @@ def test_whoever_sends_the_short_way_gives_the_rows_of_the_long_one() -> None:
     assert went["the short way"] > went["the long way"] / 4, went
 
 
+SIGNS = [bytes([sign]) for sign in b'"\\{}[]:, \t0-.et\x00\x1f\x80\xc3\xff']
+harms = st.tuples(st.integers(0, 2_000), st.sampled_from([0, 1, 2]), st.sampled_from([b"", *SIGNS]))
+
+
+def test_a_harmed_line_gives_what_the_long_way_makes_of_it() -> None:
+    """Signs are put in, taken out or replaced, so that what is nearly JSON must be told from it."""
+    went: Counter[str] = Counter()
+    whole = lines(
+        call(1, properties={"a": {"b": [1, "x]"]}, "c": {}, "n": -1.5, "t": 'q"\\'}),
+        call(2, event="Cart Seen", context={"page": {"n": None}}, properties={"a": 7, "b": "y"}),
+        call(3, properties=None),
+    )
+
+    @settings(generated, max_examples=60 * EXAMPLES)
+    @given(st.integers(0, 2), st.lists(harms, min_size=1, max_size=3))
+    def harm(which: int, found: list[tuple[int, int, bytes]]) -> None:
+        line = whole[which]
+        for place, taken, put in found:
+            at = place % (len(line) + 1)
+            line = line[:at] + put + line[at + taken :]
+        changed = [*whole[:which], line, *whole[which + 1 :]]
+        try:
+            short = short_way(changed)
+        except NotPlain:
+            went["the long way"] += 1
+            return
+        went["the short way"] += 1
+        long = long_way(changed)
+        assert rows(short) == rows(long)
+        assert rest(short) == rest(long)
+
+    harm()
+    assert went["the short way"] > went["the long way"], went
+
+
 def test_where_the_ids_are_enough_they_are_those_of_all_lines() -> None:
     went: Counter[str] = Counter()
 
