@@ -237,7 +237,7 @@ class Block:
             waits = late.setdefault(int(table[row[one]]), _Late())
             name = columns.names[tokens.path[at[one]]]
             waits.new.setdefault(name, {})[int(row[one])] = tokens.value(at[one])
-            waits.keys[name] = columns.keys[tokens.path[at[one]]]
+            waits.keys.setdefault(name, columns.keys[tokens.path[at[one]]])
         if not is_settled.all():
             at, row, code = (each.compress(is_settled) for each in (at, row, code))
         slots, misfits = self._pool.settle(at, types.take(code, mode="clip"))

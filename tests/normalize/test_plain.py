@@ -287,6 +287,7 @@ PLAIN: dict[str, list[Any]] = {
     "a quote too many": [call(1), text_of(call(2)).replace(b"}", b'"}', 1), call(3)],
     "a bracket too many": [call(1), text_of(call(2)).replace(b"}", b"]}", 1), call(3)],
     "a brace too many": [call(1), text_of(call(2)) + b"}", text_of(call(3))[:-1] + b"}}", call(4)],
+    "two spellings of one key": [call(1, properties={"A": "x"}), call(2, properties={"a": "y"})],
     "keys of any length": [call(1, properties={"k" * n: n for n in range(40)})],
     "objects in objects": [call(1, properties={"a": {"b": {"c": {"d": [1]}, "e": {}}}, "f": 1})],
     "nothing but a name": [call(1, context={}, properties={})],
