@@ -172,6 +172,8 @@ class _Scan:
         # Without one of its quotes such a line does no harm to the next ones.
         self.quotes = np.delete(self.quotes, behind.compress(is_open) - 1)
         self.per_line -= is_open
+        if self.odd.all():
+            raise NotPlain
 
     def _find_lists(self) -> None:
         """The outermost lists; what is in them is no token of its own."""
@@ -195,6 +197,8 @@ class _Scan:
         self.backslashes = self._outside_lists(self.backslashes)
         self.per_line = np.diff(np.searchsorted(self.quotes, self.line_ends), prepend=0)
         self.odd |= self.per_line == 0
+        if self.odd.all():
+            raise NotPlain
 
     def _outside_lists(self, places: Places) -> Places:
         starts = np.searchsorted(places, self.list_starts).tolist()

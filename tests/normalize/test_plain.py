@@ -60,6 +60,7 @@ def few_lines_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "_ENOUGH_BYTES", 0)
     monkeypatch.setattr(records, "_ODD", 1)
     monkeypatch.setattr(plain, "_ODD", 1)
+    monkeypatch.setattr(plain, "_LEAVES", (NotPlain,))  # nothing else is to be expected
 
 
 def short_way(lines: Sequence[bytes], there: Set[str] = frozenset()) -> list[Work]:
@@ -315,6 +316,7 @@ LEFT: dict[str, list[Any]] = {
     ],
     "ids that are numbers": [call(1, messageId=1)],
     "a context that is a text": [call(1, context="x")],
+    "lines without a text": [b"null", b"{}", b"1"],
     "a document over two lines": [b'{"type":"track"', b',"event":"E"}', call(1)],
 }
 
