@@ -28,6 +28,7 @@ from loader import plain
 from loader.chunk import Work, parse_chunk, process_chunk
 from loader.normalize.batch import span
 from loader.normalize.collections import declared_tables
+from loader.normalize.names import context_column, property_column
 from loader.plain import NotPlain, Plain
 from loader.sources import records
 from loader.sources.records import WholeLines, read_chunks, read_lines
@@ -111,10 +112,16 @@ def _rows(work: Work) -> Iterator[str]:
                 for name, by_place in (*one.new.items(), *one.new_shared.items())
                 if place in by_place
             }
-            keys = {name: one.keys[name] for name in late}
+            # Of two spellings for one column, either may name it.
+            keys = {name: name in _columns(one.keys[name]) for name in late}
             extra = one.extra.get(place, {})
             yield repr([one.table, *map(sorted, (settled.items(), late.items(), keys.items()))])
             yield repr((settled["id"], sorted(extra.items())))
+
+
+def _columns(key: str) -> tuple[str, str, str]:
+    """The columns that a key may be meant for; a context key may be a column's name already."""
+    return key, property_column(key), context_column(key)
 
 
 def fields_of(form: Form, line: bytes) -> list[bytes | None]:
