@@ -36,6 +36,9 @@ Array = Any  # pyarrow.BinaryArray; the library has no types of its own
 class _Binary:
     options: ClassVar[str] = "(FORMAT binary)"
 
+    def __reduce__(self) -> str:
+        return "BINARY"  # one and the same, also where a worker sends it: lines go by their form
+
     def size(self, lines: Array) -> int:
         ends = _ends(lines)
         return int(ends[-1] - ends[0])

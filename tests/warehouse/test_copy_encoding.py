@@ -1,6 +1,7 @@
 """COPY's formats, text and binary: what is written is what is read."""
 
 import io
+import pickle
 from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 from loader.normalize.collections import Type
 from loader.normalize.columns import clean, coerce
 from loader.normalize.times import parse_time
-from loader.warehouse import binary
+from loader.warehouse import binary, forms
 from loader.warehouse.binary import BINARY
-from loader.warehouse.forms import NULL, escape, fields, unescape
+from loader.warehouse.forms import NULL, Form, escape, fields, unescape
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 ROUGH = st.text(st.sampled_from("\\\t\n\r\x0b\x1cNtnr.x\u2028é🙂"), max_size=20)
@@ -165,6 +166,12 @@ def test_the_server_reads_every_time_as_we_do(scratch: Database, values: list[An
     texts = [text for value in values if (text := parse_time(value)) is not None]
     stored = copied(scratch, "timestamptz", texts)
     assert stored == [datetime.fromisoformat(text) for text in texts]
+
+
+@pytest.mark.parametrize("form", [forms.TEXT, BINARY])
+def test_a_form_that_a_worker_sends_is_the_same_form(form: Form) -> None:
+    """Each block of a worker had a COPY of its own, because its form was equal to no other."""
+    assert pickle.loads(pickle.dumps(form)) is form
 
 
 BY_TYPE: list[tuple[Type, st.SearchStrategy[Any]]] = [
