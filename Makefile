@@ -41,7 +41,7 @@ $(SAMPLE): loader/samples.py | $(READY)
 	@mkdir -p $(@D)
 	@$(BIN)/python -m loader.samples --gzip -o $@
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard loader/native/*.c)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -428,6 +428,11 @@ def check(
                 except LoaderError as error:
                     finding = inspect.Finding(False, f"input {path}", str(error))
                 found.append((chosen.name, finding))
+            try:
+                from loader import native  # noqa: F401
+            except ImportError as error:
+                slow = f"{error}: loads go record by record, several times slower"
+                found.append((chosen.name, inspect.Finding(True, slow)))
     if as_json:
         shown = [{"source": name} | finding._asdict() for name, finding in found]
         print(json.dumps([one | {"advice": ""} if one["ok"] else one for one in shown]))

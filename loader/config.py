@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         50_000, ge=1, le=1_000_000, description="Records per transaction, about."
     )
     batch_bytes: int = Field(
-        12 << 20, ge=1 << 20, le=1 << 30, description="Bytes of rows per transaction, about."
+        24 << 20, ge=1 << 20, le=1 << 30, description="Bytes of rows per transaction, about."
     )
     workers: int = Field(
         0, ge=0, le=64, description="Processes that parse and normalize; 0: the job itself."

@@ -42,9 +42,9 @@ _MOST_NEW_TABLES = 200
 # Little of what a batch leaves is garbage that only a collection finds.
 _BATCHES_TO_COLLECT = 8
 _FIRST_PART = 4
-# What the libraries of Arrow and numpy and their threads map.
-_ARROW_BYTES = 1 << 30
-# Fewer lines than this are not worth loading Arrow for.
+# What the libraries of numpy and their threads map.
+_NUMPY_BYTES = 1 << 30
+# Fewer lines than this are not worth loading numpy for.
 _ENOUGH_LINES = 500
 
 # Told after each part: bytes read so far as stored, of all files; and records.
@@ -91,10 +91,10 @@ class Run:
     _batches: int = 0
     _before: Set[str] = frozenset()  # ids of the last batch
     _known: int = 0
-    _all_known: bool = False  # whether the last part had nothing new
     _stored: int = 0
     workers: Workers | None = None
     _plain: "Plain | None" = None
+    _is_compiled: bool = True  # as far as is known
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
 
@@ -140,7 +140,7 @@ class Run:
     def _read_file(self, file: InputFile, done_before: int) -> None:
         self._done = position = 0
         # Only counting tells where a load goes on, so what was done before is parsed here.
-        by_record = done_before or not (self.workers or _has_room_for_arrow())
+        by_record = done_before or not (self.workers or _has_room_for_numpy())
         read, most = (read_chunks, CHUNK_RECORDS) if by_record else (read_lines, BLOCK_RECORDS)
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
             for part in read(
@@ -187,11 +187,6 @@ class Run:
             answers = self.workers.submit(part, self.tables)
             self._waiting.append(_Waiting(file, answers.result, ()))
         elif (plain := self._short_way(part)) is not None:
-            if self.asks and self._all_known and (ids := plain.ids(part)) is not None:
-                known = self.asker.submit(partial(self._are_known, ids))
-                self._settle()
-                self._waiting.append(_Waiting(file, self._finish_known, (plain, part, known)))
-                return
             read = plain.read(part)
             there = None
             if self.asks and read is not None:
@@ -202,15 +197,15 @@ class Run:
             for chunk in self._chunks(part):
                 self._take(file, chunk)
 
-    def _are_known(self, ids: list[str]) -> bool:
-        return self.existing(ids).issuperset(ids)
-
     def _short_way(self, part: WholeLines) -> "Plain | None":
-        if part.lines < _ENOUGH_LINES:
+        if part.lines < _ENOUGH_LINES or not self._is_compiled:
             return None
         if self._plain is None:
-            from loader.plain import Plain
-
+            try:
+                from loader.plain import Plain
+            except ImportError:
+                self._is_compiled = False
+                return None
             self._plain = Plain(
                 tables=self.tables,
                 layouts=self.layouts,
@@ -220,17 +215,6 @@ class Run:
                 max_record_bytes=self.settings.max_record_bytes,
             )
         return self._plain if self._plain.is_worth_trying() else None
-
-    def _finish_known(
-        self, plain: "Plain", part: WholeLines, known: Future[bool]
-    ) -> Iterable[Work]:
-        """The quickest way, for records that all are there."""
-        if self.asker.result(known):
-            return [Work(records=part.lines, size=len(part.data), known=part.lines)]
-        read = plain.read(part)
-        ids = read.ids if read is not None else []
-        there = self.asker.submit(partial(self.existing, ids))
-        return self._finish_plain(plain, part, read, there)
 
     def _finish_plain(
         self,
@@ -269,7 +253,6 @@ class Run:
             # All of a part goes into one batch: its records need not be in their order here, and
             # a load that goes on counts them in it.
             works = list(finish(*arguments))
-            self._all_known = all(work.known == work.records for work in works)
             for work in works:
                 self._gather(batch, work)
                 self._done += work.records
@@ -339,13 +322,13 @@ class Run:
         self._before = frozenset()
 
 
-def _has_room_for_arrow() -> bool:
-    """Whether the job may map as much as Arrow's libraries take; a job under `ulimit -v` may not.
+def _has_room_for_numpy() -> bool:
+    """Whether the job may map as much as numpy's libraries take; a job under `ulimit -v` may not.
 
     It is not tried: a library that is mapped in part can end the process without a word.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return limit == resource.RLIM_INFINITY or limit >= _ARROW_BYTES
+    return limit == resource.RLIM_INFINITY or limit >= _NUMPY_BYTES
 
 
 class _Waiting(NamedTuple):

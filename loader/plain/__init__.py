@@ -1,30 +1,28 @@
 """Plain lines -> COPY's lines, a block at a time.
 
-Most inputs are lines that one program wrote: track calls, each value under its key. numpy and Arrow
-read a block of them without making a Python object per value. It is the same work as `chunk.py`
-does record by record, with the same result. A record that needs a decision is given to `chunk.py`,
-and so is a whole block in which too many do.
+Most inputs are lines that one program wrote: track calls, each value under its key. A block of them
+is read without making a Python object per value: `loader.native` goes through the bytes, numpy
+through what it found there. It is the same work as `chunk.py` does record by record, with the same
+result. A record that needs a decision is given to `chunk.py`, and so is a whole block in which too
+many do.
 
-    tokens   lines -> values with their paths     (paths, words)
-    calls    values -> track calls                (times)
+    tokens   lines -> values with their paths     (paths, native/tokens.c)
+    calls    values -> track calls
     block    calls -> rows of their tables
-    fields   values -> fields, by their columns' types
-    rows     fields -> lines
+    fields   values -> fields and lines           (native/rows.c)
 """
 
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from loader.chunk import Parsed, Work, parse_chunk, process_chunk
 from loader.normalize.collections import Type
-from loader.normalize.event import MAX_ID_BYTES
+from loader.plain.arrays import Longs, NotPlain
 from loader.plain.block import Block, Catalogue
 from loader.plain.calls import NEEDED_TIMES, TIMES, Calls, Reader
-from loader.plain.words import Longs, NotPlain, is_utf8
 from loader.sources.records import WholeLines, read_chunks
 from loader.warehouse.binary import time_text
 from loader.warehouse.encode import DECLARED_SHARED, Layouts
@@ -50,19 +48,6 @@ class Read(NamedTuple):
     def ids(self) -> list[str]:
         """The ids of all events, for asking which are there."""
         return self.calls.ids + [key for other in self.others for key in other.ids]
-
-
-class _Call(msgspec.Struct):
-    """What tells that a line is a track call, and which."""
-
-    type: str
-    event: str
-    messageId: str
-    context: msgspec.Raw = msgspec.Raw()
-    properties: msgspec.Raw = msgspec.Raw()
-
-
-_decode_call = msgspec.json.Decoder(_Call).decode
 
 
 class Plain:
@@ -102,30 +87,6 @@ class Plain:
         """Whether to try the next block; after some that were not plain, it is less often."""
         self._skip -= 1
         return self._skip < 0 and not self._never
-
-    def ids(self, block: WholeLines) -> list[str] | None:
-        """The ids of the calls in a block; None unless each line is one that its id is enough of.
-
-        A call whose id is there needs nothing else, so no more of it is read.
-        """
-        data = block.data
-        if block.odd or data.count(b'"messageId"') != block.lines or not is_utf8(data):
-            return None
-        try:
-            calls = list(map(_decode_call, data.split(b"\n")))
-        except msgspec.MsgspecError:
-            return None
-        ids = [call.messageId for call in calls]
-        objects = {bytes(each)[:1] for call in calls for each in (call.context, call.properties)}
-        if (
-            {call.type for call in calls} == {"track"}
-            and objects <= {b"", b"{", b"n"}  # absent, an object, null
-            and all(event and not event.isspace() for event in {call.event for call in calls})
-            and min(map(len, ids)) > 0
-            and max(map(len, ids)) <= MAX_ID_BYTES // 4
-        ):
-            return ids
-        return None
 
     def read(self, block: WholeLines) -> Read | None:
         """The records of a block, or None if it is not plain."""
@@ -179,7 +140,7 @@ class Plain:
             calls = _taken(calls, kept)
         work.ids = calls.ids
         work.spans = {
-            name: partial(_span, calls.times[name].microseconds)
+            name: partial(_span, calls.tokens.number[calls.times[name] - 1])
             for name in map(TIMES.__getitem__, NEEDED_TIMES)
         }
         if calls.ids:
@@ -203,6 +164,6 @@ def _taken(calls: Calls, kept: Sequence[int]) -> Calls:
         user_id=calls.user_id[at],
         anonymous_id=calls.anonymous_id[at],
         event_text=calls.event_text[at],
-        times={name: one.take(at) for name, one in calls.times.items()},
+        times={name: one[at] for name, one in calls.times.items()},
         name=calls.name[at],
     )

@@ -7,15 +7,14 @@ import numpy as np
 
 from loader.normalize.collections import TRACKS, Type
 from loader.normalize.names import table_name
-from loader.plain import rows
+from loader.plain.arrays import NotPlain
 from loader.plain.calls import CONTEXT, PROPERTIES, Calls, Columns
-from loader.plain.fields import CODES, Pool
+from loader.plain.fields import CODES, NULL, Cells, Fields
 from loader.plain.tokens import OTHER
-from loader.plain.words import NotPlain
-from loader.warehouse.binary import BINARY, Array, count, field, longs
+from loader.warehouse.binary import BINARY, Lines, field
 from loader.warehouse.encode import DECLARED_SHARED, Layouts, Segment
 
-# Rows of more columns go the other way: the runs of nulls would take too much.
+# Rows of more columns go the other way: their cells would take too much.
 _MOST_COLUMNS = 600
 
 # Codes where there is no type.
@@ -93,7 +92,7 @@ class Block:
         self._columns = catalogue.columns
         self._tables = catalogue.tables
         self._layouts = catalogue.layouts
-        self._pool = Pool(calls.tokens)
+        self._fields = Fields(calls.tokens)
         # The row of each line; -1 for those that are left out.
         self._row = np.full(len(calls.tokens.odd), -1)
         self._row[calls.line] = np.arange(len(calls.line))
@@ -107,18 +106,15 @@ class Block:
         shared, shared_late = self._shared()
         own, own_late = self._own()
         layout = tuple(self._layouts[TRACKS])
-        widths = np.array([len(self._layouts[table]) for table in self._slugs])
-        nulls = self._pool.add_nulls(max(len(layout), *widths.tolist()))
-        fields = self._pool.array()
-        size = len(shared)
-        first = rows.lines_of(fields, nulls, self._pool.empty, shared, np.full(size, len(layout)))
+        every = np.arange(len(shared))
+        first = self._fields.lines(shared, every, len(layout))
         segments = [
             Segment(
                 form=BINARY,
                 table=TRACKS,
                 columns=layout,
-                members=range(size),
-                lines=rows.side_by_side(count(len(layout)), first),
+                members=range(len(shared)),
+                lines=first,
                 new={},
                 new_shared=shared_late.new,
                 extra=shared_late.extra,
@@ -126,28 +122,21 @@ class Block:
             )
         ]
         order = np.argsort(self._table, kind="stable")
-        second = rows.lines_of(
-            fields, nulls, self._pool.empty, own[order], widths[self._table[order]]
-        )
-        first = first.take(longs(order))
-        behind = np.cumsum(np.bincount(self._table, minlength=len(self._slugs))).tolist()
-        for number, table in enumerate(self._slugs):
-            begin, end = ([0, *behind])[number], behind[number]
-            members = order[begin:end]
+        ends = np.cumsum(np.bincount(self._table, minlength=len(self._slugs)))[:-1]
+        for number, members in enumerate(np.split(order, ends)):
+            table = self._slugs[number]
             types = self._tables.get(table, DECLARED_SHARED)
-            start = tuple(name for name in layout if name in types)
-            head = first[begin:end]
-            if start != layout:
-                lacking = [at for at, name in enumerate(layout) if name not in types]
-                if (shared[members][:, lacking] >= 0).any():
+            kept = [at for at, name in enumerate(layout) if name in types]
+            start, heads = layout, first
+            if len(kept) < len(layout):
+                lacking = np.delete(shared[members], kept, axis=1)
+                if (lacking != NULL).any():
                     raise NotPlain
-                kept = [at for at, name in enumerate(layout) if name in types]
-                part = np.ascontiguousarray(shared[members][:, kept])
-                head = rows.lines_of(
-                    fields, nulls, self._pool.empty, part, np.full(len(part), len(kept))
-                )
-            number_of = count(len(start) + len(self._layouts[table]))
-            lines = rows.side_by_side(number_of, head, second[begin:end])
+                start = tuple(layout[at] for at in kept)
+                part = np.ascontiguousarray(shared[:, kept])
+                heads = self._fields.lines(part, every, len(start))
+            columns = len(self._layouts[table])
+            lines = self._fields.lines(own, members, columns, heads=(heads, len(start)))
             segments.append(
                 self._segment(number, table, start, lines, members, shared_late, own_late)
             )
@@ -158,7 +147,7 @@ class Block:
         number: int,
         table: str,
         start: tuple[str, ...],
-        lines: Array,
+        lines: Lines,
         members: Any,
         shared_late: _Late,
         own_late: dict[int, _Late],
@@ -182,47 +171,31 @@ class Block:
             event_text=self._calls.names[int(self._calls.name[places[0]])],
         )
 
-    def _shared(self) -> tuple[Any, _Late]:
-        """The fields of the columns that all tables share, by row."""
-        calls, pool = self._calls, self._pool
-        slots: dict[str, Any] = {"id": pool.strings(calls.id)}
-        slots |= self._times()
-        slots["anonymous_id"] = pool.strings(calls.anonymous_id)
-        slots["user_id"] = pool.strings(calls.user_id)
-        slots["event"] = pool.add([field(s, "text") for s in self._slugs])[self._table]
-        slots["event_text"] = pool.strings(calls.event_text)
-        slots = {name: each for name, each in slots.items() if (each >= 0).any()}
+    def _shared(self) -> tuple[Cells, _Late]:
+        """The cells of the columns that all tables share, by row."""
+        calls, fields = self._calls, self._fields
+        found = {"id": fields.texts(calls.id)}
+        found |= {name: fields.times(time) for name, time in calls.times.items()}
+        found["anonymous_id"] = fields.texts(calls.anonymous_id)
+        found["user_id"] = fields.texts(calls.user_id)
+        found["event"] = fields.ready([field(s, "text") for s in self._slugs])[self._table]
+        found["event_text"] = fields.texts(calls.event_text)
+        found = {name: each for name, each in found.items() if (each != NULL).any()}
         layout = self._layouts.setdefault(TRACKS, [])
-        layout.extend(name for name in slots if name not in layout)
+        layout.extend(name for name in found if name not in layout)
         cells, late = self._cells(CONTEXT, [TRACKS], np.zeros(len(calls.line), np.int64))
-        for name, each in slots.items():
+        for name, each in found.items():
             cells[:, layout.index(name)] = each
         return cells, late.get(0, _Late())
 
-    def _times(self) -> dict[str, Any]:
-        """The fields of the times. Where each call has all of them, they are one field."""
-        times, pool = self._calls.times, self._pool
-        layout = self._layouts.get(TRACKS, [])
-        together = [name for name in layout if name in times]
-        at = layout.index(together[0]) if together else 0
-        is_whole = len(together) == len(times) and layout[at : at + len(times)] == together
-        if is_whole and all(one.is_given.all() for one in times.values()):
-            every = np.array([times[name].microseconds for name in together])
-            first = pool.add_longs(every.T.reshape(-1), len(together))
-            rest = np.full(len(first), pool.empty)
-            return dict.fromkeys(together, rest) | {together[0]: first}
-        slots = {}
-        for name, one in times.items():
-            slots[name] = np.full(len(one.is_given), -1)
-            slots[name][one.is_given] = pool.add_longs(one.microseconds[one.is_given])
-        return slots
-
-    def _own(self) -> tuple[Any, dict[int, _Late]]:
-        """The fields of the properties, by row, in the layout of its table."""
+    def _own(self) -> tuple[Cells, dict[int, _Late]]:
+        """The cells of the properties, by row, in the layout of its table."""
         return self._cells(PROPERTIES, self._slugs, self._table)
 
-    def _cells(self, group: int, tables: Sequence[str], table: Any) -> tuple[Any, dict[int, _Late]]:
-        """The fields of a group of values, and by table what waits; `table` has one per row."""
+    def _cells(
+        self, group: int, tables: Sequence[str], table: Any
+    ) -> tuple[Cells, dict[int, _Late]]:
+        """The cells of a group of values, and by table what waits; `table` has one per row."""
         tokens, columns = self._tokens, self._columns
         group_of = columns.group.take(tokens.path, mode="clip")
         at = np.flatnonzero((group_of == group) & (tokens.kind <= OTHER))
@@ -240,7 +213,7 @@ class Block:
             waits.keys.setdefault(name, columns.keys[tokens.path[at[one]]])
         if not is_settled.all():
             at, row, code = (each.compress(is_settled) for each in (at, row, code))
-        slots, misfits = self._pool.settle(at, types.take(code, mode="clip"))
+        settled, misfits = self._fields.settle(at, types.take(code, mode="clip"))
         for one, value in misfits.items():
             waits = late.setdefault(int(table[row[one]]), _Late())
             name = columns.names[tokens.path[at[one]]]
@@ -248,6 +221,6 @@ class Block:
         width = max(len(self._layouts[one]) for one in tables)
         if width > _MOST_COLUMNS:
             raise NotPlain
-        cells = np.full((len(table), width), -1)
-        cells.reshape(-1)[row * width + places.take(code, mode="clip")] = slots
+        cells = np.full((len(table), width), NULL)
+        cells.reshape(-1)[row * width + places.take(code, mode="clip")] = settled
         return cells, late

@@ -3,19 +3,17 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
+from loader import native
 from loader.normalize.batch import MAX_CONTEXT_VALUES, MAX_PROPERTY_VALUES
 from loader.normalize.collections import UNSUBSCRIBED_ALIASES
 from loader.normalize.event import MAX_ID_BYTES
 from loader.normalize.names import context_column, property_column, table_name
+from loader.plain.arrays import Places
 from loader.plain.paths import Paths
-from loader.plain.times import usual_times
-from loader.plain.tokens import EMPTY, NULL, OPEN, OTHER, STRING, Tokenizer, Tokens
-from loader.plain.words import Flags, Longs, Places, heads, word
+from loader.plain.tokens import EMPTY, NULL, OPEN, OTHER, STRING, TIME, Tokens, read_tokens
 from loader.sources.records import WholeLines
 from loader.sources.segment import KNOWN
-from loader.warehouse.binary import longs
 
 # The times of a call, and their columns.
 TIMES = {
@@ -25,7 +23,7 @@ TIMES = {
     "timestamp": "timestamp",
 }
 _TEXTS = ("type", "event", "messageId", "userId", "anonymousId")
-_TRACK = b"track"
+_TRACK = "track"
 NEEDED_TIMES = ("receivedAt", "timestamp")
 # The objects of a call, with their rule for names, and how many values of one get columns.
 _OBJECTS = {
@@ -38,20 +36,9 @@ _GROUPS = {"context": CONTEXT, "properties": PROPERTIES}
 
 
 # By kind.
-_IS_NOTHING = np.isin(np.arange(OPEN + 1), (0, NULL))
-_MAY_BE_OBJECT = np.isin(np.arange(OPEN + 1), (0, NULL, OPEN, EMPTY))
-_IS_VALUE = np.isin(np.arange(OPEN + 1), range(STRING, OTHER + 1))
-
-
-class Times(NamedTuple):
-    """One of the times of each call."""
-
-    microseconds: Longs  # since 2000
-    is_given: Flags
-
-    def take(self, at: Places) -> "Times":
-        """Those of some calls."""
-        return Times(self.microseconds[at], self.is_given[at])
+_IS_NOTHING = np.isin(np.arange(TIME + 1), (0, NULL))
+_MAY_BE_OBJECT = np.isin(np.arange(TIME + 1), (0, NULL, OPEN, EMPTY))
+_IS_VALUE = np.isin(np.arange(TIME + 1), range(STRING, OTHER + 1))
 
 
 class Calls(NamedTuple):
@@ -64,7 +51,7 @@ class Calls(NamedTuple):
     user_id: Places
     anonymous_id: Places
     event_text: Places
-    times: dict[str, Times]  # by column
+    times: dict[str, Places]  # by column
     names: list[str]  # of events
     name: Any  # the place in `names` of each call's event
 
@@ -77,14 +64,13 @@ class Reader:
         self.columns = Columns(self.paths)
         self._only = only
         self._taken = taken
-        self._tokenizer = Tokenizer(self.paths)
         path = self.paths.path
-        self._at = {key: path(key) for key in (*KNOWN,)}
+        self._at = {key: path(key) for key in KNOWN} | {key: self.paths.time(key) for key in TIMES}
         self._email = path("context", "traits", "email")
 
     def read(self, block: WholeLines) -> Calls:
         """The calls in a block that need no decision; may raise NotPlain."""
-        tokens = self._tokenizer.read(block)
+        tokens = read_tokens(block, self.paths)
         self.columns.learn()
         self._check_envelopes(tokens)
         self._check_objects(tokens)
@@ -104,12 +90,12 @@ class Reader:
         return Calls(
             tokens=tokens,
             line=line,
-            ids=_texts(tokens, ids).to_pylist(),
+            ids=_texts(tokens, ids),
             id=ids,
             user_id=user[line],
             anonymous_id=anonymous[line],
             event_text=event[line],
-            times={name: one.take(line) for name, one in times.items()},
+            times={name: one[line] for name, one in times.items()},
             names=names,
             name=name[line],
         )
@@ -125,15 +111,14 @@ class Reader:
             for key in _TEXTS
         }
         odd |= sizes["type"] != len(_TRACK)
-        odd |= heads(tokens.letters, starts["type"], sizes["type"]) != word(_TRACK)
+        tracks = np.flatnonzero(~odd)
+        odd[tracks] = [text != _TRACK for text in _texts(tokens, at["type"][tracks])]
         odd |= (sizes["event"] == 0) | (sizes["messageId"] == 0)
         odd |= sizes["messageId"] > MAX_ID_BYTES // 4
         for key in ("userId", "anonymousId"):
             odd |= (kinds[key] != 0) & (kinds[key] != NULL) & (sizes[key] == 0)
         for key in _OBJECTS:
             odd |= ~_MAY_BE_OBJECT.take(kinds[key])
-        for key in ("event", "messageId"):  # those with escapes, which stand elsewhere
-            odd |= starts[key] > tokens.block_end
         for path in self.columns.unknown:
             odd |= ~_IS_NOTHING.take(_kinds(tokens, cells[path]))
 
@@ -149,31 +134,28 @@ class Reader:
             is_given = [_IS_VALUE.take(_kinds(tokens, tokens.cells[at])) for at in paths]
             tokens.odd |= np.sum(is_given, axis=0) > 1
 
-    def _times(self, tokens: Tokens) -> dict[str, Times]:
+    def _times(self, tokens: Tokens) -> dict[str, Places]:
         """The times of all lines, by column; lines with others than usual ones are odd."""
-        at = tokens.cells.take([self._at[key] for key in TIMES], axis=0, mode="clip")
-        kinds = _kinds(tokens, at.reshape(-1)).reshape(at.shape)
-        places = at.reshape(-1) - 1
-        found, fits = usual_times(
-            tokens.letters,
-            tokens.start.take(places, mode="clip"),
-            tokens.end.take(places, mode="clip"),
-        )
-        found, is_given = found.reshape(at.shape), (kinds == STRING) & fits.reshape(at.shape)
-        for key, kind, given in zip(TIMES, kinds, is_given, strict=True):
-            may_lack = key not in NEEDED_TIMES
-            tokens.odd |= ~given & ~(may_lack & ((kind == 0) | (kind == NULL)))
-        return {
-            name: Times(*both) for name, *both in zip(TIMES.values(), found, is_given, strict=True)
-        }
+        times = {}
+        for key, name in TIMES.items():
+            found = tokens.cells[self._at[key]]
+            kind = _kinds(tokens, found)
+            is_time = kind == TIME
+            if key in NEEDED_TIMES:
+                tokens.odd |= ~is_time
+            else:
+                tokens.odd |= ~is_time & ~_IS_NOTHING.take(kind)
+            times[name] = np.where(is_time, found, 0)
+        return times
 
     def _names(self, tokens: Tokens, event: Places) -> tuple[list[str], Any]:
         """The names of events; and which one each line has. Lines of some names are odd."""
         line = np.flatnonzero(~tokens.odd)
-        found = _texts(tokens, event[line]).dictionary_encode()
-        names: list[str] = found.dictionary.to_pylist()
+        texts = _texts(tokens, event[line])
+        names = list(dict.fromkeys(texts))
+        number = {text: at for at, text in enumerate(names)}
         name = np.zeros(len(event), np.int64)
-        name[line] = np.frombuffer(found.indices.buffers()[1], np.int32, len(line))
+        name[line] = list(map(number.__getitem__, texts))
         is_odd = [not self._is_plain(text) for text in names]
         tokens.odd[line] |= np.array(is_odd, bool)[name[line]]
         return names, name
@@ -197,15 +179,15 @@ def _given(tokens: Tokens, cells: Places) -> Places:
     return np.where(_kinds(tokens, cells) == STRING, cells, 0)
 
 
-def _texts(tokens: Tokens, cells: Places) -> Any:
-    """The texts of strings without escapes, as a pyarrow.StringArray."""
-    ends = np.empty(2 * len(cells) + 1, np.int32)
-    ends[:-1:2], ends[1::2] = tokens.start[cells - 1], tokens.end[cells - 1]
-    ends[-1] = tokens.block_end
-    every = pa.StringArray.from_buffers(
-        2 * len(cells), pa.py_buffer(ends), pa.py_buffer(tokens.letters)
-    )
-    return every.take(longs(np.arange(0, 2 * len(cells), 2)))
+def _texts(tokens: Tokens, cells: Places) -> list[str]:
+    """The texts of strings."""
+    start = tokens.start.take(cells - 1, mode="clip")
+    size = tokens.end.take(cells - 1, mode="clip") - start
+    begins = start + tokens.letters.ctypes.data
+    # No text holds a zero, so it can stand between them.
+    letters = np.zeros(int(size.sum()) + len(size), np.uint8)
+    native.gather(begins.ctypes.data, size.ctypes.data, len(size), letters.ctypes.data, 1)
+    return letters.tobytes().decode().split("\0")[:-1]
 
 
 class Columns:

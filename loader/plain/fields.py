@@ -1,139 +1,117 @@
-"""Values -> fields of COPY's binary format, each under a number in one pool."""
+"""Values -> fields of COPY's binary format, and fields -> lines; `rows.c` writes them.
+
+What becomes of a value is a cell: a number that says which value, and how it is written.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from loader import native
 from loader.normalize.collections import Type
 from loader.normalize.columns import coerce
-from loader.plain.tokens import DECIMAL, FALSE, INTEGER, SIZE_BYTES, STRING, TRUE, Tokens
-from loader.plain.words import Longs
-from loader.warehouse.binary import NULL, Array, cut, field, texts
-
-# Arrow's own pool would keep what Python could use in its turn.
-pa.set_memory_pool(pa.system_memory_pool())
-
-Slots = np.ndarray[Any, np.dtype[np.int64]]
+from loader.plain.arrays import NotPlain
+from loader.plain.tokens import DECIMAL, FALSE, INTEGER, STRING, TIME, TRUE, Tokens
+from loader.warehouse.binary import BEGIN, Lines, field, framed
 
 TYPES: tuple[Type, ...] = ("text", "bigint", "numeric", "boolean", "jsonb", "timestamptz", "other")
 CODES = {type_: code for code, type_ in enumerate(TYPES)}
-_TEXT, _BIGINT = CODES["text"], CODES["bigint"]
-_NUMERIC, _BOOLEAN = CODES["numeric"], CODES["boolean"]
-# What makes eight digits of those behind a point.
-_SHIFT = 10 ** np.arange(8, -1, -1)
-_LONG_BYTES = SIZE_BYTES + 8
+
+Cells = np.ndarray[Any, np.dtype[np.int64]]
+
+# As in `rows.c`: how a value is written, in the lowest bits of its cell.
+NULL = -1
+_READY, _AS_TEXT, _AS_LONG, _AS_NUMERIC, _AS_TRUE, _AS_FALSE = range(1, 7)
+_HOW_BITS = 3
+# How a value of a kind is written in a column of a type; what is not here needs Python. The texts
+# of numbers are as PostgreSQL would write them.
+_HOW = np.zeros((TIME + 1, len(TYPES)), np.int64)
+for _kind, _type, _how in (
+    (STRING, "text", _AS_TEXT),
+    (INTEGER, "text", _AS_TEXT),
+    (INTEGER, "bigint", _AS_LONG),
+    (INTEGER, "numeric", _AS_NUMERIC),
+    (DECIMAL, "numeric", _AS_NUMERIC),
+    (TRUE, "boolean", _AS_TRUE),
+    (FALSE, "boolean", _AS_FALSE),
+):
+    _HOW[_kind, TYPES.index(_type)] = _how
+_MOST_BYTES = np.iinfo(np.int32).max
 
 
-class Pool:
-    """Fields by number. The strings of a block are there from the start, where they stand."""
+class Fields:
+    """The fields of a block."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._slot, strings = _strings(tokens)
-        self._parts: list[Array] = [strings]
-        self._size = len(strings)
-        self.empty = int(self.add([b""])[0])
-        self._booleans = self.add([field("true", "boolean"), field("false", "boolean")])
+        self._ready: list[bytes] = []
 
-    def array(self) -> Array:
-        """All fields."""
-        return pa.concat_arrays(self._parts)
+    def texts(self, tokens: Any) -> Cells:
+        """The cells of strings, whose tokens are counted from 1; null for 0."""
+        return np.where(tokens > 0, (tokens - 1) << _HOW_BITS | _AS_TEXT, NULL)
 
-    def strings(self, cells: Any) -> Slots:
-        """The fields of strings, whose tokens are counted from 1; -1 for 0."""
-        slots: Slots = np.where(cells > 0, self._slot[cells - 1], -1)
-        return slots
+    def times(self, tokens: Any) -> Cells:
+        """The cells of times, whose tokens are counted from 1; null for 0."""
+        return np.where(tokens > 0, (tokens - 1) << _HOW_BITS | _AS_LONG, NULL)
 
-    def add(self, fields: Sequence[bytes] | Array) -> Slots:
-        """Add fields; returns their numbers."""
-        array = fields if isinstance(fields, pa.Array) else texts(fields)
-        self._parts.append(array)
-        self._size += len(array)
-        return np.arange(self._size - len(array), self._size)
+    def ready(self, fields: Sequence[bytes]) -> Cells:
+        """The cells of fields that are given."""
+        self._ready += fields
+        numbers = np.arange(len(self._ready) - len(fields), len(self._ready))
+        return numbers << _HOW_BITS | _READY
 
-    def add_longs(self, values: Longs, together: int = 1) -> Slots:
-        """Add fields of eight bytes: integers, or times in microseconds.
-
-        So many of them, one behind the other, are added as one.
-        """
-        matrix = np.empty((len(values), _LONG_BYTES), np.uint8)
-        matrix[:, :SIZE_BYTES] = (0, 0, 0, 8)
-        matrix[:, SIZE_BYTES:] = values.astype(">i8").view(np.uint8).reshape(-1, 8)
-        ends = np.arange(0, matrix.size + 1, _LONG_BYTES * together, dtype=np.int32)
-        return self.add(cut(matrix, ends))
-
-    def _add_numerics(self, at: Any) -> Slots:
-        """Add integers and decimals as fields of fixed size: groups of four digits."""
-        tokens = self._tokens
-        places = tokens.places.take(at, mode="clip")
-        before = tokens.number.take(at, mode="clip")
-        behind = tokens.behind.take(at, mode="clip") * _SHIFT.take(places, mode="clip")
-        groups = [before // unit % 10_000 for unit in (10**12, 10**8, 10**4, 1)]
-        groups += [behind // 10_000, behind % 10_000]
-        weight = np.full(len(at), 3)  # of the first group, as a power of 10,000
-        sign = np.zeros(len(at), np.int64)
-        head = [np.full(len(at), len(groups)), weight, sign, places]
-        matrix = np.zeros((len(at), SIZE_BYTES // 2 + len(head) + len(groups)), ">i2")
-        matrix[:, 1] = 2 * (len(head) + len(groups))
-        matrix[:, SIZE_BYTES // 2 :] = np.array(head + groups).T
-        ends = np.arange(0, matrix.nbytes + 1, matrix.shape[1] * 2, dtype=np.int32)
-        return self.add(cut(matrix, ends))
-
-    def add_nulls(self, most: int) -> int:
-        """Add runs of null fields: of none, of one, ... of `most`; returns the first's number."""
-        ends = np.cumsum(np.arange(-1, most + 1).clip(0) * len(NULL), dtype=np.int32)
-        null = np.frombuffer(NULL * (ends[-1] // len(NULL)), np.uint8)
-        return int(self.add(cut(null, ends))[0])
-
-    def settle(self, at: Any, codes: Any) -> tuple[Slots, dict[int, Any]]:
-        """The fields of some tokens in columns of types by code; -1 where a value does not fit.
+    def settle(self, at: Any, codes: Any) -> tuple[Cells, dict[int, Any]]:
+        """The cells of some tokens in columns of types by code; null where a value does not fit.
 
         Also the values that do not fit, by place in `at`.
         """
-        tokens = self._tokens
-        kind = tokens.kind.take(at, mode="clip")
-        # The texts of numbers are as PostgreSQL would write them.
-        is_text = ((kind == STRING) | (kind == INTEGER)) & (codes == _TEXT)
-        slots: Slots = self._slot.take(at, mode="clip") * is_text - ~is_text
-        found = np.flatnonzero((kind == INTEGER) & (codes == _BIGINT))
-        slots[found] = self.add_longs(tokens.number.take(at.take(found), mode="clip"))
-        found = np.flatnonzero(((kind == TRUE) | (kind == FALSE)) & (codes == _BOOLEAN))
-        slots[found] = self._booleans.take(kind.take(found) == FALSE, mode="clip")
-        found = np.flatnonzero(((kind == INTEGER) | (kind == DECIMAL)) & (codes == _NUMERIC))
-        slots[found] = self._add_numerics(at.take(found, mode="clip"))
+        how = _HOW[self._tokens.kind.take(at, mode="clip"), codes]
+        cells: Cells = at << _HOW_BITS | how
         misfits: dict[int, Any] = {}
-        rest = np.flatnonzero(slots < 0)
+        rest = np.flatnonzero(how == 0)
         for code in np.unique(codes[rest]).tolist():
             places = rest[codes[rest] == code]
             values = [self._tokens.value(one) for one in at[places].tolist()]
             column, wrong = coerce(values, TYPES[code])
-            slots[places] = self.add([field(text, TYPES[code]) for text in column.texts])
+            cells[places] = self.ready([field(text, TYPES[code]) for text in column.texts])
             for i, value in wrong.items():
-                slots[places[i]] = -1
+                cells[places[i]] = NULL
                 misfits[int(places[i])] = value
-        return slots, misfits
+        return cells, misfits
 
+    def lines(
+        self, cells: Cells, rows: Any, columns: int, *, heads: tuple[Lines, int] | None = None
+    ) -> Lines:
+        """The lines of some rows: the first `columns` of their `cells` [row, column].
 
-def _strings(tokens: Tokens) -> tuple[Slots, Array]:
-    """The number of each string's field, and the fields.
-
-    A field is the size of its value and the value; integers count as their texts. The size is
-    written over the end of the key and its signs, which nobody needs any more.
-    """
-    at = np.flatnonzero((tokens.kind == STRING) | (tokens.kind == INTEGER))
-    start, end = tokens.start.take(at, mode="clip"), tokens.end.take(at, mode="clip")
-    sizes: Any = np.ndarray((len(tokens.letters) - 3,), np.dtype(">i4"), tokens.letters, 0, (1,))
-    sizes[start - SIZE_BYTES] = end - start
-    is_behind = start > tokens.block_end  # what had escapes
-    inside, behind = np.flatnonzero(~is_behind), np.flatnonzero(is_behind)
-    ends = np.empty(2 * len(inside) + len(behind) + 1, np.int32)
-    ends[: 2 * len(inside) : 2] = start.take(inside, mode="clip") - SIZE_BYTES
-    ends[1 : 2 * len(inside) : 2] = end.take(inside, mode="clip")
-    ends[2 * len(inside) : -1] = start.take(behind, mode="clip") - SIZE_BYTES
-    ends[-1] = end[behind[-1]] if len(behind) else len(tokens.letters)
-    slot = np.full(len(tokens.kind), -1)
-    slot[at.take(inside, mode="clip")] = np.arange(0, 2 * len(inside), 2)
-    slot[at.take(behind, mode="clip")] = 2 * len(inside) + np.arange(len(behind))
-    return slot, cut(tokens.letters, ends)
+        They begin with all fields of their `heads`, lines by row of so many fields, if there are.
+        """
+        tokens = self._tokens
+        ready = b"".join(self._ready)
+        ready_ends = np.zeros(len(self._ready) + 1, np.int64)
+        np.cumsum(list(map(len, self._ready)), out=ready_ends[1:])
+        arrays = (tokens.letters, tokens.start, tokens.end, tokens.number, tokens.behind)
+        pointers = [each.ctypes.data for each in (*arrays, tokens.places)]
+        fields = native.Fields(*pointers, ready, ready_ends.ctypes.data)
+        rows = np.ascontiguousarray(rows, np.int64)
+        common = (fields, cells.ctypes.data, cells.shape[1], columns, rows.ctypes.data, len(rows))
+        head_letters = head_ends = None
+        of_heads = 0
+        if heads is not None:
+            lines, of_heads = heads
+            head_letters, head_ends = lines.letters.ctypes.data, lines.ends.ctypes.data
+        size = native.measure_rows(*common, head_ends)
+        if size > _MOST_BYTES:
+            raise NotPlain
+        written = framed(size, np.empty(len(rows) + 1, np.int32))
+        native.write_rows(
+            *common,
+            head_letters,
+            head_ends,
+            columns + of_heads,
+            written.letters.ctypes.data,
+            BEGIN,
+            written.ends.ctypes.data,
+        )
+        return written

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -63,26 +62,17 @@ class FileProgress(NamedTuple):
     finished: bool
 
 
-class Copy:
+class Copy(NamedTuple):
     """Rows of one table for one COPY."""
 
-    def __init__(
-        self, table: str, columns: tuple[str, ...], form: Form, parts: Sequence[Lines]
-    ) -> None:
-        self.table = table
-        self.columns = columns  # `id` is the first
-        self.form = form
-        self._parts = parts
-
-    @cached_property
-    def lines(self) -> Lines:
-        """The rows in the order of their ids; the writer asks for it, beside the reading."""
-        parts, self._parts = self._parts, ()
-        return self.form.sort(parts)
+    table: str
+    columns: tuple[str, ...]  # `id` is the first
+    form: Form
+    lines: Lines  # in the order of their ids, or nearly so
 
     def without(self, rows: Sequence[int]) -> "Copy":
         """The same without some of the rows."""
-        return Copy(self.table, self.columns, self.form, [self.form.drop(self.lines, rows)])
+        return self._replace(lines=self.form.drop(self.lines, rows))
 
 
 @dataclass(kw_only=True)
@@ -259,7 +249,10 @@ class Batch:
                 columns, lines = self._with_late_values(table, odd)
                 groups.setdefault((segment.form, columns), []).append(lines)
             segment.lines = []
-        return [Copy(table, columns, form, parts) for (form, columns), parts in groups.items()]
+        return [
+            Copy(table, columns, form, form.sort(parts))
+            for (form, columns), parts in groups.items()
+        ]
 
     def _with_late_values(self, table: str, segment: Segment) -> tuple[tuple[str, ...], Lines]:
         """The lines of `segment` with the values that had to wait for the whole batch."""

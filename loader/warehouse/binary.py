@@ -1,4 +1,4 @@
-"""Rows in PostgreSQL's binary format of COPY, as Arrow holds them.
+"""Rows in PostgreSQL's binary format of COPY.
 
 The facts are in PostgreSQL's manual (COPY, "Binary Format") and in the `recv` functions of its
 types. A line is the number of fields, in two bytes, and the fields: each its size, in four bytes
@@ -8,12 +8,13 @@ types. A line is the number of fields, in two bytes, and the fields: each its si
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from struct import Struct
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 
+from loader import native
 from loader.normalize.collections import Type
 from loader.normalize.columns import Column
 from loader.warehouse.forms import Form
@@ -26,11 +27,50 @@ _NEGATIVE = 0x4000
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = _COUNT.pack(-1)
 NULL = _SIZE.pack(-1)
+# Where the first line begins.
+BEGIN = len(_HEAD)
 # Where PostgreSQL counts microseconds from.
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-Array = Any  # pyarrow.BinaryArray; the library has no types of its own
+
+class Lines:
+    """Some rows as COPY takes them: its head, the lines, its end."""
+
+    def __init__(self, letters: Any, ends: Any) -> None:
+        self.letters = letters  # uint8
+        self.ends = ends  # int32: where the first line begins, and where each of them ends
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def every(self) -> list[bytes]:
+        """The lines."""
+        letters, ends = self.letters.tobytes(), self.ends.tolist()
+        return [letters[begin:end] for begin, end in pairwise(ends)]
+
+
+def room_for(sizes: Any) -> Lines:
+    """Lines of some sizes, to be written."""
+    ends = np.full(len(sizes) + 1, BEGIN, np.int32)
+    np.cumsum(sizes, out=ends[1:])
+    ends[1:] += BEGIN
+    return framed(int(ends[-1]) - BEGIN, ends)
+
+
+def framed(size: int, ends: Any) -> Lines:
+    """Lines of `size` bytes, to be written."""
+    letters = np.empty(BEGIN + size + len(_END), np.uint8)
+    letters[:BEGIN] = np.frombuffer(_HEAD, np.uint8)
+    letters[BEGIN + size :] = np.frombuffer(_END, np.uint8)
+    return Lines(letters, ends)
+
+
+def lines_of(values: Sequence[bytes]) -> Lines:
+    """Lines that are given one by one."""
+    lines = room_for(list(map(len, values)))
+    lines.letters[BEGIN : -len(_END)] = np.frombuffer(b"".join(values), np.uint8)
+    return lines
 
 
 class _Binary:
@@ -39,105 +79,74 @@ class _Binary:
     def __reduce__(self) -> str:
         return "BINARY"  # one and the same, also where a worker sends it: lines go by their form
 
-    def size(self, lines: Array) -> int:
-        ends = _ends(lines)
-        return int(ends[-1] - ends[0])
+    def size(self, lines: Lines) -> int:
+        return int(lines.ends[-1] - lines.ends[0])
 
-    def pick(self, lines: Array, places: Sequence[int]) -> Array:
-        return lines.take(longs(places))
+    def pick(self, lines: Lines, places: Sequence[int]) -> Lines:
+        at = np.array(places, np.int64)
+        begins, sizes = _places(lines)
+        return _gathered(begins[at], sizes[at])
 
-    def drop(self, lines: Array, places: Sequence[int]) -> Array:
-        begins, ends = [0, *(place + 1 for place in places)], [*places, len(lines)]
-        return pa.concat_arrays([lines[a:b] for a, b in zip(begins, ends, strict=True)])
+    def drop(self, lines: Lines, places: Sequence[int]) -> Lines:
+        begins, sizes = _places(lines)
+        return _gathered(np.delete(begins, places), np.delete(sizes, places))
 
-    def ids(self, lines: Array) -> list[str]:
+    def ids(self, lines: Lines) -> list[str]:
         at = _COUNT.size + _SIZE.size
         return [
             line[at : at + _SIZE.unpack_from(line, _COUNT.size)[0]].decode()
-            for line in lines.to_pylist()
+            for line in lines.every()
         ]
 
-    def times(self, lines: Array, place: int) -> list[str]:
-        return [_time(line, place) for line in lines.to_pylist()]
+    def times(self, lines: Lines, place: int) -> list[str]:
+        return [_time(line, place) for line in lines.every()]
 
     def extend(
-        self, lines: Array, columns: Mapping[str, Column], types: Mapping[str, Type]
-    ) -> Array:
+        self, lines: Lines, columns: Mapping[str, Column], types: Mapping[str, Type]
+    ) -> Lines:
         ends = [
             [field(text, types[name]) for text in column.spread(len(lines))]
             for name, column in columns.items()
         ]
         extended = []
-        for line, *more in zip(lines.to_pylist(), *ends, strict=True):
+        for line, *more in zip(lines.every(), *ends, strict=True):
             count = _COUNT.pack(_COUNT.unpack_from(line)[0] + len(more))
             extended.append(b"".join([count, line[_COUNT.size :], *more]))
-        return texts(extended)
+        return lines_of(extended)
 
-    def sort(self, parts: Sequence[Array]) -> Array:
-        lines = pa.concat_arrays(parts)
-        if not len(lines):
-            return lines
-        first, second = _heads(lines)
+    def sort(self, parts: Sequence[Lines]) -> Lines:
+        begins, sizes = map(np.concatenate, zip(*map(_places, parts), strict=True))
+        first, second = np.empty((2, len(begins)), np.uint64)
+        native.read_keys(begins.ctypes.data, len(begins), first.ctypes.data, second.ctypes.data)
         order = first.argsort()
         in_order = first[order]
         if np.count_nonzero(in_order[1:] == in_order[:-1]) > len(order) // _ALIKE:
             order = np.lexsort((second, first))
-        return lines.take(longs(order))
+        return _gathered(begins[order], sizes[order])
 
-    def payload(self, lines: Array) -> bytes:
-        ends = _ends(lines)
-        letters = memoryview(lines.buffers()[2])[ends[0] : ends[-1]]
-        return b"".join([_HEAD, letters, _END])
+    def payload(self, lines: Lines) -> memoryview:
+        return memoryview(lines.letters)
 
 
 BINARY: Form = _Binary()
 
-
-# pyarrow.array loads pandas, which takes longer than a small load and as much memory as a batch.
-
-
-def longs(values: Any) -> Array:
-    """A pyarrow.Int64Array of some numbers."""
-    values = np.ascontiguousarray(values, np.int64)
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
-
-
-def texts(values: Sequence[bytes]) -> Array:
-    """A pyarrow.BinaryArray of some bytes."""
-    ends = np.zeros(len(values) + 1, np.int32)
-    np.cumsum(list(map(len, values)), out=ends[1:])
-    return cut(b"".join(values), ends)
-
-
-def cut(letters: Any, ends: Any) -> Array:
-    """A pyarrow.BinaryArray: some letters, cut at the places `ends`, of which the first begins."""
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(letters)]
-    return pa.Array.from_buffers(pa.binary(), len(ends) - 1, buffers)
-
-
-def _ends(lines: Array) -> Any:
-    """Where each line begins, and the last one ends."""
-    ends = np.frombuffer(lines.buffers()[1], np.int32)
-    return ends[lines.offset : lines.offset + len(lines) + 1]
-
-
-# Letters of the ids that sorting looks at: what all of them begin with, and two words behind.
-_MOST_ALIKE = 64
-# Where more than one of so many begins like its neighbour, both words count.
+# Where more than one of so many ids begins like its neighbour, more letters count.
 _ALIKE = 8
 
 
-def _heads(lines: Array) -> tuple[Any, Any]:
-    """Of each id the first eight letters that are not the same in all, and the next eight."""
-    letters = np.frombuffer(lines.buffers()[2], np.uint8)
-    size = min(_MOST_ALIKE, len(letters)) // 8 * 8
-    every: Any = np.ndarray((len(letters) - size + 1,), np.dtype(f"V{size}"), letters.data, 0, (1,))
-    starts = _ends(lines)[:-1].astype(np.int64) + _COUNT.size + _SIZE.size
-    words = every[starts.clip(max=len(every) - 1)].view(">u8").reshape(-1, size // 8)
-    differs = (words != words[0]).any(axis=0)
-    first = int(differs.argmax())
-    second = min(first + 1, words.shape[1] - 1)
-    return words[:, first].astype(np.uint64), words[:, second].astype(np.uint64)
+def _places(lines: Lines) -> tuple[Any, Any]:
+    """The address of each line, and its size."""
+    ends = lines.ends.astype(np.int64)
+    return ends[:-1] + lines.letters.ctypes.data, np.diff(ends)
+
+
+def _gathered(begins: Any, sizes: Any) -> Lines:
+    """The lines that stand at some addresses."""
+    lines = room_for(sizes)
+    begins, sizes = np.ascontiguousarray(begins), np.ascontiguousarray(sizes)
+    out = lines.letters[BEGIN:].ctypes.data
+    native.gather(begins.ctypes.data, sizes.ctypes.data, len(begins), out, 0)
+    return lines
 
 
 def _time(line: bytes, place: int) -> str:
@@ -161,11 +170,6 @@ def field(text: str | None, type_: Type) -> bytes:
         return NULL
     value = _VALUES[type_](text)
     return _SIZE.pack(len(value)) + value
-
-
-def count(fields: int) -> bytes:
-    """What a line of so many fields begins with."""
-    return _COUNT.pack(fields)
 
 
 def _time_value(text: str) -> bytes:

@@ -1,7 +1,7 @@
 """The forms in which COPY takes rows: text, here, and PostgreSQL's binary format.
 
-Python makes lines of text faster; PostgreSQL reads binary ones in three quarters of the time, and
-Arrow can make those (`binary.py`). A line is one row; `id` is its first field.
+Python makes lines of text faster; PostgreSQL reads binary ones in three quarters of the time
+(`binary.py`). A line is one row; `id` is its first field.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 from loader.normalize.collections import Type
 from loader.normalize.columns import Column
 
-# Lines of one table: a list of bytes, or a pyarrow.BinaryArray.
+# Lines of one table: a list of bytes, or a `binary.Lines`.
 Lines = Any
 
 
@@ -46,7 +46,7 @@ class Form(Protocol):
         Neighbours of the index are written together then, which costs the server less.
         """
 
-    def payload(self, lines: Lines) -> bytes:
+    def payload(self, lines: Lines) -> memoryview:
         """What COPY takes for some rows."""
 
 
@@ -86,8 +86,8 @@ class _Text:
     def sort(self, parts: Sequence[list[bytes]]) -> list[bytes]:
         return sorted(chain.from_iterable(parts))
 
-    def payload(self, lines: list[bytes]) -> bytes:
-        return b"\n".join([*lines, b""])
+    def payload(self, lines: list[bytes]) -> memoryview:
+        return memoryview(b"\n".join([*lines, b""]))
 
 
 TEXT: Form = _Text()

@@ -1,6 +1,5 @@
 """Write one batch: schema changes and COPY, in the caller's transaction."""
 
-import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from loader.warehouse.batch import Copy, SealedBatch, widest
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import apply_changes
 
-# How much one step of COPY takes from Python; large, because each step needs the interpreter.
-_COPY_BYTES = 8 << 20
+# How much one step of COPY takes from Python: each step needs the interpreter, and a copy.
+_COPY_BYTES = 1 << 20
 
 
 class Written(NamedTuple):
@@ -93,9 +92,22 @@ def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
         sql.SQL(", ").join(map(sql.Identifier, copy.columns)),
         sql.SQL(copy.form.options),
     )
-    data = io.BytesIO(copy.form.payload(copy.lines))
+    payload = _Payload(copy.form.payload(copy.lines))
     with driver_cursor(connection) as cursor, _driver_kept_silent():
-        cursor.copy_expert(statement, data, _COPY_BYTES)
+        cursor.copy_expert(statement, payload, _COPY_BYTES)
+
+
+class _Payload:
+    """What COPY takes, as the file that psycopg2 reads it from; unlike BytesIO, without a copy."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        piece = bytes(self._data[self._at : self._at + size])
+        self._at += len(piece)
+        return piece
 
 
 @contextmanager

@@ -1,18 +1,22 @@
 """Lines that go the short way give the tables that they give record by record."""
 
 import json
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from acceptance.faults import Start
 from acceptance.harness import Database, Run
 from acceptance.test_workers import state
 
 from loader.samples import generate
 
-# Too little to load Arrow, so that every line goes record by record; see `loader.reading`.
+# Too little to load numpy, so that every line goes record by record; see `loader.reading`.
 LITTLE = 900 << 20
 
 
@@ -36,9 +40,9 @@ def odd_values() -> Iterator[bytes]:
         ).encode()
 
 
-def test_the_short_way_fills_the_tables_as_the_long_one_does(
-    run: Run, start: Start, db: Database, tmp_path: Path
-) -> None:
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Lines of all kinds."""
     path = tmp_path / "plain.ndjson"
     path.write_bytes(
         b"".join(odd_values())
@@ -54,8 +58,16 @@ def test_the_short_way_fills_the_tables_as_the_long_one_does(
             )
         )
     )
-    settings = {"LOADER_BATCH_RECORDS": "3000", "LOADER_MAX_REJECT_RATIO": "1"}
-    short = run("load", path, "--json", env=settings)
+    return path
+
+
+SETTINGS = {"LOADER_BATCH_RECORDS": "3000", "LOADER_MAX_REJECT_RATIO": "1"}
+
+
+def test_the_short_way_fills_the_tables_as_the_long_one_does(
+    run: Run, start: Start, db: Database, path: Path
+) -> None:
+    short = run("load", path, "--json", env=SETTINGS)
     assert (short.code, short.err) == (0, "")
     tables = state(db)
     db.execute("DROP SCHEMA customerio CASCADE")
@@ -64,13 +76,45 @@ def test_the_short_way_fills_the_tables_as_the_long_one_does(
         path,
         "--json",
         url=db.url,
-        env=settings,
+        env=SETTINGS,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LITTLE, LITTLE)),
     )
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, b"")
     assert facts(json.loads(out)) == facts(short.json)
     assert state(db) == tables
+
+
+WITHOUT = (
+    "import sys; sys.modules['loader.native'] = None; from loader.cli import main; sys.exit(main())"
+)
+
+
+def test_a_load_without_the_compiled_part_fills_the_same_tables(
+    run: Run, db: Database, path: Path
+) -> None:
+    short = run("load", path, "--json", env=SETTINGS)
+    tables = state(db)
+    db.execute("DROP SCHEMA customerio CASCADE")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, "load", path, "--json"],
+        env=os.environ | SETTINGS | {"LOADER_WAREHOUSE_URL": db.url},
+        capture_output=True,
+        check=True,
+    )
+    assert facts(json.loads(done.stdout)) == facts(short.json)
+    assert state(db) == tables
+
+
+def test_check_tells_that_the_compiled_part_is_missing(run: Run, db: Database) -> None:
+    assert "record by record" not in run("check").out
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, "check"],
+        env=os.environ | {"LOADER_WAREHOUSE_URL": db.url},
+        capture_output=True,
+        check=True,
+    )
+    assert b"loads go record by record, several times slower" in done.stdout
 
 
 def facts(load: dict[str, Any]) -> list[Any]:

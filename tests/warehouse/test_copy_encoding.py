@@ -38,7 +38,7 @@ def copied(db: Database, type_: str, values: list[str]) -> list[Any]:
 def copied_binary(db: Database, type_: Type, texts: list[str | None]) -> list[tuple[Any, Any]]:
     """The values that a real binary COPY of some texts makes, and how the server writes them."""
     lines = [b"\0\1" + binary.field(text, type_) for text in texts]
-    return stored(db, type_, BINARY.payload(binary.texts(lines)), BINARY.options)
+    return stored(db, type_, BINARY.payload(binary.lines_of(lines)), BINARY.options)
 
 
 def stored(db: Database, type_: str, data: bytes, options: str = "") -> list[tuple[Any, Any]]:

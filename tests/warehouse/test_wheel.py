@@ -34,7 +34,8 @@ def test_the_wheel_works_in_an_empty_environment(empty_db: Database, tmp_path: P
         if path.suffix in (".py", ".mako")
     }
     assert migrations <= inside
-    assert "loader/py.typed" in inside
+    assert {"loader/py.typed", "loader/native/native.so"} <= inside
+    assert "-py3-none-" in wheel.name  # for each Python, and for this kind of machine
     assert any(name.endswith("licenses/LICENSE") for name in inside)
     assert not [name for name in inside if name.startswith(("tests/", "bench/", "migrations/"))]
 
