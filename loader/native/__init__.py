@@ -50,9 +50,7 @@ class Fields(ctypes.Structure):
 
 _rows = (ctypes.POINTER(Fields), _pointer, _long, _long, _pointer, _long)
 measure_rows = _declare("measure_rows", _long, *_rows, _pointer)
-write_rows = _declare(
-    "write_rows", None, *_rows, _pointer, _pointer, _long, _pointer, _long, _pointer
-)
+write_rows = _declare("write_rows", None, *_rows, _pointer, _pointer, _long, _pointer, _pointer)
 
 # lines.c
 read_keys = _declare("read_keys", None, _pointer, _long, _pointer, _pointer)

@@ -113,39 +113,38 @@ static letter *put_field(letter *out, const struct fields *fields, int64_t cell)
 /* How many bytes the lines of some rows take; the arguments are those of `write_rows`. */
 int64_t measure_rows(const struct fields *fields, const int64_t *cells, int64_t width,
                      int64_t columns, const int64_t *rows, int64_t count,
-                     const int32_t *head_ends)
+                     const int64_t *head_sizes)
 {
     int64_t size = count * COUNT_BYTES;
     for (int64_t i = 0; i < count; i++) {
         const int64_t *row = cells + rows[i] * width;
         for (int64_t column = 0; column < columns; column++)
             size += field_size(fields, row[column]);
-        if (head_ends)
-            size += head_ends[rows[i] + 1] - head_ends[rows[i]] - COUNT_BYTES;
+        if (head_sizes)
+            size += head_sizes[rows[i]] - COUNT_BYTES;
     }
     return size;
 }
 
-/* Write the lines of some rows to `out`, from `first` on, and to `ends` where each of them ends,
-   behind `first`.
+/* Write the lines of some rows to `out`, and to `ends` where each of them ends.
 
-   `cells` [row, width] says what stands in the first `columns` of each row. Where there are
-   `heads`, lines by row, a line begins with the fields of its head; `fields_of_all` counts both. */
+   `cells` [row, width] says what stands in the first `columns` of each row. Where there are heads,
+   lines by row, of which `head_begins` are the addresses, a line begins with the fields of its
+   head; `fields_of_all` counts both. */
 void write_rows(const struct fields *fields, const int64_t *cells, int64_t width, int64_t columns,
-                const int64_t *rows, int64_t count, const letter *heads, const int32_t *head_ends,
-                int64_t fields_of_all, letter *out, int64_t first, int32_t *ends)
+                const int64_t *rows, int64_t count, const int64_t *head_begins,
+                const int64_t *head_sizes, int64_t fields_of_all, letter *out, int64_t *ends)
 {
-    letter *at = out + first;
-    ends[0] = (int32_t)first;
+    letter *at = out;
     for (int64_t i = 0; i < count; i++) {
         const int64_t *row = cells + rows[i] * width;
         at = put_short(at, fields_of_all);
-        if (heads) {
-            int64_t begin = head_ends[rows[i]] + COUNT_BYTES;
-            at = put_letters(at, heads + begin, head_ends[rows[i] + 1] - begin);
+        if (head_begins) {
+            const letter *head = (const letter *)(intptr_t)head_begins[rows[i]];
+            at = put_letters(at, head + COUNT_BYTES, head_sizes[rows[i]] - COUNT_BYTES);
         }
         for (int64_t column = 0; column < columns; column++)
             at = put_field(at, fields, row[column]);
-        ends[i + 1] = (int32_t)(at - out);
+        ends[i] = at - out;
     }
 }

@@ -11,9 +11,8 @@ import numpy as np
 from loader import native
 from loader.normalize.collections import Type
 from loader.normalize.columns import coerce
-from loader.plain.arrays import NotPlain
 from loader.plain.tokens import DECIMAL, FALSE, INTEGER, STRING, TIME, TRUE, Tokens
-from loader.warehouse.binary import BEGIN, Lines, field, framed
+from loader.warehouse.binary import Lines, cut, field
 
 TYPES: tuple[Type, ...] = ("text", "bigint", "numeric", "boolean", "jsonb", "timestamptz", "other")
 CODES = {type_: code for code, type_ in enumerate(TYPES)}
@@ -37,7 +36,6 @@ for _kind, _type, _how in (
     (FALSE, "boolean", _AS_FALSE),
 ):
     _HOW[_kind, TYPES.index(_type)] = _how
-_MOST_BYTES = np.iinfo(np.int32).max
 
 
 class Fields:
@@ -96,22 +94,19 @@ class Fields:
         fields = native.Fields(*pointers, ready, ready_ends.ctypes.data)
         rows = np.ascontiguousarray(rows, np.int64)
         common = (fields, cells.ctypes.data, cells.shape[1], columns, rows.ctypes.data, len(rows))
-        head_letters = head_ends = None
+        head_begins = head_sizes = None
         of_heads = 0
         if heads is not None:
             lines, of_heads = heads
-            head_letters, head_ends = lines.letters.ctypes.data, lines.ends.ctypes.data
-        size = native.measure_rows(*common, head_ends)
-        if size > _MOST_BYTES:
-            raise NotPlain
-        written = framed(size, np.empty(len(rows) + 1, np.int32))
+            head_begins, head_sizes = lines.begins.ctypes.data, lines.sizes.ctypes.data
+        size = native.measure_rows(*common, head_sizes)
+        letters, ends = np.empty(size, np.uint8), np.empty(len(rows), np.int64)
         native.write_rows(
             *common,
-            head_letters,
-            head_ends,
+            head_begins,
+            head_sizes,
             columns + of_heads,
-            written.letters.ctypes.data,
-            BEGIN,
-            written.ends.ctypes.data,
+            letters.ctypes.data,
+            ends.ctypes.data,
         )
-        return written
+        return cut(letters, ends)

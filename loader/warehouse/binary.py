@@ -17,7 +17,7 @@ import numpy as np
 from loader import native
 from loader.normalize.collections import Type
 from loader.normalize.columns import Column
-from loader.warehouse.forms import Form
+from loader.warehouse.forms import Form, Payload
 
 _COUNT = Struct(">h")
 _SIZE = Struct(">i")
@@ -27,50 +27,73 @@ _NEGATIVE = 0x4000
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = _COUNT.pack(-1)
 NULL = _SIZE.pack(-1)
-# Where the first line begins.
-BEGIN = len(_HEAD)
 # Where PostgreSQL counts microseconds from.
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class Lines:
-    """Some rows as COPY takes them: its head, the lines, its end."""
+    """Some rows, wherever their lines stand in memory: to sort them, none has to be moved."""
 
-    def __init__(self, letters: Any, ends: Any) -> None:
-        self.letters = letters  # uint8
-        self.ends = ends  # int32: where the first line begins, and where each of them ends
+    def __init__(self, begins: Any, sizes: Any, letters: Sequence[Any]) -> None:
+        self.begins = begins  # int64: the address of each line
+        self.sizes = sizes  # int64
+        self._letters = letters  # uint8: where the lines stand
 
     def __len__(self) -> int:
-        return len(self.ends) - 1
+        return len(self.begins)
+
+    def __reduce__(self) -> Any:
+        return lines_of, (self.every(),)
+
+    def take(self, at: Any) -> "Lines":
+        """Some of the lines, in some order."""
+        return Lines(self.begins[at], self.sizes[at], self._letters)
 
     def every(self) -> list[bytes]:
         """The lines."""
-        letters, ends = self.letters.tobytes(), self.ends.tolist()
+        ends = np.append(0, np.cumsum(self.sizes)).tolist()
+        letters = self.letters(0, len(self))
         return [letters[begin:end] for begin, end in pairwise(ends)]
 
+    def letters(self, first: int, behind: int) -> bytes:
+        """Some consecutive lines as one text."""
+        begins, sizes = self.begins[first:behind], self.sizes[first:behind]
+        out = np.empty(int(sizes.sum()), np.uint8)
+        native.gather(begins.ctypes.data, sizes.ctypes.data, len(begins), out.ctypes.data, 0)
+        return out.tobytes()
 
-def room_for(sizes: Any) -> Lines:
-    """Lines of some sizes, to be written."""
-    ends = np.full(len(sizes) + 1, BEGIN, np.int32)
-    np.cumsum(sizes, out=ends[1:])
-    ends[1:] += BEGIN
-    return framed(int(ends[-1]) - BEGIN, ends)
 
-
-def framed(size: int, ends: Any) -> Lines:
-    """Lines of `size` bytes, to be written."""
-    letters = np.empty(BEGIN + size + len(_END), np.uint8)
-    letters[:BEGIN] = np.frombuffer(_HEAD, np.uint8)
-    letters[BEGIN + size :] = np.frombuffer(_END, np.uint8)
-    return Lines(letters, ends)
+def cut(letters: Any, ends: Any) -> Lines:
+    """Lines that stand one behind the other, each up to one of the ends."""
+    sizes = np.diff(ends, prepend=0)
+    return Lines(ends - sizes + letters.ctypes.data, sizes, [letters])
 
 
 def lines_of(values: Sequence[bytes]) -> Lines:
     """Lines that are given one by one."""
-    lines = room_for(list(map(len, values)))
-    lines.letters[BEGIN : -len(_END)] = np.frombuffer(b"".join(values), np.uint8)
-    return lines
+    letters = np.frombuffer(b"".join(values), np.uint8)
+    return cut(letters, np.cumsum(np.array(list(map(len, values)), np.int64)))
+
+
+class _Payload:
+    """A COPY as the file that psycopg2 reads it from: its head, the lines, its end."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._ends = np.cumsum(lines.sizes)
+        self._at = 0  # the next line
+        self._more = [_END, _HEAD]
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or one line where it is longer."""
+        if len(self._more) == 2 or self._at == len(self._lines):
+            return self._more.pop() if self._more else b""
+        first = self._at
+        begin = self._ends[first] - self._lines.sizes[first]
+        behind = int(np.searchsorted(self._ends, begin + size, side="right"))
+        self._at = max(behind, first + 1)
+        return self._lines.letters(first, self._at)
 
 
 class _Binary:
@@ -80,16 +103,13 @@ class _Binary:
         return "BINARY"  # one and the same, also where a worker sends it: lines go by their form
 
     def size(self, lines: Lines) -> int:
-        return int(lines.ends[-1] - lines.ends[0])
+        return int(lines.sizes.sum())
 
     def pick(self, lines: Lines, places: Sequence[int]) -> Lines:
-        at = np.array(places, np.int64)
-        begins, sizes = _places(lines)
-        return _gathered(begins[at], sizes[at])
+        return lines.take(np.array(places, np.int64))
 
     def drop(self, lines: Lines, places: Sequence[int]) -> Lines:
-        begins, sizes = _places(lines)
-        return _gathered(np.delete(begins, places), np.delete(sizes, places))
+        return lines.take(np.delete(np.arange(len(lines)), places))
 
     def ids(self, lines: Lines) -> list[str]:
         at = _COUNT.size + _SIZE.size
@@ -115,38 +135,29 @@ class _Binary:
         return lines_of(extended)
 
     def sort(self, parts: Sequence[Lines]) -> Lines:
-        begins, sizes = map(np.concatenate, zip(*map(_places, parts), strict=True))
-        first, second = np.empty((2, len(begins)), np.uint64)
-        native.read_keys(begins.ctypes.data, len(begins), first.ctypes.data, second.ctypes.data)
+        lines = Lines(
+            np.concatenate([part.begins for part in parts]),
+            np.concatenate([part.sizes for part in parts]),
+            parts,
+        )
+        first, second = np.empty((2, len(lines)), np.uint64)
+        native.read_keys(
+            lines.begins.ctypes.data, len(lines), first.ctypes.data, second.ctypes.data
+        )
         order = first.argsort()
         in_order = first[order]
         if np.count_nonzero(in_order[1:] == in_order[:-1]) > len(order) // _ALIKE:
             order = np.lexsort((second, first))
-        return _gathered(begins[order], sizes[order])
+        return lines.take(order)
 
-    def payload(self, lines: Lines) -> memoryview:
-        return memoryview(lines.letters)
+    def payload(self, lines: Lines) -> Payload:
+        return _Payload(lines)
 
 
 BINARY: Form = _Binary()
 
 # Where more than one of so many ids begins like its neighbour, more letters count.
 _ALIKE = 8
-
-
-def _places(lines: Lines) -> tuple[Any, Any]:
-    """The address of each line, and its size."""
-    ends = lines.ends.astype(np.int64)
-    return ends[:-1] + lines.letters.ctypes.data, np.diff(ends)
-
-
-def _gathered(begins: Any, sizes: Any) -> Lines:
-    """The lines that stand at some addresses."""
-    lines = room_for(sizes)
-    begins, sizes = np.ascontiguousarray(begins), np.ascontiguousarray(sizes)
-    out = lines.letters[BEGIN:].ctypes.data
-    native.gather(begins.ctypes.data, sizes.ctypes.data, len(begins), out, 0)
-    return lines
 
 
 def _time(line: bytes, place: int) -> str:

@@ -5,6 +5,7 @@ Python makes lines of text faster; PostgreSQL reads binary ones in three quarter
 """
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from itertools import chain
 from typing import Any, ClassVar, Protocol
 
@@ -13,6 +14,13 @@ from loader.normalize.columns import Column
 
 # Lines of one table: a list of bytes, or a `binary.Lines`.
 Lines = Any
+
+
+class Payload(Protocol):
+    """What COPY takes, as a file."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, about so many; none behind the last ones."""
 
 
 class Form(Protocol):
@@ -46,7 +54,7 @@ class Form(Protocol):
         Neighbours of the index are written together then, which costs the server less.
         """
 
-    def payload(self, lines: Lines) -> memoryview:
+    def payload(self, lines: Lines) -> Payload:
         """What COPY takes for some rows."""
 
 
@@ -86,8 +94,8 @@ class _Text:
     def sort(self, parts: Sequence[list[bytes]]) -> list[bytes]:
         return sorted(chain.from_iterable(parts))
 
-    def payload(self, lines: list[bytes]) -> memoryview:
-        return memoryview(b"\n".join([*lines, b""]))
+    def payload(self, lines: list[bytes]) -> Payload:
+        return BytesIO(b"\n".join([*lines, b""]))
 
 
 TEXT: Form = _Text()

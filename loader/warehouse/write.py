@@ -92,22 +92,9 @@ def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
         sql.SQL(", ").join(map(sql.Identifier, copy.columns)),
         sql.SQL(copy.form.options),
     )
-    payload = _Payload(copy.form.payload(copy.lines))
+    payload = copy.form.payload(copy.lines)
     with driver_cursor(connection) as cursor, _driver_kept_silent():
         cursor.copy_expert(statement, payload, _COPY_BYTES)
-
-
-class _Payload:
-    """What COPY takes, as the file that psycopg2 reads it from; unlike BytesIO, without a copy."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        piece = bytes(self._data[self._at : self._at + size])
-        self._at += len(piece)
-        return piece
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """COPY's formats, text and binary: what is written is what is read."""
 
-import io
 import pickle
 from contextlib import closing
 from datetime import datetime
@@ -17,7 +16,7 @@ from loader.normalize.columns import clean, coerce
 from loader.normalize.times import parse_time
 from loader.warehouse import binary, forms
 from loader.warehouse.binary import BINARY
-from loader.warehouse.forms import NULL, Form, escape, fields, unescape
+from loader.warehouse.forms import NULL, Form, Payload, escape, fields, unescape
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 ROUGH = st.text(st.sampled_from("\\\t\n\r\x0b\x1cNtnr.x\u2028é🙂"), max_size=20)
@@ -31,8 +30,12 @@ def scratch(server: Server) -> Database:
 
 def copied(db: Database, type_: str, values: list[str]) -> list[Any]:
     """The values that a real COPY of some fields makes."""
-    data = "".join(value + "\n" for value in values).encode()
-    return [value for value, _ in stored(db, type_, data)]
+    return [value for value, _ in copied_text(db, type_, values)]
+
+
+def copied_text(db: Database, type_: str, values: list[str]) -> list[tuple[Any, Any]]:
+    """The values that a real COPY of some fields makes, and how the server writes them."""
+    return stored(db, type_, forms.TEXT.payload([value.encode() for value in values]))
 
 
 def copied_binary(db: Database, type_: Type, texts: list[str | None]) -> list[tuple[Any, Any]]:
@@ -41,11 +44,11 @@ def copied_binary(db: Database, type_: Type, texts: list[str | None]) -> list[tu
     return stored(db, type_, BINARY.payload(binary.lines_of(lines)), BINARY.options)
 
 
-def stored(db: Database, type_: str, data: bytes, options: str = "") -> list[tuple[Any, Any]]:
+def stored(db: Database, type_: str, data: Payload, options: str = "") -> list[tuple[Any, Any]]:
     with closing(db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'; SET client_encoding = 'UTF8'")
         cursor.execute(f"CREATE TEMP TABLE t (n serial, v {type_})")
-        cursor.copy_expert(f"COPY t (v) FROM STDIN {options}", io.BytesIO(data))
+        cursor.copy_expert(f"COPY t (v) FROM STDIN {options}", data, 50)  # in many pieces
         cursor.execute("SELECT v, v::text FROM t ORDER BY n")
         return cursor.fetchall()
 
@@ -192,8 +195,8 @@ def test_the_server_reads_the_binary_form_as_it_reads_the_text(
     @given(st.lists(st.none() | values, min_size=1, max_size=50))
     def check(found: list[Any]) -> None:
         column, _ = coerce(found, type_)
-        lines = "".join(field + "\n" for field in fields(column, len(found)))
-        assert copied_binary(scratch, type_, column.texts) == stored(scratch, type_, lines.encode())
+        text = copied_text(scratch, type_, list(fields(column, len(found))))
+        assert copied_binary(scratch, type_, column.texts) == text
 
     check()
 
@@ -205,6 +208,4 @@ def test_numbers_of_all_sizes_have_their_digits_in_the_binary_form(
     scratch: Database, number: str
 ) -> None:
     (text,) = coerce([Decimal(number)], "numeric")[0].texts
-    assert copied_binary(scratch, "numeric", [text]) == stored(
-        scratch, "numeric", f"{text}\n".encode()
-    )
+    assert copied_binary(scratch, "numeric", [text]) == copied_text(scratch, "numeric", [str(text)])
