@@ -34,7 +34,6 @@ _OBJECTS = {
 CONTEXT, PROPERTIES = 1, 2
 _GROUPS = {"context": CONTEXT, "properties": PROPERTIES}
 
-
 # By kind.
 _IS_NOTHING = np.isin(np.arange(TIME + 1), (0, NULL))
 _MAY_BE_OBJECT = np.isin(np.arange(TIME + 1), (0, NULL, OPEN, EMPTY))
@@ -82,8 +81,7 @@ class Reader:
         user = _given(tokens, cells[at["userId"]])
         anonymous = _given(tokens, cells[at["anonymousId"]])
         email = cells[self._email]
-        is_address = _kinds(tokens, email) == STRING
-        is_address &= tokens.end[email - 1] > tokens.start[email - 1]
+        is_address = (_kinds(tokens, email) == STRING) & (_sizes(tokens, email) > 0)
         nobody = (user == 0) & (anonymous == 0) & is_address
         anonymous = np.where(nobody, email, anonymous)
         ids = cells[at["messageId"]].take(line, mode="clip")
@@ -105,11 +103,7 @@ class Reader:
         cells, odd = tokens.cells, tokens.odd
         at = {key: cells[self._at[key]] for key in (*_TEXTS, *_OBJECTS)}
         kinds = {key: _kinds(tokens, found) for key, found in at.items()}
-        starts = {key: tokens.start.take(at[key] - 1, mode="clip") for key in _TEXTS}
-        sizes = {
-            key: (tokens.end.take(at[key] - 1, mode="clip") - starts[key]) * (kinds[key] == STRING)
-            for key in _TEXTS
-        }
+        sizes = {key: _sizes(tokens, at[key]) * (kinds[key] == STRING) for key in _TEXTS}
         odd |= sizes["type"] != len(_TRACK)
         tracks = np.flatnonzero(~odd)
         odd[tracks] = [text != _TRACK for text in _texts(tokens, at["type"][tracks])]
@@ -174,6 +168,13 @@ def _kinds(tokens: Tokens, cells: Places) -> Any:
     return tokens.kind.take(cells - 1, mode="clip") * (cells > 0)
 
 
+def _sizes(tokens: Tokens, cells: Places) -> Places:
+    """The size of the text in each cell, in bytes; where there is none, any number."""
+    at = cells - 1
+    sizes: Places = tokens.end.take(at, mode="clip") - tokens.start.take(at, mode="clip")
+    return sizes
+
+
 def _given(tokens: Tokens, cells: Places) -> Places:
     """The cells without those that are null."""
     return np.where(_kinds(tokens, cells) == STRING, cells, 0)
@@ -181,9 +182,8 @@ def _given(tokens: Tokens, cells: Places) -> Places:
 
 def _texts(tokens: Tokens, cells: Places) -> list[str]:
     """The texts of strings."""
-    start = tokens.start.take(cells - 1, mode="clip")
-    size = tokens.end.take(cells - 1, mode="clip") - start
-    begins = start + tokens.letters.ctypes.data
+    size = _sizes(tokens, cells)
+    begins = tokens.start.take(cells - 1, mode="clip") + tokens.letters.ctypes.data
     # No text holds a zero, so it can stand between them.
     letters = np.zeros(int(size.sum()) + len(size), np.uint8)
     native.gather(begins.ctypes.data, size.ctypes.data, len(size), letters.ctypes.data, 1)

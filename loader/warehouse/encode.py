@@ -1,4 +1,7 @@
-"""Rows -> lines of COPY's text format."""
+"""Rows -> segments: the lines of one table, and the values that have to wait for the batch.
+
+The lines are of COPY's text format here; the short way makes segments of the binary one.
+"""
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
