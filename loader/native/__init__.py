@@ -9,10 +9,17 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).with_name("native.so")
 
+# Counts what changed for callers; in `tokens.c` too. A library may be older than this file.
+_VERSION = 1
+
 try:
     _library = ctypes.CDLL(str(LIBRARY))
-except OSError as error:
-    raise ImportError(f"{LIBRARY.name} was not compiled, or for another machine") from error
+    if _library.library_version() != _VERSION:
+        raise OSError("it is of another version")
+except (OSError, AttributeError) as error:
+    raise ImportError(
+        f"{LIBRARY.name} was not compiled, or not for this machine and version"
+    ) from error
 _pointer, _int, _long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 
 

@@ -1,4 +1,4 @@
-/* Lines of one table, wherever they stand, in another order.
+/* Lines and other texts, wherever they stand: the order of their ids, and one text of them.
 
    `begins` are addresses: the lines of a batch come in many parts. */
 
@@ -11,6 +11,7 @@ enum { WORD_BYTES = 8 };
 /* Before an id, which is the first field of its line: the number of fields, and its size. */
 enum { HEAD_BYTES = 2 + 4 };
 
+/* The id of a line, which is never null. */
 static const letter *id_of(int64_t begin, int64_t *size)
 {
     const letter *line = (const letter *)(intptr_t)begin;
@@ -49,7 +50,7 @@ void read_keys(const int64_t *begins, int64_t count, uint64_t *first, uint64_t *
     }
 }
 
-/* Copy texts one behind the other, with so many letters of `out` left as they are in between. */
+/* Copy texts one behind the other, with so many letters of `out` left as they are behind each. */
 void gather(const int64_t *begins, const int64_t *sizes, int64_t count, letter *out, int64_t gap)
 {
     for (int64_t i = 0; i < count; i++) {

@@ -81,7 +81,7 @@ static int64_t field_size(const struct fields *fields, int64_t cell)
         return SIZE_BYTES + LONG_BYTES;
     case AS_NUMERIC:
         return SIZE_BYTES + NUMERIC_BYTES;
-    default:
+    default: /* AS_TRUE, AS_FALSE */
         return SIZE_BYTES + 1;
     }
 }
@@ -104,7 +104,7 @@ static letter *put_field(letter *out, const struct fields *fields, int64_t cell)
     case AS_TRUE:
         *put_size(out, 1) = 1;
         return out + SIZE_BYTES + 1;
-    default:
+    default: /* AS_FALSE */
         *put_size(out, 1) = 0;
         return out + SIZE_BYTES + 1;
     }

@@ -1,8 +1,8 @@
 /* Lines -> tokens: every value of a block of JSON lines with its path, line and place.
 
    A line that is not what it should be is odd: it leaves no token, and others decide about it. So
-   does a line with something rare. What is read is hostile: no loop goes behind the end of its
-   line, and no array is written without a look at its room. */
+   does a line with something rare. What is read is hostile: nothing behind the end of a line is
+   used, and no array is written without a look at its room. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,6 +11,15 @@
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the first of eight letters has to be in the lowest byte"
 #endif
+#if UINTPTR_MAX < UINT64_MAX
+#error "numpy's places have to be of 64 bits"
+#endif
+
+/* As in __init__.py; to be counted up with whatever callers have to know. */
+int32_t library_version(void)
+{
+    return 1;
+}
 
 /* The same numbers stand in tokens.py. */
 enum { STRING = 1, TRUE, FALSE, INTEGER, DECIMAL, OTHER, NOTHING, EMPTY, OPEN, TIME };
@@ -18,9 +27,11 @@ enum {
     MOST_PATHS = 1000, /* senders with more are few, or hostile */
     MOST_KEY_BYTES = 1 << 18,
     MOST_DEPTH = 20,
+    MOST_BRACKETS = 100, /* in a list: Python may find the whole record too deep */
+    /* Of a number, before its point and behind it: as many as rows.c has groups for. */
     MOST_DIGITS = 16,
-    MOST_PLACES = 7, /* of a decimal, behind its point */
-    SLOTS = 4096,    /* a power of two */
+    MOST_PLACES = 8,
+    SLOTS = 4096, /* a power of two */
 };
 
 typedef uint8_t letter;
@@ -388,7 +399,7 @@ static int read_literal(struct reader *reader, const char *text)
 /* Step over a list. Whether what is in it is JSON, Python finds out. */
 static int skip_list(struct reader *reader)
 {
-    int64_t depth = 0;
+    int64_t depth = 0; /* of all brackets: where they do not match, Python finds it out */
     while (reader->at < reader->end) {
         letter sign = *reader->at;
         if (sign == '"') {
@@ -400,9 +411,11 @@ static int skip_list(struct reader *reader)
             reader->at = at;
         }
         reader->at++;
-        depth += (sign == '[') - (sign == ']');
+        depth += (sign == '[' || sign == '{') - (sign == ']' || sign == '}');
         if (!depth)
             return 1;
+        if (depth > MOST_BRACKETS)
+            return 0;
     }
     return 0;
 }
@@ -528,9 +541,9 @@ static int read_line(struct reader *reader, int64_t line)
 
 /* Read the lines of a block that are not `odd`, and say which others are.
 
-   Eight letters more can be read behind the block, and are no letters of JSON. `ends` says where
-   its lines end. Each of the seven arrays in `values`, and `kind`, has
-   room for `room` tokens. Returns how many there are, or -1 where they are more. */
+   Eight letters more can be read behind the block. `ends` says where its lines end. Each of the
+   seven arrays in `values`, and `kind`, has room for `room` tokens. Returns how many there are, or
+   -1 where they are more. */
 int64_t read_lines(struct paths *paths, letter *letters, const int64_t *ends, int64_t lines,
                    letter *odd, int64_t *values, letter *kind, int64_t room)
 {
@@ -557,8 +570,10 @@ int64_t read_lines(struct paths *paths, letter *letters, const int64_t *ends, in
             continue;
         paths->lines++;
         int read = read_line(&reader, line);
-        if (read < 0)
+        if (read < 0) {
+            forget_paths(paths, paths_before);
             return -1;
+        }
         if (!read) {
             odd[line] = 1;
             tokens.count = tokens_before;

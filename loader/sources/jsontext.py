@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import chain
@@ -67,14 +68,26 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, invalid_json(str(error))
 
 
+# The end of a key, and what looks like it inside of a string.
+_KEY_END = re.compile(rb'"[ \t\r\n]*:')
+_INSIDE = re.compile(rb'\\"[ \t\r\n]*:')
+_BLANKS_BEHIND_KEYS = (b'" ', b'"\t', b'"\r', b'"\n')
+
+
 def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
     """Whether some object in `raws`, which are the texts of `values`, may have a key twice.
 
     Parsers keep the last value of such a key, so that a value has fewer keys than its text. Signs
-    inside of strings may look like a key; then the answer is true, and nothing else is.
+    inside of strings may look like a key; then the answer may be true where no key stands twice,
+    and never the other way round.
     """
     text = b"".join(raws)
-    written = text.count(b'":')
+    if b'\\\\"' in text:
+        return True  # does the string end there, or is the quote escaped, as it is below?
+    if any(blank in text for blank in _BLANKS_BEHIND_KEYS):
+        written, inside = len(_KEY_END.findall(text)), len(_INSIDE.findall(text))
+    else:
+        written, inside = text.count(b'":'), text.count(b'\\":')
     level = values
     while level:
         objects = [value for value in level if type(value) is dict]
@@ -82,7 +95,7 @@ def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
         lists = [value for value in level if type(value) is list]
         children = chain(chain.from_iterable(map(dict.values, objects)), *lists)
         level = [child for child in children if type(child) is dict or type(child) is list]
-    return written != text.count(b'\\":') if written else False
+    return written != inside
 
 
 def parse_repeated(raw: bytes) -> tuple[Any, Object]:

@@ -3,15 +3,16 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from acceptance.faults import Start
-from acceptance.harness import Database, Run
+from acceptance.harness import ROOT, Database, Run
 from acceptance.test_workers import state
 
 from loader.samples import generate
@@ -85,36 +86,51 @@ def test_the_short_way_fills_the_tables_as_the_long_one_does(
     assert state(db) == tables
 
 
-WITHOUT = (
-    "import sys; sys.modules['loader.native'] = None; from loader.cli import main; sys.exit(main())"
-)
+Uncompiled = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture(params=["missing", "broken", "of another version"])
+def uncompiled(request: pytest.FixtureRequest, db: Database, tmp_path: Path) -> Uncompiled:
+    """Runs a command of a copy of the package, whose compiled part is of no use."""
+    for name in ("loader", "migrations"):
+        shutil.copytree(ROOT / name, tmp_path / "copy" / name)
+    native = tmp_path / "copy" / "loader" / "native"
+    (native / "native.so").unlink()
+    if request.param == "broken":
+        (native / "native.so").write_bytes(b"not a library")
+    elif request.param == "of another version":
+        shutil.copy(ROOT / "loader" / "native" / "native.so", native)
+        code = (native / "__init__.py").read_text()
+        assert "_VERSION = 1" in code
+        (native / "__init__.py").write_text(code.replace("_VERSION = 1", "_VERSION = 0"))
+
+    def run_it(*command: Path | str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "loader", *map(str, command)],
+            cwd=tmp_path / "copy",
+            env=os.environ | SETTINGS | {"LOADER_WAREHOUSE_URL": db.url},
+            capture_output=True,
+            check=True,
+        )
+
+    return run_it
 
 
 def test_a_load_without_the_compiled_part_fills_the_same_tables(
-    run: Run, db: Database, path: Path
+    run: Run, db: Database, path: Path, uncompiled: Uncompiled
 ) -> None:
     short = run("load", path, "--json", env=SETTINGS)
     tables = state(db)
-    db.execute("DROP SCHEMA customerio CASCADE")
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, "load", path, "--json"],
-        env=os.environ | SETTINGS | {"LOADER_WAREHOUSE_URL": db.url},
-        capture_output=True,
-        check=True,
-    )
-    assert facts(json.loads(done.stdout)) == facts(short.json)
-    assert state(db) == tables
+    for workers in ([], ["--workers", "1"]):
+        db.execute("DROP SCHEMA customerio CASCADE")
+        done = uncompiled("load", path, "--json", *workers)
+        assert facts(json.loads(done.stdout)) == facts(short.json)
+        assert state(db) == tables
 
 
-def test_check_tells_that_the_compiled_part_is_missing(run: Run, db: Database) -> None:
+def test_check_tells_that_the_compiled_part_is_missing(run: Run, uncompiled: Uncompiled) -> None:
     assert "record by record" not in run("check").out
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, "check"],
-        env=os.environ | {"LOADER_WAREHOUSE_URL": db.url},
-        capture_output=True,
-        check=True,
-    )
-    assert b"loads go record by record, several times slower" in done.stdout
+    assert b"loads go record by record, several times slower" in uncompiled("check").stdout
 
 
 def facts(load: dict[str, Any]) -> list[Any]:

@@ -302,6 +302,17 @@ PLAIN: dict[str, list[Any]] = {
         b'{"type": "track", "event": "E mail',
         json.dumps(call(3, properties={"subject": "a b"})).encode(),
     ],
+    "a key that stands twice in a list": between(
+        (b'"proxied":true', b'"list":' + text)
+        for text in (b'[{"a" :1,"b":2,"b":3}]', b'[{"a\\\\":1,"b":2,"b":3}]', b'[{"b":2,"b" :3}]')
+    ),
+    "lists at any depth": [
+        text_of(call(n, properties={})).replace(
+            b'"properties":{}', b'"properties":' + b'{"a":' * 9 + begin * n + end * n + b"}" * 9
+        )
+        for begin, end in ((b"[", b"]"), (b'[{"a":', b"1}]"))
+        for n in (1, 40, 60, 99, 100, 101, 400)
+    ],
     "a quote too many": [call(1), text_of(call(2)).replace(b"}", b'"}', 1), call(3)],
     "a bracket too many": [call(1), text_of(call(2)).replace(b"}", b"]}", 1), call(3)],
     "a brace too many": [call(1), text_of(call(2)) + b"}", text_of(call(3))[:-1] + b"}}", call(4)],
