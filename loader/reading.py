@@ -192,7 +192,7 @@ class Run:
             if self.asks and read is not None:
                 there = self.asker.submit(partial(self.existing, read.ids))
             self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, read, there)))
-            self._settle(leave=2 if there is not None else 0)
+            self._settle(leave=int(there is not None))
         else:
             for chunk in self._chunks(part):
                 self._take(file, chunk)

@@ -190,7 +190,8 @@ class _Reader:
         letters = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(letters == ord("\n"))
         starts = np.concatenate(([0], ends[:-1] + 1))
-        are_whole = (letters[starts] == ord("{")) & (letters[ends - 1] == ord("}"))
+        last = ends - 1 - (letters[ends - 1] == ord("\r"))
+        are_whole = (letters[starts] == ord("{")) & (letters[last] == ord("}"))
         are_whole &= ends - starts <= self.limit
         odd = np.flatnonzero(~are_whole)
         if len(odd) > len(ends) // _ODD or not all(

@@ -313,6 +313,10 @@ PLAIN: dict[str, list[Any]] = {
         for begin, end in ((b"[", b"]"), (b'[{"a":', b"1}]"))
         for n in (1, 40, 60, 99, 100, 101, 400)
     ],
+    "carriage returns at the ends of lines": [
+        *(text_of(call(n)) + b"\r" for n in range(3)),
+        *(b"\r", b'{"type":"track"}\r', b"{\r", call(4), text_of(call(5)) + b"\r\r"),
+    ],
     "a quote too many": [call(1), text_of(call(2)).replace(b"}", b'"}', 1), call(3)],
     "a bracket too many": [call(1), text_of(call(2)).replace(b"}", b"]}", 1), call(3)],
     "a brace too many": [call(1), text_of(call(2)) + b"}", text_of(call(3))[:-1] + b"}}", call(4)],

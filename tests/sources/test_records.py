@@ -13,7 +13,7 @@ from loader.errors import InputUnreadable
 from loader.normalize.event import Event
 from loader.sources import parse_event
 from loader.sources.jsontext import parse_json
-from loader.sources.records import read_chunks
+from loader.sources.records import WholeLines, read_chunks, read_lines
 
 BLOCKS = [1, 2, 3, 7, 64, 1 << 20]
 LIMIT = 1 << 20
@@ -653,3 +653,11 @@ def test_no_input_ends_the_load(data: bytes, size: int) -> None:
 def test_lines_are_read_alike_for_every_size_of_block(data: bytes) -> None:
     first = read(data)[:2]
     assert [first] * len(BLOCKS) == [read(data, size)[:2] for size in BLOCKS]
+
+
+def test_lines_that_end_with_a_carriage_return_are_whole() -> None:
+    """They were read record by record, as files of other systems are."""
+    data = b'{"event":"E","messageId":"%b"}\r\n' % (b"m" * 100) * 3_000
+    (found,) = read_lines([data], max_record_bytes=LIMIT)
+    assert isinstance(found, WholeLines)
+    assert (found.lines, found.odd) == (3_000, [])
