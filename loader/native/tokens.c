@@ -387,12 +387,14 @@ static int read_number(struct reader *reader, struct tokens *tokens)
     return 1;
 }
 
-static int read_literal(struct reader *reader, const char *text)
+/* Read `text`, which is a value of some kind. */
+static int read_literal(struct reader *reader, struct tokens *tokens, const char *text, letter kind)
 {
     int64_t size = (int64_t)strlen(text);
     if (reader->end - reader->at < size || memcmp(reader->at, text, (size_t)size) != 0)
         return 0;
     reader->at += size;
+    tokens->kind[tokens->count] = kind;
     return 1;
 }
 
@@ -426,6 +428,7 @@ static int read_value(struct reader *reader, struct tokens *tokens)
     int64_t token = tokens->count;
     letter *start = reader->at;
     struct text text;
+    int is_value;
     switch (*start) {
     case '"':
         tokens->kind[token] = STRING;
@@ -438,34 +441,24 @@ static int read_value(struct reader *reader, struct tokens *tokens)
             tokens->kind[token] = TIME;
         return 1;
     case 't':
-        tokens->kind[token] = TRUE;
-        if (!read_literal(reader, "true"))
-            return 0;
+        is_value = read_literal(reader, tokens, "true", TRUE);
         break;
     case 'f':
-        tokens->kind[token] = FALSE;
-        if (!read_literal(reader, "false"))
-            return 0;
+        is_value = read_literal(reader, tokens, "false", FALSE);
         break;
     case 'n':
-        tokens->kind[token] = NOTHING;
-        if (!read_literal(reader, "null"))
-            return 0;
+        is_value = read_literal(reader, tokens, "null", NOTHING);
         break;
     case '[':
         tokens->kind[token] = OTHER;
-        if (!skip_list(reader))
-            return 0;
+        is_value = skip_list(reader);
         break;
     default:
-        if (*start != '-' && !is_digit(reader))
-            return 0;
-        if (!read_number(reader, tokens))
-            return 0;
+        is_value = (*start == '-' || is_digit(reader)) && read_number(reader, tokens);
     }
     tokens->start[token] = start - reader->letters;
     tokens->end[token] = reader->at - reader->letters;
-    return 1;
+    return is_value;
 }
 
 /* lines */
