@@ -129,7 +129,7 @@ def upgrade() -> None:
             table,
             sa.Column(
                 "id",
-                sa.Text,
+                sa.Text(collation="C"),  # compared byte by byte, in any database
                 nullable=False,
                 comment="Identity of the event: messageId, a webhook's event_id, or a hash.",
             ),

@@ -94,6 +94,28 @@ def test_a_created_table_has_the_shared_columns_and_those_of_its_events(db: Data
     assert db.value("SELECT obj_description('made'::regclass)") == 'One row per event "Made".'
 
 
+def test_ids_are_compared_byte_by_byte_in_every_table_also_a_created_one(db: Database) -> None:
+    apply(db, changes("Made"))
+    found = db.rows(
+        """
+        SELECT c.relname, l.collname
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        JOIN pg_collation l ON l.oid = a.attcollation
+        WHERE c.relnamespace = %s::regnamespace AND a.attname = 'id'
+            AND c.relkind = 'r' AND c.relname !~ '^_'
+        """,
+        SCHEMA,
+    )
+    assert {"tracks", "made", "email_opened"} < {table for table, _ in found}
+    assert {collation for _, collation in found} == {"C"}
+
+
+def test_ids_join_with_those_of_other_tables(db: Database) -> None:
+    db.execute("CREATE TABLE others (id text)")
+    joined = "SELECT count(*) FROM tracks t JOIN others o ON o.id = t.id WHERE o.id > t.id"
+    assert db.value(joined) == 0
+
+
 def test_no_change_is_no_sql(db: Database) -> None:
     assert changes_sql(SCHEMA, []) == ""
     before = db.dump()
