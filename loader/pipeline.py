@@ -8,7 +8,7 @@ import gc
 import mmap
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, exists, select, text
 
 from loader._version import __version__
+from loader.asking import Asker, Existing
 from loader.config import Settings, Source
 from loader.errors import (
     OUT_OF_MEMORY,
@@ -36,10 +37,11 @@ from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import FileProgress, SealedBatch
 from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
+from loader.warehouse.ids import Ids, KnownIds
 from loader.warehouse.ledger import Counts
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
 from loader.warehouse.write import Written, ids_of
-from loader.warehouse.writer import KnownIds, Writer, add_batch
+from loader.warehouse.writer import Writer, add_batch
 from loader.workers import Workers
 
 # How long a server that does not answer yet is waited for before anything was read.
@@ -193,8 +195,7 @@ def _open(
             taken=start.taken,
             started_at=start.started_at,
             sink=writer,
-            existing=known_ids,
-            asker=known_ids.thread,
+            asker=Asker(known_ids, known_ids.thread),
             asks=start.has_rows,
             progress=progress,
         )
@@ -331,8 +332,9 @@ def plan(
             taken=select_taken(connection, source.schema_),
             started_at=_now(),
             sink=planner,
-            existing=planner.remember(there if state.revision is not None else _nothing),
-            asker=there.thread,
+            asker=Asker(
+                planner.remember(there if state.revision is not None else _nothing), there.thread
+            ),
             asks=True,
             progress=progress,
         )
@@ -385,7 +387,7 @@ def _check_encoding(connection: Connection) -> None:
         )
 
 
-def _nothing(_ids: Sequence[str]) -> set[str]:
+def _nothing(_ids: Ids) -> set[str]:
     return set()
 
 
@@ -446,11 +448,9 @@ class _Planner:
         self._seen: set[str] = set()
         self._rejects: set[str] = set()
 
-    def remember(
-        self, existing: Callable[[Sequence[str]], set[str]]
-    ) -> Callable[[Sequence[str]], set[str]]:
+    def remember(self, existing: Existing) -> Existing:
         """Also know the ids of the batches before; the answer must not depend on who asked."""
-        return lambda ids: existing(ids) | self._seen.intersection(ids)
+        return lambda ids: existing(ids) | self._seen.intersection(ids.split())
 
     def submit(self, batch: SealedBatch) -> None:
         rows: dict[str, int] = {}

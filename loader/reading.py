@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from loader.asking import DEPTH, Asker, Question
 from loader.chunk import Parsed, Work, parse_chunk, process_chunk
 from loader.config import Settings, Source
 from loader.errors import InputUnreadable
@@ -28,13 +28,12 @@ from loader.sources.records import (
     read_chunks,
     read_lines,
 )
-from loader.threads import SteadyThread
 from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
 from loader.warehouse.encode import Layouts
 from loader.workers import Workers
 
 if TYPE_CHECKING:
-    from loader.plain import Plain, Read
+    from loader.plain import Plain
 
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
@@ -74,10 +73,9 @@ class Run:
     taken: frozenset[str]  # names of views and the like, which no table can have
     started_at: str
     sink: Sink
-    existing: Callable[[Sequence[str]], set[str]]
-    asker: SteadyThread  # asks `existing`
-    # Whether chunks are asked for ids that are there before they are normalized. Otherwise the
-    # primary key finds them while the batch is written.
+    asker: Asker
+    # Whether the server is asked for ids that are there before their records are normalized.
+    # Otherwise the primary key finds them while the batch is written.
     asks: bool
     progress: Progress | None
     layouts: Layouts = field(default_factory=dict)
@@ -89,12 +87,12 @@ class Run:
     errors: list[str] = field(default_factory=list)
     _batch: Batch | None = None
     _batches: int = 0
-    _before: Set[str] = frozenset()  # ids of the last batch
+    # The ids of batches that parts in hand have to be compared with, by number of the batch.
+    _before: dict[int, Set[str]] = field(default_factory=dict)
     _known: int = 0
     _stored: int = 0
     workers: Workers | None = None
     _plain: "Plain | None" = None
-    _is_compiled: bool = True  # as far as is known
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
 
@@ -176,36 +174,31 @@ class Run:
 
     def _take(self, file: InputFile, part: Chunk | WholeLines) -> None:
         """Have a part of the input processed; meanwhile go on with the parts before it."""
+        number = self._batches + (self._batch is None)
         if isinstance(part, Chunk):
             parsed = parse_chunk(part)
-            ask = partial(self.existing, parsed.ids)
-            answer = self.asker.submit(ask) if self.asks else None
-            self._settle()
-            self._waiting.append(_Waiting(file, self._finish_here, (parsed, answer)))
+            answer = self.asker.ask(parsed.ids) if self.asks else None
+            self._waiting.append(_Waiting(file, number, self._finish_here, (parsed, answer)))
+            self._settle(leave=1)
         elif self.workers is not None:
             self._settle(leave=self.workers.depth)
             answers = self.workers.submit(part, self.tables)
-            self._waiting.append(_Waiting(file, answers.result, ()))
+            self._waiting.append(_Waiting(file, number, answers.result, ()))
         elif (plain := self._short_way(part)) is not None:
-            read = plain.read(part)
-            there = None
-            if self.asks and read is not None:
-                there = self.asker.submit(partial(self.existing, read.ids))
-            self._waiting.append(_Waiting(file, self._finish_plain, (plain, part, read, there)))
-            self._settle(leave=int(there is not None))
+            question = self.asker.ask_for(part.data) if self.asks else None
+            finish, arguments = self._finish_plain, (plain, part, question)
+            self._waiting.append(_Waiting(file, number, finish, arguments))
+            self._settle(leave=DEPTH if question is not None else 0)
         else:
             for chunk in self._chunks(part):
                 self._take(file, chunk)
 
     def _short_way(self, part: WholeLines) -> "Plain | None":
-        if part.lines < _ENOUGH_LINES or not self._is_compiled:
+        if part.lines < _ENOUGH_LINES:
             return None
         if self._plain is None:
-            try:
-                from loader.plain import Plain
-            except ImportError:
-                self._is_compiled = False
-                return None
+            from loader.plain import Plain
+
             self._plain = Plain(
                 tables=self.tables,
                 layouts=self.layouts,
@@ -217,21 +210,20 @@ class Run:
         return self._plain if self._plain.is_worth_trying() else None
 
     def _finish_plain(
-        self,
-        plain: "Plain",
-        part: WholeLines,
-        read: "Read | None",
-        answer: Future[set[str]] | None,
+        self, plain: "Plain", part: WholeLines, question: Question | None
     ) -> Iterable[Work]:
-        there = self.asker.result(answer) if answer is not None else frozenset()
+        read = plain.read(part)
+        there = self._there(question, read.ids) if read is not None else frozenset()
         works = plain.process(part, read, there)
-        return self._finish_chunks(part, asks=self.asks) if works is None else works
+        return self._finish_chunks(part, question) if works is None else works
 
-    def _finish_chunks(self, part: WholeLines, *, asks: bool) -> Iterator[Work]:
+    def _finish_chunks(self, part: WholeLines, question: Question | None) -> Iterator[Work]:
         for chunk in self._chunks(part):
             parsed = parse_chunk(chunk)
-            ask = partial(self.existing, parsed.ids)
-            yield from self._finish_here(parsed, self.asker.submit(ask) if asks else None)
+            yield self._process(parsed, self._there(question, parsed.ids))
+
+    def _there(self, question: Question | None, ids: Sequence[str]) -> Set[str]:
+        return frozenset() if question is None else self.asker.there(question, ids)
 
     def _chunks(self, part: WholeLines) -> Iterator[Chunk]:
         return read_chunks(
@@ -248,7 +240,7 @@ class Run:
     def _settle(self, leave: int = 0) -> None:
         """Put what is processed into the batch, in order, until only `leave` parts wait."""
         while len(self._waiting) > leave:
-            file, finish, arguments = self._waiting.popleft()
+            file, _, finish, arguments = self._waiting.popleft()
             batch = self._open_batch()
             # All of a part goes into one batch: its records need not be in their order here, and
             # a load that goes on counts them in it.
@@ -298,7 +290,10 @@ class Run:
                 slots=self.slots,
             )
             self._batch = Batch(
-                number=self._batches, limits=limits, tables=self.tables, before=self._before
+                number=self._batches,
+                limits=limits,
+                tables=self.tables,
+                before=tuple(self._before.values()),
             )
         return self._batch
 
@@ -306,7 +301,7 @@ class Run:
         """Hand the batch over to be written."""
         if self._batch is None:
             return
-        self._before = self._batch.seen
+        self._remember(self._batch)
         sealed, self._batch = self._batch.seal(), None
         self.sink.submit(sealed)
         # Duplicates come in runs: where there were some, asking first saves normalizing them.
@@ -315,11 +310,21 @@ class Run:
         if self._batches % _BATCHES_TO_COLLECT == 0:
             gc.collect()
 
+    def _remember(self, batch: Batch) -> None:
+        """Keep the ids of a batch as long as the answers for some parts may not know of them.
+
+        When a part was taken, the batch before the one in hand was being written.
+        """
+        oldest = self._waiting[0].batch if self._waiting else batch.number + 1
+        self._before[batch.number] = batch.seen
+        for number in [number for number in self._before if number < oldest - 1]:
+            del self._before[number]
+
     def forget(self) -> None:
         """Give back the memory of what was read and not yet written."""
         self._batch = None
         self._waiting.clear()
-        self._before = frozenset()
+        self._before.clear()
 
 
 def _has_room_for_numpy() -> bool:
@@ -335,6 +340,7 @@ class _Waiting(NamedTuple):
     """A part of an input that is being processed."""
 
     file: InputFile
+    batch: int  # number of the batch in hand when it was taken
     finish: Callable[..., Iterable[Work]]
     arguments: tuple[Any, ...]
 

@@ -48,14 +48,11 @@ def _work(lines: WholeLines, tables: bytes, options: dict[str, Any]) -> list[Wor
     _tables.update(pickle.loads(tables))
     process = {k: v for k, v in options.items() if k not in ("max_record_bytes", "chunk_records")}
     limit = options["max_record_bytes"]
-    try:
+    if _plain is None:
         from loader.plain import Plain
-    except ImportError:  # it was not compiled
-        works = None
-    else:
-        if _plain is None:
-            _plain = Plain(tables=_tables, layouts=_layouts, max_record_bytes=limit, **process)
-        works = _plain.process(lines, _plain.read(lines)) if _plain.is_worth_trying() else None
+
+        _plain = Plain(tables=_tables, layouts=_layouts, max_record_bytes=limit, **process)
+    works = _plain.process(lines, _plain.read(lines)) if _plain.is_worth_trying() else None
     if works is not None:
         return works
     chunks = read_chunks(

@@ -10,7 +10,7 @@ from pathlib import Path
 LIBRARY = Path(__file__).with_name("native.so")
 
 # Counts what changed for callers; in `tokens.c` too. A library may be older than this file.
-_VERSION = 1
+_VERSION = 2
 
 try:
     _library = ctypes.CDLL(str(LIBRARY))
@@ -29,6 +29,12 @@ def _declare(name: str, returns: type | None, *arguments: type) -> "ctypes._Name
     function.argtypes = arguments
     return function
 
+
+# blocks.c
+find_lines = _declare("find_lines", _long, ctypes.c_char_p, _long, _long, _pointer, _pointer, _long)
+find_ids = _declare(
+    "find_ids", _long, ctypes.c_char_p, _long, ctypes.c_char_p, _long, _long, _pointer
+)
 
 # tokens.c
 new_paths = _declare("new_paths", _pointer)

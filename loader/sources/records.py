@@ -32,6 +32,8 @@ _CHUNK_BYTES = 4 << 20
 BLOCK_RECORDS = 5_000
 # Fewer bytes than this are not worth looking for whole lines in.
 _ENOUGH_BYTES = 256 << 10
+# So many bytes at least have the lines of a block, on average.
+_SHORT_LINE = 16
 # Lines are not whole where more than one of so many is odd.
 _ODD = 50
 # What is kept of a line that is too long to hold.
@@ -185,14 +187,21 @@ class _Reader:
         """Some lines in parts, if each of them can be read by itself."""
         if len(data) < _ENOUGH_BYTES or not data.endswith(b"\n"):
             return None
+        try:
+            from loader import native
+        except ImportError:
+            return None  # it was not compiled: all lines go record by record
         import numpy as np
 
-        letters = np.frombuffer(data, np.uint8)
-        ends = np.flatnonzero(letters == ord("\n"))
-        starts = np.concatenate(([0], ends[:-1] + 1))
-        last = ends - 1 - (letters[ends - 1] == ord("\r"))
-        are_whole = (letters[starts] == ord("{")) & (letters[last] == ord("}"))
-        are_whole &= ends - starts <= self.limit
+        room = len(data) // _SHORT_LINE
+        ends, are_whole = np.empty(room, np.int64), np.empty(room, bool)
+        count = native.find_lines(
+            data, len(data), self.limit, ends.ctypes.data, are_whole.ctypes.data, room
+        )
+        if count < 0:
+            return None
+        ends, are_whole = ends[:count], are_whole[:count]
+        starts = np.append(0, ends[:-1] + 1)
         odd = np.flatnonzero(~are_whole)
         if len(odd) > len(ends) // _ODD or not all(
             _stands_alone(data[starts[at] : ends[at]], bool(are_whole[at + 1 : at + 2].any()))

@@ -111,8 +111,8 @@ class Batch:
     tables: dict[str, dict[str, Type]]  # as the batch will find them; sealing adds its changes
     segments: dict[str, list[Segment]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
-    # Ids of the batch before this one, which may not be committed yet.
-    before: Set[str] = frozenset()
+    # Ids of batches before this one that were not committed yet when the server was asked.
+    before: Sequence[Set[str]] = ()
     rejects: dict[str, RejectRow] = field(default_factory=dict)
     replays: list[Replay] = field(default_factory=list)
     files: dict[str, FileProgress] = field(default_factory=dict)
@@ -157,12 +157,13 @@ class Batch:
 
     def _repeated(self, ids: Sequence[str]) -> set[int]:
         fresh = set(ids)
-        if len(fresh) == len(ids) and self.seen.isdisjoint(fresh) and self.before.isdisjoint(fresh):
+        met = (self.seen, *self.before)
+        if len(fresh) == len(ids) and all(some.isdisjoint(fresh) for some in met):
             self.seen |= fresh
             return set()
         dropped = set()
         for place, key in enumerate(ids):
-            if key in self.seen or key in self.before:
+            if any(key in some for some in met):
                 dropped.add(place)
             self.seen.add(key)
         return dropped

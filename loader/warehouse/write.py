@@ -1,9 +1,8 @@
 """Write one batch: schema changes and COPY, in the caller's transaction."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
-from itertools import count
 from typing import NamedTuple
 
 from psycopg2 import errors, sql
@@ -14,6 +13,7 @@ from loader.normalize.collections import TRACKS
 from loader.warehouse.batch import Copy, SealedBatch, widest
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import apply_changes
+from loader.warehouse.ids import Ids, select_existing
 
 # How much one step of COPY takes from Python: each step needs the interpreter, and a copy.
 _COPY_BYTES = 1 << 20
@@ -40,7 +40,7 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
     written: list[Copy] = []
     for copy in batch.copies:
         if copy.table == TRACKS:
-            known |= select_existing(connection, schema, TRACKS, ids_of(copy))
+            known |= select_existing(connection, schema, TRACKS, Ids.join(ids_of(copy)))
         if known:
             copy = _without_ids(copy, known)
         found = _copy_new(connection, schema, copy)
@@ -79,7 +79,7 @@ def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
         return set()
     except errors.UniqueViolation:
         savepoint.rollback()
-    found = select_existing(connection, schema, copy.table, ids_of(copy))
+    found = select_existing(connection, schema, copy.table, Ids.join(ids_of(copy)))
     _run_copy(connection, schema, _without_ids(copy, found))
     return found
 
@@ -109,22 +109,6 @@ def _driver_kept_silent() -> Iterator[None]:
         yield
     finally:
         sys.excepthook = hook
-
-
-def select_existing(
-    connection: Connection, schema: str, table: str, ids: Sequence[str]
-) -> set[str]:
-    """Which of `ids`, none of them blank, a table has."""
-    # One text, because the driver takes longer to quote many, and behind a SELECT, because the
-    # planner would estimate how often each of them is there.
-    statement = sql.SQL(
-        "SELECT id FROM {} WHERE id = ANY((SELECT string_to_array(%s, %s))::text[])"
-    ).format(sql.Identifier(schema, table))
-    found = set("".join(ids))
-    separator = next(mark for mark in map(chr, count(1)) if mark not in found)
-    with driver_cursor(connection) as cursor:
-        cursor.execute(statement, (separator.join(ids), separator))
-        return {row[0] for row in cursor.fetchall()}
 
 
 def _times(copies: Iterable[Copy]) -> dict[str, tuple[str, str]]:

@@ -6,7 +6,7 @@ committed, and the ledger tells whether it was.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from loader.errors import LoaderError, TransientFault
+from loader.errors import LoaderError
 from loader.normalize.collections import TRACKS
 from loader.threads import SteadyThread, ends
 from loader.warehouse import ledger
@@ -24,7 +24,7 @@ from loader.warehouse.engine import Session, retrying, translate
 from loader.warehouse.evolve import CreateTable
 from loader.warehouse.grants import grant_tables
 from loader.warehouse.ledger import Counts
-from loader.warehouse.write import Written, select_existing, write_rows
+from loader.warehouse.write import Written, write_rows
 
 # A stopped load has 10 seconds to leave: most of them to finish, the rest to roll back.
 _SECONDS_TO_FINISH = 4.0
@@ -174,43 +174,3 @@ def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int
     )
     added.widen(written.times)
     return added
-
-
-class KnownIds:
-    """Asks `tracks` for ids, on a connection of its own, beside the writer."""
-
-    def __init__(self, session: Session, *, retry_timeout: float) -> None:
-        self.thread = SteadyThread("asker")  # whatever is done on the session, it does
-        self._session = session
-        self._stopped = threading.Event()
-        self._retry_timeout = retry_timeout
-        self._connected = False
-
-    def __call__(self, ids: Sequence[str]) -> set[str]:
-        """Which of `ids` are there."""
-        found: set[str] = set()
-        for attempt in retrying(self._retry_timeout, self._stopped.is_set):
-            with attempt:
-                found = self._ask(ids)
-        return found
-
-    def close(self, seconds: float) -> None:
-        """Close the connection, if that takes only so long."""
-        self._stopped.set()
-        self.thread.within(seconds, self._session.close)
-        self.thread.close()
-
-    def _ask(self, ids: Sequence[str]) -> set[str]:
-        try:
-            with translate(self._session.engine.url):
-                if not self._connected:
-                    self._session.connect()
-                    self._connected = True
-                with self._session.connection.begin():
-                    return select_existing(
-                        self._session.connection, self._session.schema, TRACKS, ids
-                    )
-        except TransientFault:
-            self._session.close()
-            self._connected = False
-            raise

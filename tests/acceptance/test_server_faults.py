@@ -465,7 +465,7 @@ def test_a_lock_that_stops_the_search_for_known_ids_is_bounded_too(
     process = start("load", pipe, url=db.url, env=env)
     with pipe.open("wb", buffering=0) as end:
         wait_until(db, "SELECT count(*) > 0 FROM _loads WHERE status = 'running'")
-        with locked(db, "tracks", "ACCESS EXCLUSIVE", "select id from") as waits:
+        with locked(db, "tracks", "ACCESS EXCLUSIVE", "select string_agg") as waits:
             end.write(mixed(100, "x").data)
             end.close()
             wait_until(db, waits)

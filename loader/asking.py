@@ -1,0 +1,82 @@
+"""Asking ahead which ids are there already: for those of several blocks of lines at once.
+
+The more ids a question has, the more of them stand on one page of the index, so one for forty
+thousand takes the server half the time of many for two thousand. The lines are not parsed yet, so
+it is asked for what is likely an id of theirs; about any other id the server is asked afterwards.
+"""
+
+from collections.abc import Callable, Iterable, Sequence, Set
+from concurrent.futures import Future
+from functools import partial
+from typing import NamedTuple
+
+from loader.sources.segment import likely_ids
+from loader.threads import SteadyThread
+from loader.warehouse.ids import Ids
+
+_MOST_BLOCKS = 8
+# So many blocks may wait: while those of one question are processed, the next one is asked.
+DEPTH = 2 * _MOST_BLOCKS
+
+Existing = Callable[[Ids], set[str]]
+
+
+class _Answer(NamedTuple):
+    asked: Ids
+    found: set[str]
+
+
+class Question:
+    """What is asked for some blocks."""
+
+    def __init__(self) -> None:
+        self.blocks: list[bytes] = []
+        self.answer: Future[_Answer] | None = None
+
+
+class Asker:
+    """Asks the server on a thread."""
+
+    def __init__(self, existing: Existing, thread: SteadyThread) -> None:
+        self._existing = existing
+        self._thread = thread
+        self._question = Question()  # that more blocks can come into
+        self._most_blocks = 1
+
+    def ask_for(self, block: bytes) -> Question:
+        """The question whose answer will tell of the ids of a block."""
+        question = self._question
+        question.blocks.append(block)
+        if len(question.blocks) == self._most_blocks:
+            self._submit()
+            # The first answers are waited for, so their questions are small.
+            self._most_blocks = min(2 * self._most_blocks, _MOST_BLOCKS)
+        return question
+
+    def there(self, question: Question, ids: Sequence[str]) -> Set[str]:
+        """Which of the ids of a block are there; others of its question may be among them."""
+        if question is self._question:
+            self._submit()
+        assert question.answer is not None
+        asked, found = self._thread.result(question.answer)
+        if found.issuperset(ids):
+            return found
+        others = set(ids).difference(found, asked.split())
+        return found | self.result(self.ask(others)) if others else found
+
+    def ask(self, ids: Iterable[str]) -> Future[set[str]]:
+        """Have it asked which of some ids are there."""
+        return self._thread.submit(lambda: self._existing(Ids.join(ids)))
+
+    def result(self, answer: Future[set[str]]) -> set[str]:
+        """The answer, once it is there."""
+        return self._thread.result(answer)
+
+    def _submit(self) -> None:
+        question, self._question = self._question, Question()
+        question.answer = self._thread.submit(partial(self._ask, question.blocks))
+        question.blocks = []
+
+    def _ask(self, blocks: Sequence[bytes]) -> _Answer:
+        asked = Ids("\n".join(filter(None, map(likely_ids, blocks))), "\n")
+        return _Answer(asked, self._existing(asked) if asked.text else set())
