@@ -15,12 +15,18 @@ BASELINE = "baseline"
 _TEMPLATE = "baseline_template"
 
 
-def prepare(server: Server) -> dict[str, int]:
-    """Export what the job has loaded, in the order of arrival; returns the rows by table."""
+def prepare(server: Server, *, key: str = "id") -> dict[str, int]:
+    """Export what the job has loaded, in the order of arrival; returns the rows by table.
+
+    `key` is the SQL of the ids that the rows get.
+    """
     export = (
-        "\\copy (SELECT * FROM {0}.{1} ORDER BY received_at, id) TO '{1}.csv' WITH (FORMAT csv)"
+        "\\copy (SELECT {2} FROM {0}.{1} ORDER BY received_at, id) TO '{1}.csv' WITH (FORMAT csv)"
     )
-    lines = [export.format(SCHEMA, table) for table in TABLES]
+    lines = [
+        export.format(SCHEMA, table, ", ".join([key, *server.columns(SCHEMA, table)[1:]]))
+        for table in TABLES
+    ]
     measure.run(server.psql("-f", str(_script("export", lines))))
     server.drop(_TEMPLATE)
     _create_tables(server, _TEMPLATE, like=SCHEMA)
@@ -28,9 +34,14 @@ def prepare(server: Server) -> dict[str, int]:
 
 
 def load(server: Server) -> Run:
-    """Copy the files, one after the other; only that is timed."""
+    """Copy the files into tables of their own."""
     _create_tables(server, BASELINE, like=_TEMPLATE)
-    lines = [f"\\copy {BASELINE}.{t} FROM '{t}.csv' WITH (FORMAT csv)" for t in TABLES]
+    return load_into(server, BASELINE)
+
+
+def load_into(server: Server, schema: str) -> Run:
+    """Copy the files, one after the other; only that is timed."""
+    lines = [f"\\copy {schema}.{t} FROM '{t}.csv' WITH (FORMAT csv)" for t in TABLES]
     command = server.psql("-f", str(_script("import", lines)))
     server.settle()
     return measure.run(command)

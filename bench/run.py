@@ -20,7 +20,10 @@ from bench import baseline, measure, report, server
 from bench.measure import Run
 from bench.server import SCHEMA, Server
 
-GROWTH_LOADS = 10
+# The last one comes to tables that hold ten times as many.
+GROWTH_LOADS = 11
+# The growing tables do not have these ids: each hexadecimal digit stands for another one.
+OTHER_IDS = "translate(id, '0123456789abcdef', 'fedcba9876543210')"
 PEER_EVENTS = 100_000
 SMALL_EVENTS = 100
 SMALL_ROUNDS = 5
@@ -34,6 +37,7 @@ class Part:
     server: Server
     events: int
     rounds: int
+    large: int  # events of a large load
     runs: dict[str, list[Run]] = field(default_factory=dict)
     peers: dict[str, str] = field(default_factory=dict)  # their versions
 
@@ -96,14 +100,17 @@ def measure_small(part: Part) -> None:
 
 
 def measure_peers(part: Part) -> None:
-    """The job and each peer in turn, on the same events."""
+    """The job and each peer in turn, on the same events; and the job on as many as elsewhere."""
     from bench.peers import compare
 
     part.peers = compare.install_all()
     tables = compare.write_tables()
     path = measure.make_input("peers", events=part.events)
+    large = measure.make_input("events", events=part.large)
     for number in range(part.rounds):
         print(f"round {number + 1} of {part.rounds}", flush=True)
+        part.server.drop(SCHEMA)
+        part.add("large", measure.load(large, part.server.url), events=part.large)
         part.server.drop(SCHEMA)
         part.add("job", measure.load(path, part.server.url), events=part.events)
         for name, load in compare.PEERS.items():
@@ -111,15 +118,26 @@ def measure_peers(part: Part) -> None:
 
 
 def measure_growth(part: Part) -> None:
-    """Load after load into the same tables, which become larger."""
+    """Load after load into the same tables, which become larger.
+
+    The baseline comes once to empty tables, and in the end to the job's own.
+    """
     part.server.drop(SCHEMA)
     measure.migrate(part.server.url)  # or the first load would do more than the others
+    rows: dict[str, int] = {}
     for number in range(part.rounds):
         path = measure.make_input("growth", events=part.events, seed=number + 1)
         path = path.rename(path.with_name(f"growth-{number + 1}.ndjson.gz"))
         part.server.settle()
         part.add("job", measure.load(path, part.server.url), events=part.events)
         path.unlink()
+        if not rows:
+            rows = baseline.prepare(part.server, key=OTHER_IDS)
+            copied = baseline.load(part.server)
+            part.add("baseline", _with_events(copied, rows["tracks"]), events=part.events)
+            part.server.drop(baseline.BASELINE)
+    copied = baseline.load_into(part.server, SCHEMA)
+    part.add("baseline", _with_events(copied, rows["tracks"]), events=part.events)
 
 
 def _check_same(found: dict[str, int], expected: dict[str, int]) -> None:
@@ -148,7 +166,7 @@ def main() -> None:
     with _scratch() as folder, server.running(folder / f"server-{os.getpid()}") as running:
         for name in arguments.parts or ["load", "small"]:
             print(f"measuring: {name}", flush=True)
-            part = Part(running, *_size(name, arguments.events, arguments.rounds))
+            part = Part(running, *_size(name, arguments.events, arguments.rounds), arguments.events)
             PARTS[name](part)
             report.save(arguments.output, name, part)
     report.write(arguments.output)

@@ -38,6 +38,16 @@ class Server:
             row = cursor.fetchone()
         return row[0] if row else None
 
+    def columns(self, schema: str, table: str) -> list[str]:
+        """Return the columns of a table, quoted; those of the job's tables begin with `id`."""
+        query = sql.SQL(
+            "SELECT array_agg(quote_ident(attname) ORDER BY attnum) FROM pg_attribute "
+            "WHERE attrelid = {}::regclass AND attnum > 0 AND NOT attisdropped"
+        ).format(sql.Literal(f"{schema}.{table}"))
+        found = self.scalar(query)
+        assert isinstance(found, list)
+        return found
+
     def psql(self, *arguments: str) -> list[str]:
         """Return the command that runs the wheel's own psql, which stops at the first error."""
         return embedded.psql_command(self.url, ["-q", "-v", "ON_ERROR_STOP=1", *arguments])
