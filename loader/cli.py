@@ -1,4 +1,4 @@
-"""The commands. The only room that prints and exits.
+"""The commands. The only room that exits; what is more than a line, `printing.py` prints.
 
 Results go to stdout, logs and progress to stderr. What is heavy to import waits until a command
 needs it, so that `--help` is quick.
@@ -7,21 +7,18 @@ needs it, so that `--help` is quick.
 import errno
 import json
 import os
-import shlex
-import signal
-import socket
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from loader._version import __version__
 from loader.errors import OUT_OF_MEMORY, LoaderError, LockHeld, UsageError, is_out_of_memory
+from loader.printing import facts, number, print_hints, print_load, print_status, print_table
+from loader.signals import signal_of, stop_on_signals
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -119,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BaseException as error:
-        code = _signal_of(error)
+        code = signal_of(error)
         if code is not None:
             # Without waiting for threads: one may hang on a server or a pipe that is silent.
             sys.stdout.flush()
@@ -176,7 +173,7 @@ def load(
     with _server(settings) as url:
         for chosen, inputs in _work(settings, source, paths):
             try:
-                with _stop_on_signals(), _progress(inputs, quiet=quiet) as progress:
+                with stop_on_signals(), _progress(inputs, quiet=quiet) as progress:
                     result = pipeline.load(
                         inputs,
                         source=chosen,
@@ -195,14 +192,14 @@ def load(
                 _complain(log, "input.unreadable", chosen, message)
             if log is not None:
                 changes = len(result.counts.schema_changes)
-                log.info("load.finished", **_facts(result) | {"schema_changes": changes})
+                log.info("load.finished", **facts(result) | {"schema_changes": changes})
             code = code or _exit_code(result, settings)
             if as_json:
-                print(json.dumps(_facts(result)))
+                print(json.dumps(facts(result)))
             elif not quiet:
-                _print_load(result)
+                print_load(result)
                 if settings.url() is None and result.counts.rows_loaded:
-                    _print_hints(chosen.schema_)
+                    print_hints(chosen.schema_)
     return code
 
 
@@ -221,7 +218,7 @@ def plan(
     code = 0
     with _server(settings) as url:
         for chosen, inputs in _work(settings, source, paths):
-            with _stop_on_signals(), _progress(inputs, quiet=as_json) as progress:
+            with stop_on_signals(), _progress(inputs, quiet=as_json) as progress:
                 result = pipeline.plan(
                     inputs,
                     source=chosen,
@@ -231,10 +228,10 @@ def plan(
                     progress=progress,
                 )
             if as_json:
-                print(json.dumps(_facts(result) | {"pending_sql": result.pending_sql}))
+                print(json.dumps(facts(result) | {"pending_sql": result.pending_sql}))
             else:
                 print("Nothing was written. A load would do this:\n")
-                _print_load(result)
+                print_load(result)
                 print(f"\n{result.pending_sql.strip() or '-- No schema change.'}")
             for message in result.errors:
                 _complain(None, "input.unreadable", chosen, message)
@@ -270,103 +267,6 @@ def _exit_code(result: "LoadResult", settings: "Settings") -> int:
     if result.status != "success":
         return 1
     return EXIT_TOO_MANY_REJECTS if result.reject_ratio > settings.max_reject_ratio else 0
-
-
-def _facts(result: "LoadResult") -> dict[str, Any]:
-    """A result as flat keys, for JSON and the log."""
-    from dataclasses import asdict
-
-    facts: dict[str, Any] = asdict(result)
-    facts.pop("pending_sql")
-    counts = facts.pop("counts")
-    rate = round(counts["records_read"] / result.seconds) if result.seconds else 0
-    for name in ("seconds", "waited_for_input", "waited_for_server"):
-        facts[name] = round(facts[name], 3)
-    return {**facts, **counts, "records_per_second": rate}
-
-
-def _print_load(result: "LoadResult") -> None:
-    counts = result.counts
-    head = f"{result.source} -> schema {result.schema}"
-    if not counts.records_read:
-        skipped = f" ({_number(result.files_skipped, 'file')} loaded before)"
-        print(f"{head}: nothing new{skipped * bool(result.files_skipped)}.")
-    else:
-        print(head)
-        if counts.rows_per_table:
-            rows = [(name, f"{count:,}") for name, count in counts.rows_per_table.items()]
-            _print_table(("table", "rows"), rows)
-        print(
-            f"records {counts.records_read:,} = rows {counts.rows_loaded:,} "
-            f"+ duplicates {counts.duplicates:,} + rejects {counts.rejects:,}; "
-            f"values in _extra {counts.extra_values:,}"
-        )
-        own = max(0.0, result.seconds - result.waited_for_input - result.waited_for_server)
-        print(
-            f"{_number(result.files, 'file')}, {result.bytes_read / 1e6:,.1f} MB, "
-            f"{result.seconds:.2f} s: {counts.records_read / result.seconds:,.0f} records/s "
-            f"(waited {result.waited_for_input:.2f} s for input, "
-            f"{result.waited_for_server:.2f} s for the server, worked {own:.2f} s)"
-        )
-    if counts.schema_changes and result.load_id is not None:
-        changes = _number(len(counts.schema_changes), "schema change")
-        print(f"{changes}: schema_changes in {result.schema}._loads, load {result.load_id}")
-    if result.errors:
-        print(f"{_number(len(result.errors), 'file')} not read to the end")
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + "s" * (count != 1)
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns padded to their widest entry; numbers to the right."""
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
-    for row in [list(head), *texts]:
-        cells = [
-            cell.rjust(width) if cell.replace(",", "").isdigit() else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
-        ]
-        print("  " + "  ".join(cells).rstrip())
-
-
-_HINTS = (
-    (
-        "Events and people by name",
-        "SELECT event_text, count(*) AS events, "
-        "count(DISTINCT coalesce(user_id, anonymous_id)) AS people "
-        "FROM {schema}.tracks GROUP BY 1 ORDER BY 2 DESC",
-    ),
-    (
-        "Opens per delivered e-mail by campaign, without machine opens",
-        "SELECT d.campaign_id, count(DISTINCT d.delivery_id) AS delivered, "
-        "count(DISTINCT o.delivery_id) AS opened, "
-        "round(100.0 * count(DISTINCT o.delivery_id) / count(DISTINCT d.delivery_id), 1) "
-        "AS percent_opened FROM {schema}.email_delivered d "
-        "LEFT JOIN {schema}.email_opened o ON o.delivery_id = d.delivery_id "
-        "AND o.prefetched IS NOT TRUE AND o.machine IS NOT TRUE "
-        "WHERE d.campaign_id IS NOT NULL AND d.delivery_id IS NOT NULL GROUP BY 1 ORDER BY 1",
-    ),
-    (
-        "What could not be loaded, and why",
-        "SELECT reason, detail, count(*) FROM {schema}._rejects GROUP BY 1, 2 ORDER BY 3 DESC",
-    ),
-)
-
-
-def _print_hints(schema: str) -> None:
-    """Three statements worth trying, each with the command that runs it."""
-    program = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
-    if program.endswith("__main__.py"):
-        program = "python -m loader"
-    folder = os.environ.get("LOADER_WAREHOUSE_DIR")
-    setting = f"LOADER_WAREHOUSE_DIR={shlex.quote(os.path.relpath(folder))} " if folder else ""
-    quoted = schema if schema.isidentifier() else '"' + schema.replace('"', '""') + '"'
-    print("\nTry:")
-    for title, statement in _HINTS:
-        query = shlex.quote(statement.format(schema=quoted))
-        print(f"\n# {title}\n{setting}{program} warehouse psql -- -c {query}")
 
 
 # the schema
@@ -424,15 +324,11 @@ def check(
             for path in paths or chosen.inputs:
                 try:
                     count = len(list_inputs([path]))
-                    finding = inspect.Finding(True, f"input {path}: {_number(count, 'file')}")
+                    finding = inspect.Finding(True, f"input {path}: {number(count, 'file')}")
                 except LoaderError as error:
                     finding = inspect.Finding(False, f"input {path}", str(error))
                 found.append((chosen.name, finding))
-            try:
-                from loader import native  # noqa: F401
-            except ImportError as error:
-                slow = f"{error}: loads go record by record, several times slower"
-                found.append((chosen.name, inspect.Finding(True, slow)))
+            found += [(chosen.name, finding) for finding in inspect.check_compiled()]
     if as_json:
         shown = [{"source": name} | finding._asdict() for name, finding in found]
         print(json.dumps([one | {"advice": ""} if one["ok"] else one for one in shown]))
@@ -470,44 +366,7 @@ def status(
                 "tables": [t._asdict() for t in inspect.table_status(named, chosen.schema_)],
                 "rejects": ledger.count_rejects(named),
             }
-            print(json.dumps(shown, default=str)) if as_json else _print_status(shown)
-
-
-def _print_status(shown: dict[str, Any]) -> None:
-    print(f"{shown['source']} -> schema {shown['schema']}\n")
-    _print_table(
-        ("load", "status", "started", "records", "rows", "duplicates", "rejects", "error"),
-        [
-            (
-                one["id"],
-                one["status"],
-                f"{one['started_at']:%Y-%m-%d %H:%M:%S}",
-                f"{one['records_read']:,}",
-                f"{one['rows_loaded']:,}",
-                f"{one['duplicates']:,}",
-                f"{one['rejects']:,}",
-                one["error"] or "",
-            )
-            for one in shown["loads"]
-        ],
-    )
-    print()
-    _print_table(
-        ("table", "rows", "last received_at", "last timestamp", "rows with _extra"),
-        [
-            (
-                one["table"],
-                f"{one['rows']:,}",
-                f"{one['last_received_at']:%Y-%m-%d %H:%M:%S}" if one["last_received_at"] else "-",
-                f"{one['last_timestamp']:%Y-%m-%d %H:%M:%S}" if one["last_timestamp"] else "-",
-                f"{one['rows_with_extra']:,}",
-            )
-            for one in shown["tables"]
-        ],
-    )
-    if shown["rejects"]:
-        print()
-        _print_table(("rejects", "count"), list(shown["rejects"].items()))
+            print(json.dumps(shown, default=str)) if as_json else print_status(shown)
 
 
 # rejects
@@ -549,7 +408,7 @@ def rejects_list(
         print(json.dumps(found, default=str))
     elif found:
         names = ("load_id", "file", "position", "reason", "detail", "outcome")
-        _print_table(names, [[one[name] or "" for name in names] for one in found])
+        print_table(names, [[one[name] or "" for name in names] for one in found])
     else:
         print("no rejects")
 
@@ -568,7 +427,7 @@ def rejects_replay(
     from loader import pipeline
 
     settings = _settings(warehouse_url=warehouse_url)
-    with _server(settings) as url, _stop_on_signals():
+    with _server(settings) as url, stop_on_signals():
         result = pipeline.replay(
             source=settings.find_source(source),
             settings=settings,
@@ -578,7 +437,7 @@ def rejects_replay(
             file=file,
             reason=reason,
         )
-    print(json.dumps(_facts(result))) if as_json else _print_load(result)
+    print(json.dumps(facts(result))) if as_json else print_load(result)
 
 
 # columns
@@ -599,7 +458,7 @@ def columns_list(
     if as_json:
         print(json.dumps([one._asdict() for one in found]))
         return
-    _print_table(
+    print_table(
         ("table", "column", "type", "key", "added", "null", "in _extra"),
         [
             (
@@ -643,7 +502,7 @@ def columns_widen(
         finally:
             session.close()
     for name, count in moved.items():
-        print(f"{name}.{column} is {type_} now; {_number(count, 'value')} moved from _extra")
+        print(f"{name}.{column} is {type_} now; {number(count, 'value')} moved from _extra")
 
 
 @contextmanager
@@ -739,54 +598,6 @@ def _server(settings: "Settings") -> Iterator[str]:
     url = settings.url()
     with nullcontext(url) if url else embedded.running(settings.warehouse_dir) as found:
         yield found
-
-
-# A stopped command has 10 seconds to leave.
-_SECONDS_TO_LEAVE = 9.0
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into `Interrupted`, once; while it is handled they are ignored.
-
-    Python hears a signal only between two steps of the main thread, which may wait in the client
-    library for a server that is silent. So a thread looks too, and sees to it that we leave.
-    """
-    from loader.pipeline import Interrupted
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    left = threading.Event()
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
-    threading.Thread(target=_leave_in_time, args=(receiver, left), daemon=True).start()
-    wakeup = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        left.set()
-        signal.set_wakeup_fd(wakeup)
-        sender.close()  # the thread ends
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-def _leave_in_time(receiver: socket.socket, left: threading.Event) -> None:
-    with receiver:
-        while number := receiver.recv(1):
-            if number[0] in (signal.SIGTERM, signal.SIGINT) and not left.wait(_SECONDS_TO_LEAVE):
-                os._exit(128 + number[0])
-
-
-def _signal_of(error: BaseException) -> int | None:
-    if isinstance(error, KeyboardInterrupt):
-        return int(signal.SIGINT)
-    number = getattr(error, "signal_number", None)
-    return number if isinstance(number, int) else None
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from loader.errors import (
 )
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.reading import Progress, Run
+from loader.signals import Interrupted
 from loader.sources.files import InputFile, list_inputs
 from loader.sources.records import CHUNK_RECORDS
 from loader.threads import SteadyThread, ends
@@ -51,14 +52,6 @@ _RESERVE_BYTES = 16 << 20
 # How long the last words to a server may take; a stopped load has 10 seconds in all.
 _SECONDS_TO_CLOSE = 1.0
 _SECONDS_TO_RECORD = 5.0
-
-
-class Interrupted(BaseException):
-    """A signal asks the load to stop. Not an Exception: nothing on the way may swallow it."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.signal_number = signal_number
 
 
 @dataclass(kw_only=True)

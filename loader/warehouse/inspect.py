@@ -66,6 +66,14 @@ def check_warehouse(connection: Connection, source: Source) -> Iterator[Finding]
         )
 
 
+def check_compiled() -> Iterator[Finding]:
+    """Whether the compiled part is missing."""
+    try:
+        from loader import native  # noqa: F401
+    except ImportError as error:
+        yield Finding(True, f"{error}: loads go record by record, several times slower")
+
+
 _SELECT_RIGHTS = {
     "exists": text("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = :schema)"),
     "database": text(
