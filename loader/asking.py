@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
-from loader.sources.segment import likely_ids
+from loader.sources import likely_ids
 from loader.threads import SteadyThread
 from loader.warehouse.ids import Ids
 

@@ -1,34 +1,41 @@
 """Plain lines -> COPY's lines, a block at a time.
 
-Most inputs are lines that one program wrote: track calls, each value under its key. A block of them
+Most inputs are lines that one program wrote: track calls or webhooks, each value under its key. A
+block of them
 is read without making a Python object per value: `loader.native` goes through the bytes, numpy
 through what it found there. It is the same work as `chunk.py` does record by record, with the same
 result. A record that needs a decision is given to `chunk.py`, and so is a whole block in which too
 many do.
 
     tokens   lines -> values with their paths     (paths, native/tokens.c)
-    calls    values -> track calls
-    block    calls -> rows of their tables
+    calls    values -> track calls                (events)
+    webhooks values -> webhooks                   (events)
+    block    events -> rows of their tables
     fields   values -> fields and lines           (native/rows.c)
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from loader.chunk import Parsed, Work, parse_chunk, process_chunk
+from loader.normalize.batch import SpanOf, span_without
 from loader.normalize.collections import Type
 from loader.plain.arrays import Longs, NotPlain
 from loader.plain.block import Block, Catalogue
-from loader.plain.calls import NEEDED_TIMES, TIMES, Calls, Reader
+from loader.plain.calls import Calls
+from loader.plain.events import PlainEvents
+from loader.plain.webhooks import Webhooks
 from loader.sources.records import WholeLines, read_chunks
 from loader.warehouse.binary import time_text
 from loader.warehouse.encode import DECLARED_SHARED, Layouts
 
 # A block is not plain where more than one of so many records needs a decision.
 _ODD = 20
+# The other form is tried where more than one line of so many is left.
+_OF_OTHER_FORM = 20
 # After a block that was not plain, so many at most are not tried.
 _MOST_SKIPPED = 63
 
@@ -41,13 +48,14 @@ _LEAVES: tuple[type[Exception], ...] = (NotPlain, IndexError, ValueError)
 class Read(NamedTuple):
     """The records of a block before anything is known of the tables."""
 
-    calls: Calls
+    plain: list[tuple[PlainEvents, Catalogue]]
     others: list[Parsed]  # lines that need decisions
 
     @property
     def ids(self) -> list[str]:
         """The ids of all events, for asking which are there."""
-        return self.calls.ids + [key for other in self.others for key in other.ids]
+        found = [key for events, _ in self.plain for key in events.ids]
+        return found + [key for other in self.others for key in other.ids]
 
 
 class Plain:
@@ -72,8 +80,15 @@ class Plain:
             only=only,
             taken=taken,
         )
-        self._reader = Reader(only, taken)
-        self._catalogue = Catalogue(self._reader.columns, tables, layouts)
+
+        def is_made(table: str) -> bool:
+            return table not in taken and (only is None or table in only)
+
+        readers = (Calls(is_made), Webhooks(is_made, load_started_at))
+        # The reader that read most of the last block comes first.
+        self._readers: list[tuple[Calls | Webhooks, Catalogue]] = [
+            (reader, Catalogue(reader.columns, tables, layouts)) for reader in readers
+        ]
         self._skip = self._failed = 0
         # The binary form does not convert: a shared column that someone gave another type needs
         # the texts of the long way.
@@ -96,21 +111,44 @@ class Plain:
             return None
 
     def _read(self, block: WholeLines) -> Read:
-        calls = self._reader.read(block)
-        odd = np.flatnonzero(calls.tokens.odd).tolist()
-        if len(odd) > block.lines // _ODD or not calls.ids:
+        plain, odd = self._read_plain(block)
+        if len(odd) > block.lines // _ODD or not plain:
             raise NotPlain
         others: list[Parsed] = []
-        if odd:
-            for at in odd:
-                limit, number = self._max_record_bytes, block.line + at
-                line = block.data[block.ends[at - 1] + 1 if at else 0 : block.ends[at]]
-                chunks = read_chunks([line], max_record_bytes=limit, first_line=number)
-                others += map(parse_chunk, chunks)
-            ids = set(calls.ids)
-            if any(not ids.isdisjoint(other.ids) for other in others):
-                raise NotPlain  # the first copy of an id wins, and here the order is lost
-        return Read(calls, others)
+        for at in odd:
+            limit, number = self._max_record_bytes, block.line + at
+            line = block.data[block.ends[at - 1] + 1 if at else 0 : block.ends[at]]
+            chunks = read_chunks([line], max_record_bytes=limit, first_line=number)
+            others += map(parse_chunk, chunks)
+        groups = [set(events.ids) for events, _ in plain] + [set(other.ids) for other in others]
+        if len(groups) > 1 and len(set().union(*groups)) < sum(map(len, groups)):
+            raise NotPlain  # the first copy of an id wins, and here the order is lost
+        return Read(plain, others)
+
+    def _read_plain(
+        self, block: WholeLines
+    ) -> tuple[list[tuple[PlainEvents, Catalogue]], list[int]]:
+        """The events of each form, and the places of lines that are left."""
+        plain: list[tuple[PlainEvents, Catalogue]] = []
+        left = np.arange(block.lines)
+        for one in tuple(self._readers):
+            reader, catalogue = one
+            is_read = np.ones(block.lines, bool)
+            is_read[left] = False
+            is_read[block.odd] = True
+            try:
+                events = reader.read(block._replace(odd=np.flatnonzero(is_read).tolist()))
+            except NotPlain:
+                continue
+            if len(events.ids) > len(left) // 2:
+                self._readers.remove(one)
+                self._readers.insert(0, one)
+            if events.ids:
+                plain.append((events, catalogue))
+                left = np.setdiff1d(left, events.line)
+            if len(left) <= block.lines // _OF_OTHER_FORM:
+                break
+        return plain, left.tolist()
 
     def process(
         self, block: WholeLines, read: Read | None, there: Set[str] = frozenset()
@@ -123,47 +161,39 @@ class Plain:
             if read is None:
                 raise NotPlain
             size = len(block.data) - sum(other.chunk.size for other in read.others)
-            works = [self._process_chunk(other, there=there) for other in read.others]
-            works.insert(0, self._rows(read.calls, there, size))
+            lines = sum(len(events.line) for events, _ in read.plain)
+            works = [
+                self._rows(events, catalogue, there, size * len(events.line) // lines)
+                for events, catalogue in read.plain
+            ]
+            works += [self._process_chunk(other, there=there) for other in read.others]
         except _LEAVES:
             self._skip = self._failed = min(2 * self._failed + 1, _MOST_SKIPPED)
             return None
         self._failed = 0
         return works
 
-    def _rows(self, calls: Calls, there: Set[str], size: int) -> Work:
-        """The rows of calls that are not there."""
-        work = Work(records=len(calls.ids), size=size)
+    def _rows(self, events: PlainEvents, catalogue: Catalogue, there: Set[str], size: int) -> Work:
+        """The rows of events that are not there."""
+        work = Work(records=len(events.ids), size=size)
         if there:
-            kept = [at for at, key in enumerate(calls.ids) if key not in there]
-            work.known = len(calls.ids) - len(kept)
-            calls = _taken(calls, kept)
-        work.ids = calls.ids
-        work.spans = {
-            name: partial(_span, calls.tokens.number[calls.times[name] - 1])
-            for name in map(TIMES.__getitem__, NEEDED_TIMES)
-        }
-        if calls.ids:
-            work.segments = Block(calls, self._catalogue).segments()
+            kept = [at for at, key in enumerate(events.ids) if key not in there]
+            work.known = len(events.ids) - len(kept)
+            events = events.take(np.array(kept, np.int64))
+        work.ids = events.ids
+        work.spans = {name: _span_of(events, name) for name in ("timestamp", "received_at")}
+        if events.ids:
+            work.segments = Block(events, catalogue).segments()
         return work
+
+
+def _span_of(events: PlainEvents, column: str) -> SpanOf:
+    if column == "received_at" and events.arrival is not None:
+        return partial(span_without, [events.arrival] * len(events.ids))
+    return partial(_span, events.tokens.number[events.times[column] - 1])
 
 
 def _span(microseconds: Longs, dropped: Set[int]) -> tuple[str, str] | None:
     """A `SpanOf` times."""
     left = np.delete(microseconds, list(dropped)) if dropped else microseconds
     return (time_text(left.min()), time_text(left.max())) if len(left) else None
-
-
-def _taken(calls: Calls, kept: Sequence[int]) -> Calls:
-    """Some of the calls."""
-    at = np.array(kept, np.int64)
-    return calls._replace(
-        line=calls.line[at],
-        ids=[calls.ids[one] for one in kept],
-        id=calls.id[at],
-        user_id=calls.user_id[at],
-        anonymous_id=calls.anonymous_id[at],
-        event_text=calls.event_text[at],
-        times={name: one[at] for name, one in calls.times.items()},
-        name=calls.name[at],
-    )

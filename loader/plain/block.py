@@ -1,4 +1,4 @@
-"""Calls -> rows of their tables: which value stands in which column of which row."""
+"""Events -> rows of their tables: which value stands in which column of which row."""
 
 from collections.abc import Sequence, Set
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from loader.normalize.collections import TRACKS, Type
 from loader.normalize.names import table_name
 from loader.plain.arrays import NotPlain
-from loader.plain.calls import CONTEXT, PROPERTIES, Calls, Columns
+from loader.plain.events import CONTEXT, PROPERTIES, Columns, PlainEvents
 from loader.plain.fields import CODES, NULL, Cells, Fields
 from loader.plain.tokens import OTHER
 from loader.warehouse.binary import BINARY, Lines, field
@@ -83,23 +83,23 @@ class Catalogue:
 
 
 class Block:
-    """The calls of a block on their way into the tables."""
+    """The events of a block on their way into the tables."""
 
-    def __init__(self, calls: Calls, catalogue: Catalogue) -> None:
-        self._calls = calls
-        self._tokens = calls.tokens
+    def __init__(self, events: PlainEvents, catalogue: Catalogue) -> None:
+        self._events = events
+        self._tokens = events.tokens
         self._catalogue = catalogue
         self._columns = catalogue.columns
         self._tables = catalogue.tables
         self._layouts = catalogue.layouts
-        self._fields = Fields(calls.tokens)
+        self._fields = Fields(events.tokens)
         # The row of each line; -1 for those that are left out.
-        self._row = np.full(len(calls.tokens.odd), -1)
-        self._row[calls.line] = np.arange(len(calls.line))
-        slugs = [table_name(name) for name in calls.names]
-        self._slugs = list(dict.fromkeys(slugs[name] for name in np.unique(calls.name).tolist()))
+        self._row = np.full(len(events.tokens.odd), -1)
+        self._row[events.line] = np.arange(len(events.line))
+        slugs = [table_name(name) for name in events.names]
+        self._slugs = list(dict.fromkeys(slugs[name] for name in np.unique(events.name).tolist()))
         table_of = [self._slugs.index(slug) if slug in self._slugs else -1 for slug in slugs]
-        self._table = np.array(table_of)[calls.name]
+        self._table = np.array(table_of)[events.name]
 
     def segments(self) -> list[Segment]:
         """The lines for `tracks`, then those for the other tables."""
@@ -168,22 +168,25 @@ class Block:
             new_shared=some.new,
             extra=extra,
             keys={name: name for name in some.new} | shared_late.keys | own.keys,
-            event_text=self._calls.names[int(self._calls.name[places[0]])],
+            event_text=self._events.names[int(self._events.name[places[0]])],
         )
 
     def _shared(self) -> tuple[Cells, _Late]:
         """The cells of the columns that all tables share, by row."""
-        calls, fields = self._calls, self._fields
-        found = {"id": fields.texts(calls.id)}
-        found |= {name: fields.times(time) for name, time in calls.times.items()}
-        found["anonymous_id"] = fields.texts(calls.anonymous_id)
-        found["user_id"] = fields.texts(calls.user_id)
+        events, fields = self._events, self._fields
+        found = {name: fields.texts(text) for name, text in events.texts.items()}
+        found |= {name: fields.times(time) for name, time in events.times.items()}
         found["event"] = fields.ready([field(s, "text") for s in self._slugs])[self._table]
-        found["event_text"] = fields.texts(calls.event_text)
+        if "event_text" not in found:
+            names = fields.ready([field(name, "text") for name in events.names])
+            found["event_text"] = names[events.name]
+        if events.arrival is not None:
+            (arrival,) = fields.ready([field(events.arrival, "timestamptz")])
+            found["received_at"] = np.full(len(events.line), arrival)
         found = {name: each for name, each in found.items() if (each != NULL).any()}
         layout = self._layouts.setdefault(TRACKS, [])
         layout.extend(name for name in found if name not in layout)
-        cells, late = self._cells(CONTEXT, [TRACKS], np.zeros(len(calls.line), np.int64))
+        cells, late = self._cells(CONTEXT, [TRACKS], np.zeros(len(events.line), np.int64))
         for name, each in found.items():
             cells[:, layout.index(name)] = each
         return cells, late.get(0, _Late())

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from loader.normalize.event import Event, Events, Object, Reject, put_extra
+from loader.normalize.event import MAX_ID_BYTES, Event, Events, Object, Reject, put_extra
 from loader.sources import segment, webhook
 
 # Records are parsed one by one where more than one of so many needs a decision.
@@ -54,6 +54,27 @@ def parse_events(
     for place, event in found.items():
         plain.insert(place - sum(one < place for one in rejects), event)
     return plain, rejects
+
+
+# The keys of ids, most frequent first.
+_ID_KEYS = (b'"messageId"', b'"event_id"')
+
+
+def likely_ids(lines: bytes) -> str:
+    """What is likely the id of an event in some lines of JSON, with line feeds between.
+
+    None of them has to be one, and some may be missing.
+    """
+    import numpy as np
+
+    from loader import native
+
+    letters = np.empty(len(lines), np.uint8)
+    for key in _ID_KEYS:
+        count = native.find_ids(lines, len(lines), key, len(key), MAX_ID_BYTES, letters.ctypes.data)
+        if count:
+            return letters[: count - 1].tobytes().decode("utf-8", "replace")
+    return ""
 
 
 # The objects whose keys become columns by themselves.

@@ -184,21 +184,6 @@ def is_plain(record: Object) -> bool:
     )
 
 
-def likely_ids(lines: bytes) -> str:
-    """What is likely the id of a call in some lines of JSON, with line feeds between.
-
-    None of them has to be one, and some may be missing.
-    """
-    import numpy as np
-
-    from loader import native
-
-    letters = np.empty(len(lines), np.uint8)
-    key = b'"messageId"'
-    count = native.find_ids(lines, len(lines), key, len(key), MAX_ID_BYTES, letters.ctypes.data)
-    return letters[: max(count - 1, 0)].tobytes().decode("utf-8", "replace")
-
-
 def _email(context: Object) -> str | None:
     traits = context.get("traits")
     email = traits.get("email") if type(traits) is dict else None

@@ -66,9 +66,7 @@ def parse(record: Object) -> Event | Reject:
     user_id = _first_text(identifiers.get("id"), data.get("customer_id"))
     email = _first_text(
         identifiers.get("email"),
-        data.get("recipient")
-        if channel == "email" and _is_address(data.get("recipient"))
-        else None,
+        data.get("recipient") if channel == "email" and is_address(data.get("recipient")) else None,
         data.get("email_address"),
     )
     event_id = identity(record.get("event_id"), "event_id", extra)
@@ -170,7 +168,7 @@ def _first_text(*values: Any) -> str | None:
     return None
 
 
-def _is_address(value: Any) -> bool:
+def is_address(value: Any) -> bool:
     """Whether `value` is one plain address: several of them, or a template, identify nobody."""
     if type(value) is not str or value.count("@") != 1:
         return False

@@ -46,6 +46,10 @@ def odd_values() -> Iterator[bytes]:
 def path(tmp_path: Path) -> Path:
     """Lines of all kinds."""
     path = tmp_path / "plain.ndjson"
+    # Without conflicts: the type of a new column depends on where batches end.
+    mixed = generate(12_000, seed=6, shape="mixed", duplicates=0.01)
+    webhooks = [line for line in mixed if b'"object_type"' in line]
+    assert len(webhooks) > 3_000
     path.write_bytes(
         b"".join(odd_values())
         + b"".join(
@@ -59,6 +63,7 @@ def path(tmp_path: Path) -> Path:
                 broken=0.002,
             )
         )
+        + b"".join(webhooks)
     )
     return path
 

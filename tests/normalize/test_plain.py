@@ -393,7 +393,180 @@ def test_the_short_way_gives_the_rows_of_the_long_one(name: str) -> None:
     check(lines(*PLAIN[name]))
 
 
+def hook(number: int = 0, /, **changes: Any) -> dict[str, Any]:
+    """A plain webhook; a value of ... takes its key away."""
+    data = {
+        "identifiers": {"id": f"u{number}", "email": "a@example.com", "cio_id": f"c{number}"},
+        "customer_id": f"u{number}",
+        "delivery_id": f"d{number}",
+        "recipient": "a@example.com",
+        "campaign_id": number,
+        "subject": f"S{number}",
+    } | changes.pop("data", {})
+    record = {
+        "event_id": f"h{number}",
+        "object_type": "email",
+        "metric": "opened",
+        "timestamp": 1_789_460_612 + number,
+        "data": {key: value for key, value in data.items() if value is not ...},
+    } | changes
+    return {key: value for key, value in record.items() if value is not ...}
+
+
+def hooks(key: str, values: Iterable[Any]) -> list[Any]:
+    """Webhooks with one value each under a key of `data`, each behind one that is plain."""
+    return [
+        part
+        for n, value in enumerate(values)
+        for part in (hook(n), hook(n + 30, data={key: value}))
+    ]
+
+
+def people(*found: Any) -> list[Any]:
+    return hooks("identifiers", found)
+
+
+ANY_VALUES = ["", " ", "x", 7, 0, -1, Raw("1.5"), True, None, [], ["a"], {}, {"a": 1}, 2**63]
+PLAIN_WEBHOOKS: dict[str, list[Any]] = {
+    "one webhook": [hook(1)],
+    "all metrics of some channels": [
+        hook(n, object_type=channel, metric=metric)
+        for n, (channel, metric) in enumerate(
+            (channel, metric)
+            for channel in ("email", "sms", "in_app", "customer", " Push ", "slack_message")
+            for metric in ("sent", "clicked", "spammed", "unsubscribed", "subscribed", " Opened ")
+        )
+    ],
+    "an unsubscription that is about no message": [
+        hook(1, metric="unsubscribed", data={"delivery_id": delivery})
+        for delivery in (..., None, "", "d")
+    ],
+    "channels and metrics that name nothing": [
+        hook(1),
+        *(hook(2, object_type=value) for value in ("", " ", None, 7, ...)),
+        hook(3),
+        *(hook(4, metric=value) for value in ("", " ", None, 7, ["x"])),
+        *(hook(n) for n in range(5, 9)),
+    ],
+    "a legacy webhook": [hook(1), hook(2, event_type="email_opened", metric=...), hook(3)],
+    "a key of legacy webhooks without a value": [hook(1), hook(2, event_type=None), hook(3)],
+    "a person without an id": people({"email": "b@example.com"}, {"id": None}, {"id": ""}, {}),
+    "people with ids of any kind": people(*({"id": value} for value in ANY_VALUES)),
+    "people with addresses of any kind": people(*({"email": value} for value in ANY_VALUES)),
+    "people with a cio_id of any kind": people(*({"cio_id": value} for value in ANY_VALUES)),
+    "people with keys of their own": people(*({"id": "u", "x": value} for value in ANY_VALUES)),
+    "people that are no objects": people(*ANY_VALUES),
+    "no identifiers": hooks("identifiers", [...]),
+    "customer ids of any kind": [
+        hook(n, data={"identifiers": {}, "customer_id": value})
+        for n, value in enumerate([*ANY_VALUES, ...])
+    ],
+    "recipients of any kind": [
+        hook(n, object_type=channel, data={"identifiers": {}, "recipient": value, **other})
+        for n, (channel, other, value) in enumerate(
+            (channel, other, value)
+            for channel in ("email", "sms")
+            for other in ({}, {"email_address": "c@example.com"}, {"email_address": 7})
+            for value in (
+                *(*ANY_VALUES, ..., "a@b", "a@b,c@d", "a@@b", "<a@b>", "a @b"),
+                *("{{a@b}}", "é@b"),
+            )
+        )
+    ],
+    "deliveries of any kind": hooks("delivery_id", [*ANY_VALUES, ...]),
+    "data of any kind": [
+        part
+        for n, value in enumerate(ANY_VALUES)
+        for part in (hook(n), hook(n + 30) | {"data": value})
+    ],
+    "times of any kind": [
+        part
+        for n, value in enumerate(
+            [
+                *ANY_VALUES,
+                10**9,
+                10**9 - 1,
+                10**10 - 1,
+                10**10,
+                1_789_460_612_345,
+                "1789460612",
+                ...,
+            ]
+        )
+        for part in (hook(n), hook(n + 30, timestamp=value))
+    ],
+    "ids of any kind": [
+        part
+        for n, value in enumerate([*ANY_VALUES, ..., "h" * 256, "h" * 257, "h" * 5_000, "h\n"])
+        for part in (hook(n), hook(n, event_id=value))
+    ],
+    "keys of the envelope in data": [
+        hook(1),
+        hook(2, data={"metric": "x"}),
+        hook(3, data={"objectType": "x"}),
+        hook(4, data={"cio_id": "x"}),
+        hook(5, data={"metric": None, "object_type": None, "cio_id": None}),
+        hook(6, data={"event_type": "x", "timestamp": 7, "event_id": "y", "data": {"data": 1}}),
+        *(hook(n) for n in range(7, 12)),
+    ],
+    "keys of an envelope of its own": [
+        hook(1),
+        *(
+            hook(n, **{key: value})
+            for n, (key, value) in enumerate(
+                [
+                    ("more", 1),
+                    ("more", None),
+                    ("type", "x"),
+                    ("type", "track"),
+                    ("messageId", "m"),
+                    ("received_at", "2026-03-04T05:06:07Z"),
+                    ("receivedAt", 1_789_460_612),
+                    ("event", "E"),
+                    ("properties", {"a": 1}),
+                    ("identifiers", {"id": "x"}),
+                ],
+                2,
+            )
+        ),
+        *(hook(n) for n in range(20, 30)),
+    ],
+    "new properties": [hook(1, data={"x": {"y": 1}, "z z": [1], "href": "h", "proxied": False})],
+    "a new table": [hook(1, object_type="webhook", metric="sent", data={"n": 1})],
+    "a table that webhooks cannot make": [
+        hook(1),
+        hook(2, object_type="taken", metric=""),
+        hook(3),
+    ],
+    "the same id twice": [hook(1), hook(1, data={"subject": "other"}), hook(2)],
+    "calls and webhooks": [part for n in range(8) for part in (call(n), hook(n))],
+    "calls, webhooks and others": [
+        *({"type": "identify"}, b'{"data":', hook(50)),
+        *(part for n in range(8) for part in (call(n), hook(n), hook(n + 30, more=1))),
+    ],
+    "context columns beside calls": [
+        *(call(n, context={"a": "x", "page": {"path": "/"}}) for n in range(3)),
+        *(hook(n) for n in range(3)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PLAIN_WEBHOOKS)
+def test_the_short_way_gives_the_webhooks_of_the_long_one(name: str) -> None:
+    check(lines(*PLAIN_WEBHOOKS[name]))
+
+
+def test_blocks_of_either_form_are_read_at_once_after_the_other() -> None:
+    """Which reader tries first is learnt from the block before."""
+    way = Plain(tables=TABLES, layouts={}, max_record_bytes=LIMIT, **OPTIONS)
+    for one in (call(1), hook(1), hook(2), call(2)):
+        line = block(text_of(one))
+        (work,) = way.process(line, way.read(line)) or []
+        assert work.segments[1].table == "email_opened"
+
+
 LEFT: dict[str, list[Any]] = {
+    "an id that a call and a webhook have": [call(1), hook(1, event_id="m1")],
     "two keys for one column": [call(1, properties={"linkId": "1", "link_id": "2"})],
     "a character that PostgreSQL cannot store": [call(1, properties={"subject": "a\0"})],
     "31 February": [call(1, timestamp="2026-02-31T00:00:00.000Z")],
@@ -448,6 +621,14 @@ KINDS: list[st.SearchStrategy[Any]] = [
     st.fixed_dictionaries({}, optional={"a": st.text(max_size=2), "b c": st.integers()}),
 ]
 some = st.none()
+# What the rules for webhooks look at.
+rare = st.fixed_dictionaries(
+    {},
+    optional={
+        key: st.sampled_from([*ANY_VALUES, "a@b", {"id": "u"}, {"email": 7}, {"cio_id": "c"}])
+        for key in ("identifiers", "customer_id", "recipient", "delivery_id", "email_address")
+    },
+)
 
 
 def sender(kinds: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[list[bytes]]:
@@ -466,9 +647,26 @@ def sender(kinds: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[list[b
             },
         ),
     )
+    plain_hook = st.builds(
+        lambda number, data, rare, changes: hook(number, data=data | rare, **changes),
+        st.integers(0, 40),
+        values,
+        rare,
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "object_type": st.sampled_from(["email", "sms", "Cart"]),
+                "metric": st.sampled_from(["delivered", "seen", "unsubscribed"]),
+                "event_id": st.integers(0, 12).map("m{}".format),
+            },
+        ),
+    )
     other = st.one_of(calls(objects, objects), junk)
-    return st.lists(st.integers(0, 9).flatmap(lambda n: other if n == 0 else plain_call)).map(
-        lambda found: lines(*found)
+    forms = [[plain_call], [plain_hook], [plain_call, plain_hook]]
+    return (
+        st.sampled_from(forms)
+        .flatmap(lambda form: st.lists(st.one_of(*(9 * form), other)))
+        .map(lambda found: lines(*found))
     )
 
 
@@ -515,10 +713,11 @@ def test_a_harmed_line_gives_what_the_long_way_makes_of_it() -> None:
         call(1, properties={"a": {"b": [1, "x]"]}, "c": {}, "n": -1.5, "t": 'q"\\'}),
         call(2, event="Cart Seen", context={"page": {"n": None}}, properties={"a": 7, "b": "y"}),
         call(3, properties=None),
+        hook(4, data={"identifiers": {"id": None, "email": "é"}, "variables": {"a": [1]}}),
     )
 
-    @settings(generated, max_examples=60 * EXAMPLES)
-    @given(st.integers(0, 2), st.lists(harms, min_size=1, max_size=3))
+    @settings(generated, max_examples=80 * EXAMPLES)
+    @given(st.integers(0, 3), st.lists(harms, min_size=1, max_size=3))
     def harm(which: int, found: list[tuple[int, int, bytes]]) -> None:
         line = whole[which]
         for place, taken, put in found:

@@ -9,9 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loader import native
-from loader.sources import records
+from loader.sources import likely_ids, records
 from loader.sources.records import WholeLines, read_lines
-from loader.sources.segment import likely_ids
 
 LIMIT = 40
 LINES = st.sampled_from(
@@ -70,6 +69,7 @@ def test_likely_ids_are_those_of_the_calls() -> None:
     expected = ["one", "twö 🙂", "inner", "m" * 1_024]
     assert likely_ids(b"\n".join(lines)).split("\n") == expected
     assert likely_ids(b"") == likely_ids(b'"messageId"') == likely_ids(b'"messageId":"') == ""
+    assert likely_ids(b'{"event_id":"h1"}{"event_id":"h2"}') == "h1\nh2"
     assert likely_ids(b'{"messageId":"not \xff UTF-8"}') == "not \ufffd UTF-8"
 
 
