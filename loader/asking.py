@@ -42,6 +42,7 @@ class Asker:
         self._thread = thread
         self._question = Question()  # that more blocks can come into
         self._most_blocks = 1
+        self._is_given_up = False
 
     def ask_for(self, block: bytes) -> Question:
         """The question whose answer will tell of the ids of a block."""
@@ -72,11 +73,18 @@ class Asker:
         """The answer, once it is there."""
         return self._thread.result(answer)
 
+    def forget(self) -> None:
+        """Ask no more, and give back the memory of what was to be asked."""
+        self._is_given_up = True
+        self._question = Question()
+
     def _submit(self) -> None:
         question, self._question = self._question, Question()
         question.answer = self._thread.submit(partial(self._ask, question.blocks))
         question.blocks = []
 
     def _ask(self, blocks: Sequence[bytes]) -> _Answer:
+        if self._is_given_up:
+            return _Answer(Ids("", "\n"), set())
         asked = Ids("\n".join(filter(None, map(likely_ids, blocks))), "\n")
         return _Answer(asked, self._existing(asked) if asked.text else set())

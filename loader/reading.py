@@ -129,7 +129,7 @@ class Run:
             for chunk in read_chunks(raw, max_record_bytes=self.settings.max_record_bytes):
                 work = self._process(parse_chunk(chunk), frozenset())
                 problems = tuple(problem for _, problem, _ in work.rejects)
-                new = tuple(key for key in work.ids if key not in batch.seen)
+                new = tuple(key for key in work.ids if not batch.has_met(key))
                 batch.replays.append(Replay(reject["id"], new, problems))
                 self._gather(batch, work)
             if batch.records >= self.settings.batch_records:
@@ -324,6 +324,7 @@ class Run:
         """Give back the memory of what was read and not yet written."""
         self._batch = None
         self._waiting.clear()
+        self.asker.forget()
         self._before.clear()
 
 

@@ -65,7 +65,10 @@ class Webhooks:
         path = self.paths.path
         self._event_id, self._timestamp = path("event_id"), path("timestamp")
         self._channel, self._metric = path("object_type"), path("metric")
-        self._legacy = path("event_type")
+        # A key of either makes a record of another form, whatever its value.
+        self._other_forms = path("event_type"), path("batch")
+        # What the envelope or the identifiers bring under such a name has to give way.
+        self._rivals = [path("data", key) for key in ("object_type", "metric", "cio_id")]
         self._data, self._identifiers = path("data"), path("data", "identifiers")
         self._delivery_id = path("data", "delivery_id")
         # Who it is about: the first one that is given counts.
@@ -119,7 +122,10 @@ class Webhooks:
         odd |= (seconds < _SECONDS.start) | (seconds >= _SECONDS.stop)
         odd |= ~_IS_OBJECT.take(kinds(tokens, cells[self._data]))
         odd |= ~MAY_BE_OBJECT.take(kinds(tokens, cells[self._identifiers]))
-        odd |= cells[self._legacy] != 0
+        for path in self._other_forms:
+            odd |= cells[path] != 0
+        for path in self._rivals:
+            odd |= ~IS_NOTHING.take(kinds(tokens, cells[path]))
         delivery = kinds(tokens, cells[self._delivery_id])
         odd |= ~IS_NOTHING.take(delivery) & (delivery != STRING)
         for path in (*self._people, self._address, self._recipient, self._other_address):

@@ -157,16 +157,21 @@ class Batch:
 
     def _repeated(self, ids: Sequence[str]) -> set[int]:
         fresh = set(ids)
-        met = (self.seen, *self.before)
-        if len(fresh) == len(ids) and all(some.isdisjoint(fresh) for some in met):
+        if len(fresh) == len(ids) and all(
+            some.isdisjoint(fresh) for some in (self.seen, *self.before)
+        ):
             self.seen |= fresh
             return set()
         dropped = set()
         for place, key in enumerate(ids):
-            if any(key in some for some in met):
+            if self.has_met(key):
                 dropped.add(place)
             self.seen.add(key)
         return dropped
+
+    def has_met(self, key: str) -> bool:
+        """Whether an id is one of the batch, or of those that it is compared with."""
+        return key in self.seen or any(key in some for some in self.before)
 
     def add_reject(self, row: RejectRow) -> None:
         """Add a reject; the same one twice is a duplicate."""

@@ -226,11 +226,16 @@ def test_a_killed_replay_is_completed_by_the_next_one(
     assert statuses(db)[-2:] == ["interrupted", "success"]
 
 
-def test_the_same_event_in_two_rejects_is_loaded_once(run: Run, db: Database, write: Write) -> None:
+@pytest.mark.parametrize("records", [1, 2])
+def test_the_same_event_in_two_rejects_is_loaded_once(
+    run: Run, db: Database, write: Write, records: int
+) -> None:
+    """In two batches, both were marked as loaded."""
     path = write("a.ndjson", *[{"type": "identify", "userId": f"u{i}"} for i in range(2)])
     assert run("load", path, env=WIDE).code == 0
     db.execute("UPDATE _rejects SET raw = %s", json.dumps(track("Cart Seen", messageId="one")))
-    done = run("rejects", "replay", "--json").json
+    batches = {"LOADER_BATCH_RECORDS": str(records)}
+    done = run("rejects", "replay", "--json", env=batches).json
     assert (done["rows_loaded"], done["duplicates"], done["rejects"]) == (1, 1, 0)
     outcomes = sorted(one for (one,) in db.rows("SELECT outcome FROM _rejects"))
     assert outcomes == ["duplicate", "loaded"]

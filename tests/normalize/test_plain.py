@@ -449,7 +449,18 @@ PLAIN_WEBHOOKS: dict[str, list[Any]] = {
         *(hook(n) for n in range(5, 9)),
     ],
     "a legacy webhook": [hook(1), hook(2, event_type="email_opened", metric=...), hook(3)],
-    "a key of legacy webhooks without a value": [hook(1), hook(2, event_type=None), hook(3)],
+    "keys of other forms without a value": [
+        *(hook(1), hook(2, event_type=None), hook(3), hook(4, batch=None), hook(5), hook(6))
+    ],
+    **{
+        f"a rival of any kind: {key}": hooks(key, [*ANY_VALUES, {"a": None}])
+        for key in ("object_type", "metric", "cio_id")
+    },
+    "a cio_id that is an object beside another one": [
+        hook(1),
+        hook(2, data={"cio_id": "x", "identifiers": {"id": "1", "cio_id": {}}}),
+        hook(3),
+    ],
     "a person without an id": people({"email": "b@example.com"}, {"id": None}, {"id": ""}, {}),
     "people with ids of any kind": people(*({"id": value} for value in ANY_VALUES)),
     "people with addresses of any kind": people(*({"email": value} for value in ANY_VALUES)),
@@ -626,7 +637,10 @@ rare = st.fixed_dictionaries(
     {},
     optional={
         key: st.sampled_from([*ANY_VALUES, "a@b", {"id": "u"}, {"email": 7}, {"cio_id": "c"}])
-        for key in ("identifiers", "customer_id", "recipient", "delivery_id", "email_address")
+        for key in (
+            *("identifiers", "customer_id", "recipient", "delivery_id", "email_address"),
+            *("cio_id", "metric", "object_type", "timestamp"),
+        )
     },
 )
 
@@ -658,6 +672,9 @@ def sender(kinds: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[list[b
                 "object_type": st.sampled_from(["email", "sms", "Cart"]),
                 "metric": st.sampled_from(["delivered", "seen", "unsubscribed"]),
                 "event_id": st.integers(0, 12).map("m{}".format),
+                "batch": st.none(),
+                "event_type": st.none(),
+                "more": st.sampled_from(ANY_VALUES),
             },
         ),
     )
