@@ -30,7 +30,7 @@ TITLES = {
 SIDES = {
     "baseline": "psql \\copy of ready-made CSV (baseline)",
     "job": "customerio-loader load",
-    "large": "customerio-loader load of more events",
+    "large": "customerio-loader load of a large file",
     "reload": "the same events under another name",
     "messy": "messy events",
     "small": "load of a small file",
@@ -329,7 +329,7 @@ def _draw_peers(axes: Any, part: Json) -> None:
 
 
 def _bars(axes: Any, sides: Sequence[str], values: Sequence[float], form: str) -> None:
-    own = ("job", "reload", "messy")
+    own = ("job", "large", "reload", "messy")
     colors = [_OWN if side in own else _OTHER for side in sides]
     bars = axes.barh([SIDES[side] for side in sides], values, color=colors, height=0.65)
     axes.bar_label(bars, [form.format(value) for value in values], padding=4)
