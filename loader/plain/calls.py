@@ -16,8 +16,8 @@ from loader.plain.events import (
     PROPERTIES,
     UNKNOWN,
     USED,
-    Columns,
     PlainEvents,
+    Reader,
     Role,
     distinct,
     given,
@@ -25,8 +25,7 @@ from loader.plain.events import (
     sizes,
     texts,
 )
-from loader.plain.paths import Paths
-from loader.plain.tokens import NULL, STRING, TIME, Tokens, read_tokens
+from loader.plain.tokens import NULL, STRING, TIME, Tokens
 from loader.sources.records import WholeLines
 from loader.sources.segment import KNOWN
 
@@ -50,12 +49,11 @@ def _role(path: tuple[str, ...]) -> Role:
     return (UNKNOWN if len(path) == 1 and root not in KNOWN else USED), ""
 
 
-class Calls:
+class Calls(Reader):
     """Reads blocks of track calls."""
 
     def __init__(self, is_made: Callable[[str], bool]) -> None:
-        self.paths = Paths()
-        self.columns = Columns(self.paths, _role)
+        super().__init__(_role)
         self._is_made = is_made
         path = self.paths.path
         self._at = {key: path(key) for key in KNOWN}
@@ -64,10 +62,7 @@ class Calls:
 
     def read(self, block: WholeLines) -> PlainEvents:
         """The calls in a block that need no decision; may raise NotPlain."""
-        tokens = read_tokens(block, self.paths)
-        self.columns.learn()
-        self._check_envelopes(tokens)
-        self.columns.check(tokens)
+        tokens = self.tokens(block)
         cells, at = tokens.cells, self._at
         times = self._times(tokens)
         event = cells[at["event"]]
@@ -95,7 +90,7 @@ class Calls:
             name=name[line],
         )
 
-    def _check_envelopes(self, tokens: Tokens) -> None:
+    def check(self, tokens: Tokens) -> None:
         """Lines that are no plain track call are odd."""
         cells, odd = tokens.cells, tokens.odd
         at = {key: cells[self._at[key]] for key in (*_TEXTS, *_OBJECTS)}

@@ -8,9 +8,10 @@ import numpy as np
 from loader import native
 from loader.normalize.batch import MAX_CONTEXT_VALUES, MAX_PROPERTY_VALUES
 from loader.normalize.names import context_column, property_column
-from loader.plain.arrays import Places
+from loader.plain.arrays import NotPlain, Places
 from loader.plain.paths import Paths
-from loader.plain.tokens import EMPTY, NULL, OPEN, OTHER, STRING, TIME, Tokens
+from loader.plain.tokens import EMPTY, NULL, OPEN, OTHER, STRING, TIME, Tokens, read_tokens
+from loader.sources.records import WholeLines
 
 T = TypeVar("T", bound=Hashable)
 
@@ -88,6 +89,28 @@ def distinct(said: Sequence[T]) -> tuple[list[T], Any]:
     found = list(dict.fromkeys(said))
     number = {one: at for at, one in enumerate(found)}
     return found, np.array(list(map(number.__getitem__, said)), np.int64)
+
+
+class Reader:
+    """What reads blocks of one form has: the paths of its lines, and their columns."""
+
+    def __init__(self, role: Callable[[tuple[str, ...]], Role]) -> None:
+        self.paths = Paths()
+        self.columns = Columns(self.paths, role)
+
+    def tokens(self, block: WholeLines) -> Tokens:
+        """The values of a block; the lines that need a decision are odd. May raise NotPlain."""
+        tokens = read_tokens(block, self.paths)
+        self.columns.learn()
+        self.check(tokens)
+        self.columns.check(tokens)
+        if tokens.odd.all():
+            raise NotPlain
+        return tokens
+
+    def check(self, tokens: Tokens) -> None:
+        """Lines whose envelope is not plain are odd."""
+        raise NotImplementedError
 
 
 class Columns:

@@ -7,23 +7,22 @@ import numpy as np
 
 from loader.normalize.event import MAX_ID_BYTES
 from loader.normalize.names import table_name
-from loader.plain.arrays import Flags, NotPlain, Places
+from loader.plain.arrays import Flags, Places
 from loader.plain.events import (
     IS_NOTHING,
     MAY_BE_OBJECT,
     PROPERTIES,
     UNKNOWN,
     USED,
-    Columns,
     PlainEvents,
+    Reader,
     Role,
     distinct,
     kinds,
     sizes,
     texts,
 )
-from loader.plain.paths import Paths
-from loader.plain.tokens import EMPTY, INTEGER, OPEN, STRING, TIME, Tokens, read_tokens
+from loader.plain.tokens import EMPTY, INTEGER, OPEN, STRING, TIME, Tokens
 from loader.sources.records import WholeLines
 from loader.sources.webhook import event_name, is_address
 from loader.warehouse.binary import EPOCH
@@ -54,12 +53,11 @@ _USED = (
 )
 
 
-class Webhooks:
+class Webhooks(Reader):
     """Reads blocks of webhooks."""
 
     def __init__(self, is_made: Callable[[str], bool], load_started_at: str) -> None:
-        self.paths = Paths()
-        self.columns = Columns(self.paths, _role)
+        super().__init__(_role)
         self._is_made = is_made
         self._load_started_at = load_started_at
         path = self.paths.path
@@ -74,19 +72,12 @@ class Webhooks:
         # Who it is about: the first one that is given counts.
         self._people = path("data", "identifiers", "id"), path("data", "customer_id")
         self._address = path("data", "identifiers", "email")
-        self._recipient, self._other_address = (
-            path("data", "recipient"),
-            path("data", "email_address"),
-        )
+        self._recipient = path("data", "recipient")
+        self._other_address = path("data", "email_address")
 
     def read(self, block: WholeLines) -> PlainEvents:
         """The webhooks in a block that need no decision; may raise NotPlain."""
-        tokens = read_tokens(block, self.paths)
-        self.columns.learn()
-        self._check(tokens)
-        self.columns.check(tokens)
-        if tokens.odd.all():
-            raise NotPlain
+        tokens = self.tokens(block)
         names, name, is_email = self._names(tokens)
         line = np.flatnonzero(~tokens.odd)
         person = self._first(tokens, *self._people)
@@ -110,7 +101,7 @@ class Webhooks:
             name=name[line],
         )
 
-    def _check(self, tokens: Tokens) -> None:
+    def check(self, tokens: Tokens) -> None:
         """Lines that are no plain webhook are odd."""
         cells, odd = tokens.cells, tokens.odd
         for path in (self._channel, self._metric, self._event_id):

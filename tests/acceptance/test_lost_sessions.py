@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -144,6 +145,18 @@ def test_a_load_notices_a_network_that_fell_silent(
     check_settled(mortal_db, GIVEN)
 
 
+def is_stopped_in_silence(process: "subprocess.Popen[bytes]", proxy: Proxy, db: Database) -> None:
+    """A load whose network falls silent ends within ten seconds of a signal."""
+    proxy.silence()
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=10)
+    finally:
+        proxy.cut()
+        db.rows(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
+    assert process.returncode == 143
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="packets are dropped by a filter of Linux")
 def test_a_signal_ends_a_load_whose_network_fell_silent_within_ten_seconds(
     start: Start, run: Run, mortal_db: Database, mortal: OwnServer, path: Path
@@ -153,14 +166,7 @@ def test_a_signal_ends_a_load_whose_network_fell_silent_within_ten_seconds(
         with trigger(mortal_db, "email_opened", LATE_MIDDLE) as waits:
             process = start("load", path, url=url, env=SMALL)
             wait_until(mortal_db, waits)
-            proxy.silence()
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.communicate(timeout=10)
-            finally:
-                proxy.cut()
-                mortal_db.rows(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
-            assert process.returncode == 143
+            is_stopped_in_silence(process, proxy, mortal_db)
     assert run("load", path, url=mortal_db.url).code == 0
     check_settled(mortal_db, GIVEN)
 
@@ -192,14 +198,7 @@ def test_a_signal_ends_a_load_that_cannot_send_its_rows_within_ten_seconds(
     with Proxy(mortal.port) as proxy, rows as waits:
         process = start("load", path, url=mortal.url(mortal_db.name, port=proxy.port))
         wait_until(mortal_db, waits)
-        proxy.silence()
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.communicate(timeout=10)
-        finally:
-            proxy.cut()
-            mortal_db.rows(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
-        assert process.returncode == 143
+        is_stopped_in_silence(process, proxy, mortal_db)
     assert run("load", path, url=mortal_db.url).code == 0
     check_settled(mortal_db, given)
 

@@ -158,25 +158,15 @@ def small(mortal: OwnServer, mortal_db: Database) -> Iterator[Database]:
         mortal_db.execute("ALTER ROLE small CONNECTION LIMIT -1")
 
 
-def test_too_many_connections_of_the_role_are_waited_out(
-    start: Start, mortal_db: Database, small: Database, path: Path
+@pytest.mark.parametrize("holder", ["ROLE small", "DATABASE {}"])
+def test_too_many_connections_of_a_role_or_database_are_waited_out(
+    start: Start, mortal_db: Database, small: Database, path: Path, holder: str
 ) -> None:
-    mortal_db.execute("ALTER ROLE small CONNECTION LIMIT 0")
+    limit = f"ALTER {holder.format(mortal_db.name)} CONNECTION LIMIT"
+    mortal_db.execute(f"{limit} 0")
     process = start("load", path, url=small.url)
     time.sleep(1.5)
-    mortal_db.execute("ALTER ROLE small CONNECTION LIMIT -1")
-    finishes(process)
-    check_settled(mortal_db, GIVEN)
-
-
-def test_too_many_connections_of_the_database_are_waited_out(
-    start: Start, mortal_db: Database, small: Database, path: Path
-) -> None:
-    name = mortal_db.name
-    mortal_db.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
-    process = start("load", path, url=small.url)
-    time.sleep(1.5)
-    mortal_db.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+    mortal_db.execute(f"{limit} -1")
     finishes(process)
     check_settled(mortal_db, GIVEN)
 

@@ -12,7 +12,7 @@ from acceptance.harness import ROOT
 
 pytestmark = pytest.mark.soak
 EXAMPLES = os.environ.get("SOAK_EXAMPLES", "500")
-TESTS = ("tests/normalize/test_plain.py", "tests/sources/test_blocks.py")
+TESTS = ("test_plain.py", "test_plain_webhooks.py", "test_plain_senders.py", "test_blocks.py")
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -28,7 +28,13 @@ def test_the_sanitizers_find_nothing_in_the_compiled_part(
     subprocess.run([*command, *native.glob("*.c")], check=True)
     runtime = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *TESTS],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            *(path for name in TESTS for path in tmp_path.glob(f"tests/*/{name}")),
+        ],
         cwd=tmp_path,
         env=os.environ
         | {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0", "SOAK_EXAMPLES": EXAMPLES}
