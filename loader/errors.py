@@ -57,6 +57,14 @@ class LockHeld(LoaderError):
     exit_code = 75
 
 
+class Interrupted(BaseException):
+    """A signal asks the load to stop. Not an Exception: nothing on the way may swallow it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
 OUT_OF_MEMORY = "out of memory: lower batch_records and batch_bytes, or give the job more"
 # What Python says instead where it has not even the memory for a MemoryError.
 _NO_MEMORY = ("can't start new thread", "can't allocate lock", "out of memory")

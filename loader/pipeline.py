@@ -21,6 +21,7 @@ from loader.asking import Asker, Existing
 from loader.config import Settings, Source
 from loader.errors import (
     OUT_OF_MEMORY,
+    Interrupted,
     LoaderError,
     LockHeld,
     SchemaRefused,
@@ -29,7 +30,6 @@ from loader.errors import (
 )
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.reading import Progress, Run
-from loader.signals import Interrupted
 from loader.sources.files import InputFile, list_inputs
 from loader.sources.records import CHUNK_RECORDS
 from loader.threads import SteadyThread, ends

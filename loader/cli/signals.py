@@ -8,14 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
-class Interrupted(BaseException):
-    """A signal asks the load to stop. Not an Exception: nothing on the way may swallow it."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.signal_number = signal_number
-
+from loader.errors import Interrupted
 
 # A stopped command has 10 seconds to leave.
 _SECONDS_TO_LEAVE = 9.0

@@ -1,0 +1,65 @@
+"""`warehouse`: the embedded server."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loader.cli.context import read_settings
+from loader.errors import UsageError
+
+app = typer.Typer(
+    help="The embedded PostgreSQL, used where no URL is set.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("start")
+def warehouse_start() -> None:
+    """Start it and leave it running; prints its URL."""
+    from loader.warehouse import embedded
+
+    print(embedded.start(_embedded_folder()))
+
+
+@app.command("stop")
+def warehouse_stop() -> None:
+    """Stop it."""
+    from loader.warehouse import embedded
+
+    print("stopped" if embedded.stop(_embedded_folder()) else "it was not running")
+
+
+@app.command("url")
+def warehouse_url() -> None:
+    """Print its URL, of use while it runs (`warehouse start`)."""
+    from loader.warehouse import embedded
+
+    folder = _embedded_folder()
+    running = embedded.is_running(folder)
+    with embedded.running(folder) as url:
+        print(url)
+    if not running:
+        print("it is not running: `customerio-loader warehouse start`", file=sys.stderr)
+
+
+@app.command("psql", context_settings={"ignore_unknown_options": True})
+def warehouse_psql(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGS]", help="Arguments of psql.")
+    ] = None,
+) -> int:
+    """Open psql on it; it runs at least as long as psql does."""
+    from loader.warehouse import embedded
+
+    with embedded.running(_embedded_folder()) as url:
+        return embedded.run_psql(url, arguments or [])
+
+
+def _embedded_folder() -> Path:
+    settings = read_settings()
+    if settings.url() is not None:
+        raise UsageError("a warehouse URL is set, so the embedded server is not used: unset it")
+    return settings.warehouse_dir
