@@ -1,4 +1,4 @@
-"""The tables as an analyst reads them: the SQL that the README shows."""
+"""The tables as an analyst reads them: queries like those of docs/sql.md."""
 
 from decimal import Decimal
 from typing import Any

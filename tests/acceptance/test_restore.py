@@ -1,4 +1,4 @@
-"""A dump and the files since are a full copy, as the README says."""
+"""A dump and the files since are a full copy, as docs/operation.md says."""
 
 import subprocess
 from pathlib import Path
