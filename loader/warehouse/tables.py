@@ -159,6 +159,7 @@ loads = Table(
     Column("schema_changes", JSONB, comment="Tables and columns that the load added, in order."),
     Column("error", Text, comment="What went wrong, in words."),
     Column("loader_version", Text, nullable=False, comment="Version of the loader."),
+    Column("token", Text, comment="Random; by it a load knows the row as its own."),
     comment="One row per load.",
 )
 

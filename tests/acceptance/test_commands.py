@@ -10,7 +10,9 @@ import pytest
 from acceptance.harness import Database, Run, Server, Write, ndjson, track, webhook
 
 from loader import __version__
+from loader.warehouse.migrate import head_revision
 
+HEAD = head_revision()
 COUNTS = (
     "records_read",
     "rows_loaded",
@@ -286,9 +288,9 @@ def test_check_sees_a_database_that_cannot_hold_every_text(run: Run, server: Ser
 
 def test_migrate_brings_the_schema_to_head_and_says_so(run: Run, empty_db: Database) -> None:
     first = run("migrate", url=empty_db.url)
-    assert (first.code, first.out) == (0, "customerio: from nothing to revision 0003\n")
+    assert (first.code, first.out) == (0, f"customerio: from nothing to revision {HEAD}\n")
     again = run("migrate", url=empty_db.url)
-    assert (again.code, again.out) == (0, "customerio: at head, revision 0003\n")
+    assert (again.code, again.out) == (0, f"customerio: at head, revision {HEAD}\n")
     assert run("migrate", "--sql", url=empty_db.url).out.strip() == ""
 
 
@@ -390,8 +392,8 @@ def test_several_sources_of_loader_toml_load_into_schemas_of_their_own(
         "Shop (EU) -> schema shop: nothing new (1 file loaded before).\n"
     )
     assert run("migrate").out.splitlines() == [
-        "customerio: at head, revision 0003",
-        "shop: at head, revision 0003",
+        f"customerio: at head, revision {HEAD}",
+        f"shop: at head, revision {HEAD}",
     ]
     given = run("load", "-", "--source", "Shop (EU)", stdin=ndjson(track("Cart Seen")))
     assert given.code == 0

@@ -127,8 +127,8 @@ def test_the_state_of_a_schema_is_told_apart(empty_db: Database) -> None:
 @pytest.mark.parametrize(
     ("kind", "revision", "auto", "error"),
     [
-        ("head", "0003", True, None),
-        ("head", "0003", False, None),
+        ("head", migrate.head_revision(), True, None),
+        ("head", migrate.head_revision(), False, None),
         ("missing", None, True, None),
         ("behind", "0001", True, None),
         ("missing", None, False, SchemaNotAtHead),
