@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 from loader.sources import likely_ids
 from loader.threads import SteadyThread
-from loader.warehouse.ids import Ids
+from loader.warehouse.ids import Ids, Known
 
 _MOST_BLOCKS = 8
 # So many blocks may wait: while those of one question are processed, the next one is asked.
 DEPTH = 2 * _MOST_BLOCKS
 
-Existing = Callable[[Ids], set[str]]
+Existing = Callable[[Ids], Known]
 
 
 class _Answer(NamedTuple):
     asked: Ids
-    found: set[str]
+    found: Known
 
 
 class Question:
@@ -42,6 +42,7 @@ class Asker:
         self._thread = thread
         self._question = Question()  # that more blocks can come into
         self._most_blocks = 1
+        self._known = Known(set(), 0)  # what the batch in hand was told of
         self._is_given_up = False
 
     def ask_for(self, block: bytes) -> Question:
@@ -60,23 +61,40 @@ class Asker:
             self._submit()
         assert question.answer is not None
         asked, found = self._thread.result(question.answer)
-        if found.issuperset(ids):
-            return found
-        others = set(ids).difference(found, asked.split())
-        return found | self.result(self.ask(others)) if others else found
+        if found.ids.issuperset(ids):
+            self._note(ids, found)
+            return found.ids
+        self._note(found.ids.intersection(ids), found)
+        others = set(ids).difference(found.ids, asked.split())
+        return found.ids | self.result(self.ask(others)) if others else found.ids
 
-    def ask(self, ids: Iterable[str]) -> Future[set[str]]:
+    def ask(self, ids: Iterable[str]) -> Future[Known]:
         """Have it asked which of some ids are there."""
         return self._thread.submit(lambda: self._existing(Ids.join(ids)))
 
-    def result(self, answer: Future[set[str]]) -> set[str]:
+    def result(self, answer: Future[Known]) -> set[str]:
         """The answer, once it is there."""
-        return self._thread.result(answer)
+        found = self._thread.result(answer)
+        self._note(found.ids, found)
+        return found.ids
+
+    def take_known(self) -> Known:
+        """The ids that were said to be there since this was last asked: those of one batch."""
+        known, self._known = self._known, Known(set(), 0)
+        return known
+
+    def _note(self, ids: Iterable[str], found: Known) -> None:
+        known = self._known
+        if found.ids:
+            beside = min(known.beside, found.beside) if known.ids else found.beside
+            known.ids.update(ids)
+            self._known = known._replace(beside=beside)
 
     def forget(self) -> None:
         """Ask no more, and give back the memory of what was to be asked."""
         self._is_given_up = True
         self._question = Question()
+        self._known = Known(set(), 0)
 
     def _submit(self) -> None:
         question, self._question = self._question, Question()
@@ -85,6 +103,6 @@ class Asker:
 
     def _ask(self, blocks: Sequence[bytes]) -> _Answer:
         if self._is_given_up:
-            return _Answer(Ids("", "\n"), set())
+            return _Answer(Ids("", "\n"), Known(set(), 0))
         asked = Ids("\n".join(filter(None, map(likely_ids, blocks))), "\n")
-        return _Answer(asked, self._existing(asked) if asked.text else set())
+        return _Answer(asked, self._existing(asked) if asked.text else Known(set(), 0))

@@ -47,6 +47,14 @@ class WarehouseFailed(LoaderError):
     """The server refused a statement for a reason that trying again does not cure."""
 
 
+class LedgerDisagrees(LoaderError):
+    """The server does not have what a load has committed, or not as this load's."""
+
+
+class RowsDropped(LoaderError):
+    """The server kept fewer rows than it was sent, and reported no error."""
+
+
 class InputUnreadable(LoaderError):
     """An input cannot be listed, opened, or read to its end."""
 

@@ -38,8 +38,8 @@ from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import FileProgress, SealedBatch
 from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
-from loader.warehouse.ids import Ids, KnownIds
-from loader.warehouse.ledger import Counts
+from loader.warehouse.ids import Ids, Known, KnownIds
+from loader.warehouse.ledger import Counts, Load
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
 from loader.warehouse.write import Written, ids_of
 from loader.warehouse.writer import Writer, add_batch
@@ -136,7 +136,7 @@ class _Opened:
         """What was done."""
         return _result(
             self.run,
-            load_id=self.writer.load_id,
+            load_id=self.writer.load.id,
             status=self.status,
             counts=self.writer.counts,
             seconds=time.monotonic() - self.began,
@@ -165,6 +165,7 @@ def _open(
     known_ids = KnownIds(
         Session(session.engine, source.schema_, lock_timeout=settings.lock_timeout),
         retry_timeout=settings.retry_timeout,
+        beside=session,
     )
     beginning = thread.submit(partial(_start, session, source, settings, inputs, wait=wait))
     make_writer = partial(
@@ -179,14 +180,14 @@ def _open(
     run: Run | None = None
     try:
         start = thread.result(beginning)
-        writer = make_writer(load_id=start.load_id)
+        writer = make_writer(load=start.load)
         run = Run(
             source=source,
             settings=settings,
             tables=start.tables,
             slots=start.slots,
             taken=start.taken,
-            started_at=start.started_at,
+            started_at=start.load.started_at,
             sink=writer,
             asker=Asker(known_ids, known_ids.thread),
             asks=start.has_rows,
@@ -197,7 +198,7 @@ def _open(
                 settings.workers,
                 max_record_bytes=settings.max_record_bytes,
                 chunk_records=CHUNK_RECORDS,
-                load_started_at=start.started_at,
+                load_started_at=start.load.started_at,
                 only=source.only_tables,
                 taken=start.taken,
             )
@@ -220,7 +221,7 @@ def _open(
             traceback.clear_frames(error.__traceback__)
             gc.collect()
         if writer is None and ends(beginning, _SECONDS_TO_CLOSE) and not beginning.exception():
-            writer = make_writer(load_id=beginning.result().load_id)  # it began nevertheless
+            writer = make_writer(load=beginning.result().load)  # it began nevertheless
         if writer is not None:
             _record_end(writer, error)
         raise
@@ -237,8 +238,7 @@ def _open(
 class _Start(NamedTuple):
     """What a load finds."""
 
-    load_id: int
-    started_at: str  # by the server's clock, ISO 8601
+    load: Load
     files: dict[str, FileProgress]
     tables: dict[str, dict[str, Type]]
     slots: dict[str, int]
@@ -271,10 +271,8 @@ def _start(
                 _check_encoding(connection)
                 if settings.reader_role:
                     grant_reader(connection, source.schema_, settings.reader_role)
-                load_id, started_at = ledger.start_load(connection, source.name, __version__)
                 found = _Start(
-                    load_id,
-                    started_at,
+                    ledger.start_load(connection, source.name, __version__),
                     ledger.select_files(connection, [file.uri for file in inputs]),
                     select_tables(connection, source.schema_),
                     select_slots(connection, source.schema_),
@@ -380,8 +378,8 @@ def _check_encoding(connection: Connection) -> None:
         )
 
 
-def _nothing(_ids: Ids) -> set[str]:
-    return set()
+def _nothing(_ids: Ids) -> Known:
+    return Known(set(), 0)
 
 
 def _record_end(writer: Writer, error: BaseException) -> None:
@@ -443,7 +441,12 @@ class _Planner:
 
     def remember(self, existing: Existing) -> Existing:
         """Also know the ids of the batches before; the answer must not depend on who asked."""
-        return lambda ids: existing(ids) | self._seen.intersection(ids.split())
+
+        def remembered(ids: Ids) -> Known:
+            known = existing(ids)
+            return known._replace(ids=known.ids | self._seen.intersection(ids.split()))
+
+        return remembered
 
     def submit(self, batch: SealedBatch) -> None:
         rows: dict[str, int] = {}

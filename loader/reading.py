@@ -30,6 +30,7 @@ from loader.sources.records import (
 )
 from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
 from loader.warehouse.encode import Layouts
+from loader.warehouse.ids import Known
 from loader.workers import Workers
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class Run:
             first_line=part.line,
         )
 
-    def _finish_here(self, parsed: Parsed, answer: Future[set[str]] | None) -> list[Work]:
+    def _finish_here(self, parsed: Parsed, answer: Future[Known] | None) -> list[Work]:
         there = self.asker.result(answer) if answer is not None else frozenset()
         return [self._process(parsed, there)]
 
@@ -302,7 +303,7 @@ class Run:
         if self._batch is None:
             return
         self._remember(self._batch)
-        sealed, self._batch = self._batch.seal(), None
+        sealed, self._batch = self._batch.seal(self.asker.take_known()), None
         self.sink.submit(sealed)
         # Duplicates come in runs: where there were some, asking first saves normalizing them.
         self.asks = self._known + self.sink.last_duplicates() > 0

@@ -20,6 +20,7 @@ from loader.warehouse.evolve import (
     table_comment,
 )
 from loader.warehouse.forms import Form, Lines
+from loader.warehouse.ids import Known
 
 # PostgreSQL's limit of columns, less some for migrations to come.
 MAX_SLOTS = 1_580
@@ -87,6 +88,7 @@ class SealedBatch:
     files: list[FileProgress]
     records: int
     duplicates: int  # within the batch, or known before
+    known: Known  # of those, what was dropped because the server was said to have it
     extra_values: dict[str, int]  # by id, where there are some
     replaced_characters: int
     times: dict[str, tuple[str, str]]  # first and last `timestamp` and `received_at`
@@ -180,7 +182,7 @@ class Batch:
         self.rejects[row.id] = row
         self.size += len(row.raw)
 
-    def seal(self) -> SealedBatch:
+    def seal(self, known: Known) -> SealedBatch:
         """Decide the schema changes, put the late values on their rows."""
         changes = self._plan()
         copies = []
@@ -196,6 +198,7 @@ class Batch:
             files=list(self.files.values()),
             records=self.records,
             duplicates=self.duplicates,
+            known=known,
             extra_values=self.extra_values,
             replaced_characters=self.replaced_characters,
             times=self.times,

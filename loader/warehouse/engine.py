@@ -40,11 +40,15 @@ _CONNECT = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
-# The server notices a vanished client as soon, and gives up its lock.
+# The server notices a vanished client as soon, and gives up its lock. A commit that it answers is
+# on its disk, whatever the server's, the database's or the role's setting; on those of standbys too
+# where they say so.
 _SESSION = (
     "SET TIME ZONE 'UTC'; SET client_encoding = 'UTF8'; SET DateStyle = 'ISO'; "
     "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; "
-    "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000"
+    "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000; "
+    "SELECT set_config('synchronous_commit', 'on', false) "
+    "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
 )
 
 
@@ -122,6 +126,8 @@ _TRANSIENT = {
     errorcodes.ADMIN_SHUTDOWN: "the session was ended, or the server is shutting down",
     errorcodes.CRASH_SHUTDOWN: "the server crashed",
     errorcodes.CANNOT_CONNECT_NOW: "the server is starting up",
+    errorcodes.READ_ONLY_SQL_TRANSACTION: "the server is a standby that was not promoted, or "
+    "default_transaction_read_only is on",
 }
 _ROOM = {
     errorcodes.DISK_FULL: "free disk space on the server",
@@ -224,6 +230,9 @@ def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Ite
 _SELECT_BACKEND = text(
     "SELECT pid, backend_start AS start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 )
+_SELECT_IS_THERE = text(
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid AND backend_start = :start)"
+)
 _END_SESSION = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE pid = :pid AND backend_start = :start"
@@ -241,6 +250,7 @@ class Session:
         self.engine = engine
         self._lock_timeout = lock_timeout
         self._backend: dict[str, Any] = {}  # of the server, for this connection
+        self.number = 0  # of connections that held the lock, this one included
         self.schema = schema
         self.given_up = False  # nobody waits for the lock any more
         self.silent = False  # the server did not answer; nothing more is asked of it
@@ -288,6 +298,7 @@ class Session:
             wait_for_lock(self.connection, self.schema, lambda: self.given_up)
         self._backend = dict(self.connection.execute(_SELECT_BACKEND).one()._mapping)
         self.connection.commit()
+        self.number += 1
         return True
 
     def connect(self) -> None:
@@ -304,13 +315,20 @@ class Session:
     def revive(self) -> None:
         """Make sure that the connection lives and holds the lock. Raises TransientFault."""
         if self._connection is not None:
-            try:
+            with suppress(TransientFault, DBAPIError, psycopg2.Error, InvalidRequestError):
                 with self.connection.begin():
-                    self.connection.execute(text("SELECT 1"))
-                return
-            except (TransientFault, DBAPIError, psycopg2.Error, InvalidRequestError):
-                self.close(politely=False)
+                    read_only = self.connection.scalar(text("SHOW transaction_read_only"))
+                if read_only == "off":
+                    return
+                # A standby: the server that is to be written to may be found by now.
+            self.close(politely=False)
         self.open()
+
+    def is_beside(self, other: "Session") -> bool:
+        """Whether the server of this session is the one on which another session lives."""
+        found = self.connection.scalar(_SELECT_IS_THERE, other._backend)
+        self.connection.commit()
+        return bool(found)
 
     def cancel(self) -> None:
         """Ask the server to stop what this session does; for another thread.

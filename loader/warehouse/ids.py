@@ -33,6 +33,13 @@ class Ids(NamedTuple):
         return self.text.split(self.separator) if self.text else []
 
 
+class Known(NamedTuple):
+    """Ids that the server said it has."""
+
+    ids: set[str]
+    beside: int  # number of the writer's connection that led to the same server
+
+
 def select_existing(connection: Connection, schema: str, table: str, ids: Ids) -> set[str]:
     """Which of some ids a table has."""
     # Behind a SELECT, because the planner would estimate how often each of them is there.
@@ -46,18 +53,29 @@ def select_existing(connection: Connection, schema: str, table: str, ids: Ids) -
 
 
 class KnownIds:
-    """Asks `tracks` for ids, on a connection of its own, beside the writer."""
+    """Asks `tracks` for ids, on a connection of its own, beside the writer.
 
-    def __init__(self, session: Session, *, retry_timeout: float) -> None:
+    An event whose id is there is dropped, so the answer must come from the server that is written
+    to. While the writer has lost its connection, an answer may tell of rows that the server that
+    takes over never had: of another load that could begin meanwhile, say. So whenever the writer
+    has connected anew, this does too, and asks the server for the writer's session before anything
+    else; where it is not found, no id is known. That costs time and no event: the primary key
+    finds what is there. Answers from before are looked at again, see `Writer`.
+    """
+
+    def __init__(
+        self, session: Session, *, retry_timeout: float, beside: Session | None = None
+    ) -> None:
         self.thread = SteadyThread("asker")  # whatever is done on the session, it does
         self._session = session
+        self._beside = beside  # the writer's; None where nothing is written
         self._stopped = threading.Event()
         self._retry_timeout = retry_timeout
-        self._connected = False
+        self._connected_for: int | None = None  # number of the writer's connection
 
-    def __call__(self, ids: Ids) -> set[str]:
+    def __call__(self, ids: Ids) -> Known:
         """Which of `ids` are there."""
-        found: set[str] = set()
+        found = Known(set(), 0)
         for attempt in retrying(self._retry_timeout, self._stopped.is_set):
             with attempt:
                 found = self._ask(ids)
@@ -69,17 +87,32 @@ class KnownIds:
         self.thread.within(seconds, self._session.close)
         self.thread.close()
 
-    def _ask(self, ids: Ids) -> set[str]:
+    def _ask(self, ids: Ids) -> Known:
+        number = self._beside.number if self._beside is not None else 0
         try:
             with translate(self._session.engine.url):
-                if not self._connected:
-                    self._session.connect()
-                    self._connected = True
+                if not self._is_connected_for(number):
+                    return Known(set(), number)
                 with self._session.connection.begin():
-                    return select_existing(
+                    found = select_existing(
                         self._session.connection, self._session.schema, TRACKS, ids
                     )
+                    return Known(found, number)
         except TransientFault:
-            self._session.close()
-            self._connected = False
+            self._disconnect()
             raise
+
+    def _is_connected_for(self, number: int) -> bool:
+        """Connect to the writer's server, unless that is done; False if it is another one."""
+        if self._connected_for != number:
+            self._disconnect()
+            self._session.connect()
+            if self._beside is not None and not self._session.is_beside(self._beside):
+                self._disconnect()
+                return False
+            self._connected_for = number
+        return True
+
+    def _disconnect(self) -> None:
+        self._session.close()
+        self._connected_for = None

@@ -1,16 +1,31 @@
-"""The ledger of a schema: `_loads`, `_files`, `_rejects`."""
+"""The ledger of a schema: `_loads`, `_files`, `_rejects`.
 
+It records what happened, not what was sent: each statement must report the rows that it should.
+"""
+
+import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from loader.errors import RowsDropped
 from loader.normalize.columns import clean_text
 from loader.warehouse.batch import FileProgress, RejectRow, Replay, widest
 from loader.warehouse.tables import files, loads, rejects
+
+RUNNING = "running"
+
+
+class Load(NamedTuple):
+    """A load that has begun."""
+
+    id: int
+    token: str  # by which it knows its row: after a failover the server may issue an id again
+    started_at: str  # by the server's clock, ISO 8601
 
 
 @dataclass(kw_only=True)
@@ -44,27 +59,47 @@ class Counts:
             setattr(self, f"last_{name}", last)
 
 
-def start_load(connection: Connection, source: str, version: str) -> tuple[int, str]:
-    """A new row in `_loads`; returns its id and its start by the server's clock (ISO 8601).
+def require_rows(table: str, *, sent: int, stored: int) -> None:
+    """Raise RowsDropped unless the server did with each row what it was told to."""
+    if stored != sent:
+        rows = f"{sent:,} row" + "s" * (sent != 1)
+        raise RowsDropped(
+            f"the server took {rows} for the table {table} and kept {stored:,}: look for a trigger "
+            "or a rule on it that drops rows, and remove it; then load again. Nothing of this "
+            "batch was loaded"
+        )
 
-    The caller holds the lock of the schema, so a row that still says `running` is of a load that
-    was killed.
+
+def end_forgotten(connection: Connection) -> None:
+    """Say of loads that still say `running` that they were interrupted.
+
+    The caller holds the lock of the schema, so such a load was killed or has lost its connection,
+    and the lock with it. Should it come back, this tells it that it is over.
     """
     connection.execute(
         update(loads)
-        .where(loads.c.status == "running")
+        .where(loads.c.status == RUNNING)
         .values(
             status="interrupted",
             finished_at=func.now(),
-            error="the load ended without a word: killed, or its machine stopped",
+            error="the load ended without a word: killed, its machine stopped, or it lost its "
+            "connection",
         )
     )
+
+
+def start_load(connection: Connection, source: str, version: str) -> Load:
+    """A new row in `_loads`; the caller holds the lock of the schema."""
+    end_forgotten(connection)
+    token = secrets.token_hex(16)
     row = connection.execute(
         insert(loads)
-        .values(source=source, status="running", loader_version=version)
+        .values(source=source, status=RUNNING, loader_version=version, token=token)
         .returning(loads.c.id, loads.c.started_at)
-    ).one()
-    return row.id, row.started_at.isoformat()
+    ).one_or_none()
+    require_rows(loads.name, sent=1, stored=int(row is not None))
+    assert row is not None
+    return Load(row.id, token, row.started_at.isoformat())
 
 
 def select_source(connection: Connection) -> str | None:
@@ -85,20 +120,26 @@ def record_batch(
     connection: Connection, load_id: int, counts: Counts, progress: Iterable[FileProgress]
 ) -> None:
     """The counts of a load and the progress of its files, in the batch's transaction."""
-    connection.execute(update(loads).where(loads.c.id == load_id).values(**asdict(counts)))
+    _update_load(connection, load_id, asdict(counts))
     rows = [row._asdict() | {"load_id": load_id} for row in progress]
     if rows:
-        statement = upsert(files)
-        new = statement.excluded
-        statement = statement.on_conflict_do_update(
-            index_elements=[files.c.uri],
-            set_={
-                name: getattr(new, name)
-                for name in ("size", "modified_at", "records_done", "finished", "load_id")
-            }
-            | {"updated_at": func.now()},
+        new = upsert(files).excluded
+        taken = ("size", "modified_at", "records_done", "finished", "load_id")
+        statement = (
+            upsert(files)
+            .on_conflict_do_update(
+                index_elements=[files.c.uri],
+                set_={name: getattr(new, name) for name in taken} | {"updated_at": func.now()},
+            )
+            .returning(files.c.uri)
         )
-        connection.execute(statement, rows)
+        stored = connection.scalars(statement, rows).all()
+        require_rows(files.name, sent=len(rows), stored=len(stored))
+
+
+def _update_load(connection: Connection, load_id: int, values: dict[str, Any]) -> None:
+    done = connection.execute(update(loads).where(loads.c.id == load_id).values(values))
+    require_rows(loads.name, sent=1, stored=done.rowcount)
 
 
 def record_rejects(connection: Connection, load_id: int, rows: Sequence[RejectRow]) -> int:
@@ -107,7 +148,12 @@ def record_rejects(connection: Connection, load_id: int, rows: Sequence[RejectRo
         return 0
     statement = upsert(rejects).on_conflict_do_nothing().returning(rejects.c.id)
     values = [row._asdict() | {"load_id": load_id} for row in rows]
-    return len(connection.execute(statement, values).all())
+    new = set(connection.scalars(statement, values))
+    # The others must be there already, or somebody drops them.
+    others = {row.id for row in rows} - new
+    there = select_known_rejects(connection, list(others)) if others else set()
+    require_rows(rejects.name, sent=len(others), stored=len(there))
+    return len(new)
 
 
 def record_replays(
@@ -129,7 +175,8 @@ def record_replays(
             values["detail"] = clean_text(first.detail)
         elif all(event in repeated for event in replay.events):
             values["outcome"] = "duplicate"
-        connection.execute(update(rejects).where(rejects.c.id == replay.reject_id).values(**values))
+        statement = update(rejects).where(rejects.c.id == replay.reject_id).values(**values)
+        require_rows(rejects.name, sent=1, stored=connection.execute(statement).rowcount)
 
 
 def select_rejects(
@@ -178,16 +225,14 @@ def select_counts(connection: Connection, load_id: int) -> Counts:
 
 def finish_load(connection: Connection, load_id: int, status: str, error: str | None) -> None:
     """The end of a load."""
-    connection.execute(
-        update(loads)
-        .where(loads.c.id == load_id)
-        .values(status=status, error=error, finished_at=func.now())
-    )
+    values = {"status": status, "error": error, "finished_at": func.now()}
+    _update_load(connection, load_id, values)
 
 
 def select_loads(connection: Connection, limit: int) -> list[dict[str, Any]]:
     """The last loads, newest first."""
-    statement = select(loads).order_by(loads.c.id.desc()).limit(limit)
+    shown = [column for column in loads.columns if column is not loads.c.token]
+    statement = select(*shown).order_by(loads.c.id.desc()).limit(limit)
     return [dict(row._mapping) for row in connection.execute(statement)]
 
 

@@ -11,6 +11,7 @@ from loader.errors import UsageError
 from loader.normalize.collections import EXTRA, SHARED_NAMES, TRACKS, Type, declared_tables
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import WIDER, WidenColumn, apply_changes
+from loader.warehouse.ledger import end_forgotten, require_rows
 from loader.warehouse.tables import loads, select_tables
 
 _KEY = re.compile(r'^(?:Property|Context key) "(.*)"\.$', re.DOTALL)
@@ -136,7 +137,9 @@ def widen(
         _refuse_views(connection, schema, name, column)
     apply_changes(connection, schema, changes)
     moved = {name: _move_back(connection, schema, name, column, type_) for name in changed}
-    connection.execute(
+    # A load that comes back after it lost its connection has prepared rows of the old type.
+    end_forgotten(connection)
+    done = connection.execute(
         insert(loads).values(
             source=source.name,
             status="success",
@@ -145,6 +148,7 @@ def widen(
             loader_version=version,
         )
     )
+    require_rows(loads.name, sent=1, stored=done.rowcount)
     return moved
 
 

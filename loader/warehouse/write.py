@@ -14,6 +14,7 @@ from loader.warehouse.batch import Copy, SealedBatch, widest
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import apply_changes
 from loader.warehouse.ids import Ids, select_existing
+from loader.warehouse.ledger import require_rows
 
 # How much one step of COPY takes from Python: each step needs the interpreter, and a copy.
 _COPY_BYTES = 1 << 20
@@ -95,6 +96,8 @@ def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
     payload = copy.form.payload(copy.lines)
     with driver_cursor(connection) as cursor, _driver_kept_silent():
         cursor.copy_expert(statement, payload, _COPY_BYTES)
+        # A trigger can drop rows without an error.
+        require_rows(f"{schema}.{copy.table}", sent=len(copy.lines), stored=cursor.rowcount)
 
 
 @contextmanager

@@ -373,7 +373,7 @@ class OwnServer:
             utils.ensure_prefix_permissions(bin_path)
             self._user = {"user": "pgserver"}
             self.parent.chmod(0o777)
-        self._call("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+        self._make()
         settings = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
@@ -384,6 +384,9 @@ class OwnServer:
         }
         with (self.folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def _make(self) -> None:
+        self._call("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
 
     def _call(self, program: str, *arguments: str) -> None:
         with (self.parent / "output").open("a") as output:
@@ -451,6 +454,7 @@ class Proxy:
         self.lose_commit = ""  # "before" or "after" the server gets it; happens once
         self.cut_at = b""  # cut when the client sends this; happens once
         self.mute = False  # new connections get no answer
+        self.then_port = port  # of the server that is reached once `lost` is set
         self.lost = threading.Event()
         self._armed = False
         self._over = False
@@ -490,6 +494,19 @@ class Proxy:
             for one in (client, server):
                 drop_packets(one)
 
+    def switch(self, port: int) -> None:
+        """Break all connections; new ones lead to another server."""
+        self.server_port = port
+        self.cut()
+
+    def lose_next_commit(self) -> None:
+        """Lose the answer to the COMMIT of the transaction that is under way."""
+        self.lose_commit, self._armed = "after", True
+
+    def _lose(self) -> None:
+        self.server_port = self.then_port
+        self.lost.set()
+
     def _break(self, *sockets: socket.socket) -> None:
         for one in sockets:
             # A thread may wait in `recv`: only `shutdown` wakes it.
@@ -524,14 +541,14 @@ class Proxy:
             while data := client.recv(1 << 16):
                 if self.cut_at and self.cut_at in data:
                     self.cut_at = b""
-                    self.lost.set()
+                    self._lose()
                     break
                 if self.lose_commit and b'COPY "customerio"."tracks"' in data:
                     self._armed = True
                 if self._armed and b"COMMIT\0" in data:
                     self._armed = False
                     before, self.lose_commit = self.lose_commit == "before", ""
-                    self.lost.set()
+                    self._lose()
                     if before:
                         break
                     swallow.set()

@@ -7,7 +7,7 @@ import pytest
 
 from loader.asking import Asker
 from loader.threads import SteadyThread
-from loader.warehouse.ids import Ids
+from loader.warehouse.ids import Ids, Known
 
 BLOCKS = [f'{{"messageId":"m{number}"}}'.encode() for number in range(40)]
 
@@ -22,9 +22,9 @@ def thread() -> Iterator[SteadyThread]:
 def test_questions_grow_to_eight_blocks_and_tell_of_each_id(thread: SteadyThread) -> None:
     asked: list[list[str]] = []
 
-    def existing(ids: Ids) -> set[str]:
+    def existing(ids: Ids) -> Known:
         asked.append(ids.split())
-        return {key for key in asked[-1] if int(key[1:]) % 2}
+        return Known({key for key in asked[-1] if int(key[1:]) % 2}, 1)
 
     asker = Asker(existing, thread)
     questions = [asker.ask_for(block) for block in BLOCKS]
@@ -41,11 +41,11 @@ def test_nothing_is_asked_after_memory_ran_out(thread: SteadyThread) -> None:
     asked: list[list[str]] = []
     begun, go_on = threading.Event(), threading.Event()
 
-    def existing(ids: Ids) -> set[str]:
+    def existing(ids: Ids) -> Known:
         begun.set()
         assert go_on.wait(10)
         asked.append(ids.split())
-        return set()
+        return Known(set(), 1)
 
     asker = Asker(existing, thread)
     for block in BLOCKS:

@@ -32,13 +32,15 @@ def reject(key: str) -> RejectRow:
 def test_a_new_load_says_that_one_which_still_runs_was_interrupted(
     connection: Connection, db: Database
 ) -> None:
-    first, started = ledger.start_load(connection, "Customer.io", "1.0")
+    first, token, started = ledger.start_load(connection, "Customer.io", "1.0")
     assert db.rows("SELECT id, source, status, loader_version, finished_at FROM _loads") == [
         (first, "Customer.io", "running", "1.0", None)
     ]
     assert datetime.fromisoformat(started) == db.value("SELECT started_at FROM _loads")
-    second, _ = ledger.start_load(connection, "Customer.io", "1.1")
+    second, other, _ = ledger.start_load(connection, "Customer.io", "1.1")
     assert second == first + 1
+    assert [token, other] == [key for (key,) in db.rows("SELECT token FROM _loads ORDER BY id")]
+    assert token != other
     assert db.rows("SELECT status, finished_at IS NULL FROM _loads ORDER BY id") == [
         ("interrupted", False),
         ("running", True),
@@ -52,7 +54,7 @@ def test_a_new_load_says_that_one_which_still_runs_was_interrupted(
 def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
     connection: Connection, db: Database
 ) -> None:
-    load, _ = ledger.start_load(connection, "Customer.io", "1")
+    load, *_ = ledger.start_load(connection, "Customer.io", "1")
     half = FileProgress("/a é.json", 10, NOW, 5, False)
     whole = half._replace(records_done=9, finished=True)
     stream = FileProgress("-", None, None, 3, True)
@@ -64,7 +66,7 @@ def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
 
 
 def test_counts_are_stored_as_they_are(connection: Connection, db: Database) -> None:
-    load, _ = ledger.start_load(connection, "Customer.io", "1")
+    load, *_ = ledger.start_load(connection, "Customer.io", "1")
     counts = ledger.Counts(
         batches=1,
         records_read=10,
@@ -110,7 +112,7 @@ def test_counts_balance_if_every_record_is_a_row_a_duplicate_or_a_reject(
 def test_a_reject_is_stored_once_and_only_new_ones_count(
     connection: Connection, db: Database
 ) -> None:
-    load, _ = ledger.start_load(connection, "Customer.io", "1")
+    load, *_ = ledger.start_load(connection, "Customer.io", "1")
     assert ledger.record_rejects(connection, load, []) == 0
     assert ledger.record_rejects(connection, load, [reject("1"), reject("2")]) == 2
     many = [reject(str(number)) for number in range(2, 3000)]
@@ -125,7 +127,7 @@ def test_the_source_of_a_schema_is_that_of_its_last_load(connection: Connection)
 
 
 def test_rejects_that_wait_are_counted_by_reason(connection: Connection, db: Database) -> None:
-    load, _ = ledger.start_load(connection, "Customer.io", "1")
+    load, *_ = ledger.start_load(connection, "Customer.io", "1")
     ledger.record_rejects(connection, load, [reject("1"), reject("2"), reject("3")])
     db.execute("UPDATE _rejects SET replayed_at = now(), outcome = 'loaded' WHERE id = '3'")
     assert ledger.count_rejects(connection) == {"invalid_json": 2}
