@@ -105,7 +105,8 @@ _LOST = "a standby that lagged was promoted, or the server crashed with synchron
 _WORDS = {
     Verdict.GONE: f"no longer knows load {{id}} ({_LOST}, or its row was deleted)",
     Verdict.ANOTHER: f"has given the number of load {{id}} to another load ({_LOST})",
-    Verdict.ENDED: "has seen another load begin while load {id} had lost its connection",
+    Verdict.ENDED: "has seen another load or a widening begin while load {id} had lost its "
+    "connection",
     Verdict.BEHIND: f"has lost what it had committed for load {{id}} ({_LOST})",
     Verdict.AHEAD: "shows more batches of load {id} than it has committed "
     "(two servers answer under one name)",

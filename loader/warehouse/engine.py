@@ -230,8 +230,10 @@ def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Ite
 _SELECT_BACKEND = text(
     "SELECT pid, backend_start AS start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 )
+# A role that is another one by a setting of its own does not see when its sessions began.
 _SELECT_IS_THERE = text(
-    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid AND backend_start = :start)"
+    "SELECT EXISTS (SELECT FROM pg_stat_activity "
+    "WHERE pid = :pid AND backend_start IS NOT DISTINCT FROM :start)"
 )
 _END_SESSION = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

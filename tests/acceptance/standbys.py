@@ -1,11 +1,33 @@
 """A standby that takes over from a server, with all that the server has committed or without."""
 
+import random
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from acceptance.faults import OwnServer, wait_until
+from acceptance.faults import (
+    OwnServer,
+    Proxy,
+    Report,
+    Start,
+    check_settled,
+    copy_of,
+    job,
+    mixed,
+    own_server,
+    wait_until,
+)
 from acceptance.harness import Database
+
+# Settings of a server that answers a COMMIT long before it writes it to its disk.
+CARELESS = {
+    "synchronous_commit": "off",
+    "wal_writer_delay": "10s",
+    "wal_writer_flush_after": "1GB",
+    "wal_buffers": "64MB",
+}
 
 
 class Standby(OwnServer):
@@ -51,3 +73,75 @@ def standby_of(primary: OwnServer) -> Iterator[Standby]:
         if found.is_running():
             found.stop()
         shutil.rmtree(found.parent, ignore_errors=True)
+
+
+def failovers(start: Start, folder: Path, *, seed: int, count: int) -> Report:
+    """Promote standbys at random moments of a load, half of them behind the server.
+
+    The load ends well, or says what is missing; then a plain load completes it.
+    """
+    moments = random.Random(seed)
+    report = Report()
+    given = mixed(6_000)
+    path = given.write(folder / "given.ndjson")
+    env = {"LOADER_BATCH_RECORDS": "250"}
+    with own_server() as server:
+        usual = _usual(server, path, env)
+        while report.faults < count:
+            with copy_of(server, "migrated") as db, standby_of(server) as standby:
+                with Proxy(server.port) as proxy:
+                    url = server.url(db.name, port=proxy.port)
+                    process = start("load", path, url=url, env=env)
+                    time.sleep(moments.uniform(0.1, usual))
+                    if moments.random() < 0.5:
+                        standby.lag(db)
+                        time.sleep(moments.uniform(0, usual / 2))
+                    if process.poll() is not None:
+                        report.missed += 1
+                        continue
+                    proxy.switch(standby.port)
+                    standby.promote()
+                    own = standby.database(db.name)
+                    _, err = process.communicate(timeout=90)
+                report.faults += 1
+                words = err.decode()
+                report.at["went on" if not words else words.partition(" load ")[0]] += 1
+                assert process.returncode == bool(words), (seed, report.faults, words)
+                assert not words or "load again" in words, (seed, report.faults, words)
+                again = job("load", path, url=own.url, **env)
+                assert again.returncode == 0, (seed, report.faults, again.stderr)
+                check_settled(own, given)
+    return report
+
+
+def crashes(start: Start, folder: Path, *, seed: int, count: int) -> Report:
+    """Let a server crash at random moments that answers a COMMIT before it writes it."""
+    moments = random.Random(seed)
+    report = Report()
+    given = mixed(6_000)
+    path = given.write(folder / "given.ndjson")
+    env = {"LOADER_BATCH_RECORDS": "250"}
+    with own_server(**CARELESS) as server:
+        usual = _usual(server, path, env)
+        while report.faults < count:
+            with copy_of(server, "migrated") as db:
+                process = start("load", path, url=db.url, env=env)
+                time.sleep(moments.uniform(0.1, usual))
+                if process.poll() is not None:
+                    report.missed += 1
+                    continue
+                server.stop("immediate")
+                server.start()
+                _, err = process.communicate(timeout=90)
+                report.faults += 1
+                assert (process.returncode, err) == (0, b""), (seed, report.faults, err)
+                check_settled(db, given)
+    return report
+
+
+def _usual(server: OwnServer, path: Path, env: dict[str, str]) -> float:
+    """How long a load of a file takes."""
+    with copy_of(server, "migrated") as db:
+        began = time.monotonic()
+        assert job("load", path, url=db.url, **env).returncode == 0
+        return time.monotonic() - began

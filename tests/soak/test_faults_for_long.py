@@ -1,4 +1,4 @@
-"""The counts of the issue: 200 random kills, 50 deaths of the server, 8 loads at once."""
+"""200 random kills, 50 deaths of the server, 40 standbys promoted, 8 loads at once."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from acceptance.faults import (
     server_deaths,
 )
 from acceptance.harness import Server
+from acceptance.standbys import crashes, failovers
 
 pytestmark = pytest.mark.soak
 Say = Callable[[str], None]
@@ -38,6 +39,22 @@ def test_fifty_deaths_of_the_server_cost_no_record(start: Start, tmp_path: Path,
         report = server_deaths(mortal, start, tmp_path, seed=50, deaths=50)
     say(f"server deaths: {report}")
     assert report.faults == 50
+
+
+def test_forty_standbys_that_take_over_cost_no_record(
+    start: Start, tmp_path: Path, say: Say
+) -> None:
+    report = failovers(start, tmp_path, seed=40, count=40)
+    say(f"failovers: {report}")
+    assert report.faults == 40
+
+
+def test_thirty_crashes_of_a_server_that_answers_before_it_writes_cost_no_record(
+    start: Start, tmp_path: Path, say: Say
+) -> None:
+    report = crashes(start, tmp_path, seed=30, count=30)
+    say(f"crashes: {report}")
+    assert report.faults == 30
 
 
 def test_eight_loads_at_once_twenty_times_load_each_record_once(

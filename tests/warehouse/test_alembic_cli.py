@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from acceptance.harness import ROOT, Database, Result, Run, Write, track
+from acceptance.harness import ROOT, Database, Result, Run, Write, ndjson, track
 
 from loader.warehouse.migrate import head_revision
 
@@ -69,6 +69,19 @@ def test_upgrade_current_and_check_work_for_all_sources_or_for_one(
     assert alembic("check", url=url).code == 0
     other = alembic("-x", "source=Third Party", "upgrade", "head", url=url)
     assert (other.code, len(empty_db.tables("third_party"))) == (0, 11)
+
+
+def test_a_schema_goes_back_to_the_revision_before_and_keeps_all_events(
+    alembic: Alembic, run: Run, used: Database
+) -> None:
+    counts = [row for row in used.dump() if len(row) == 3]
+    back = alembic("downgrade", "0003")
+    assert back.code == 0, back.err
+    assert [row for row in used.dump() if len(row) == 3] == counts
+    assert alembic("upgrade", "head").code == 0
+    assert alembic("check").code == 0
+    assert [row for row in used.dump() if len(row) == 3] == counts
+    assert run("load", "-", stdin=ndjson(track("Email Opened"))).code == 0
 
 
 def test_check_finds_no_drift_after_loads_that_added_tables_and_columns(

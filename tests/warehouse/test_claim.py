@@ -2,7 +2,7 @@
 
 import pytest
 from acceptance.harness import SCHEMA, Database
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 
 from loader.errors import LedgerDisagrees, RowsDropped
 from loader.warehouse import ledger
@@ -155,6 +155,27 @@ def test_the_answer_of_a_server_where_the_writer_is_not_counts_for_nothing(
     assert known(ids) == Known(set(), 3)
     known.close(5)
     session.close()
+
+
+def test_a_role_that_is_another_one_by_a_setting_finds_the_writer_too(db: Database) -> None:
+    """Such a role does not see when its own sessions began."""
+    from acceptance.faults import roles
+
+    from loader.warehouse.ids import Ids, Known, KnownIds
+
+    with roles(db, "events_owner", "rotating"):
+        db.execute(
+            "GRANT events_owner TO rotating; ALTER ROLE rotating SET role = events_owner; "
+            f"GRANT USAGE ON SCHEMA {SCHEMA} TO events_owner; "
+            "GRANT SELECT ON tracks TO events_owner; INSERT INTO tracks (id) VALUES ('a')"
+        )
+        url = make_url(db.url).set(username="rotating").render_as_string(hide_password=False)
+        writer = Session(make_engine(url), SCHEMA)
+        assert writer.open()
+        known = KnownIds(Session(writer.engine, SCHEMA), retry_timeout=0, beside=writer)
+        assert known(Ids.join(["a", "b"])) == Known({"a"}, 1)
+        known.close(5)
+        writer.close()
 
 
 @pytest.mark.parametrize(
