@@ -132,6 +132,7 @@ class Writer:
         """One transaction: changes, rows, rejects, ledger."""
         connection = self.session.connection
         with connection.begin():
+            self.session.verify_lock()
             written = write_rows(connection, self.session.schema, batch)
             if self._reader_role:
                 made = [c.table for c in batch.changes if isinstance(c, CreateTable)]
