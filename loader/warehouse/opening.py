@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as _Connection
+from psycopg2.extensions import make_dsn
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -43,6 +44,7 @@ SETTINGS = (
     Setting(
         "default_transaction_isolation", "read committed", "what another session commits shows"
     ),
+    Setting("quote_all_identifiers", "off", "the server's names of types are read"),
     Setting("exit_on_error", "off", "a row that is there already is an error that is expected"),
     Setting("idle_session_timeout", "0", "while the input is slow, the session holds the lock"),
     Setting("synchronous_commit", "on", "a batch that is committed stays", over="off local"),
@@ -80,15 +82,20 @@ def parse_url(url: str) -> URL:
         )
     try:
         parsed = make_url(f"postgresql+psycopg2://{rest}")
-    except (ArgumentError, NoSuchModuleError, ValueError):
+        make_dsn(**dict.fromkeys(parsed.query, ""))  # are all of them options of libpq?
+    except (ArgumentError, NoSuchModuleError, ValueError, psycopg2.ProgrammingError):
         parsed = None
-    # What else looks like a host, a database or an option may be a piece of a password.
+    # What passes for a host, a database or an option here may be a piece of a password.
     before, _, after = rest.partition("@")
-    if parsed is None or "@" in after or (parsed.username is not None and "?" in before):
+    if (
+        parsed is None
+        or "@" in f"{after}{parsed.database}"
+        or (parsed.username is not None and "?" in before)
+    ):
         raise UsageError(
-            "the warehouse URL cannot be read: write postgresql://USER@HOST:5432/DATABASE, and "
-            "special characters of a user, a password or an option in percent-encoding, "
-            "as %40 for @, %2F for /, %3F for ?, %25 for %; or give the password in PGPASSWORD"
+            "the warehouse URL cannot be read: write postgresql://USER@HOST:5432/DATABASE, behind "
+            "? only options of libpq, and special characters in percent-encoding, as %40 for @, "
+            "%2F for /, %3F for ?, %26 for &, %25 for %; or give the password in PGPASSWORD"
         )
     return parsed
 
@@ -107,6 +114,7 @@ class ServerConnection(_Connection):  # type: ignore[misc]
     pooled = False  # a pooler stands before the server
     standby = False
     read_only = False  # a standby always is
+    role = ""  # the library forgets it when the connection is lost
     limits: dict[str, str]  # those of `LIMITS` that are set
 
     @property
@@ -188,4 +196,4 @@ def _set_up(opened: ServerConnection) -> None:
     with opened.cursor() as cursor:
         cursor.execute(_SET_UP, (*columns, list(LIMITS)))
         ((opened.standby, opened.read_only, limits),) = cursor.fetchall()
-    opened.limits = dict(limits)
+    opened.role, opened.limits = opened.info.user, dict(limits)
