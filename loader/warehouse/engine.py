@@ -52,6 +52,11 @@ def translate(url: URL) -> Iterator[None]:
         yield
     except (DBAPIError, psycopg2.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        # A rollback fails on a connection that was lost; what came before it says why.
+        if isinstance(cause, psycopg2.InterfaceError) and isinstance(
+            cause.__context__, psycopg2.Error
+        ):
+            cause = cause.__context__
         if getattr(cause, "pgcode", None) is None and "memory" in str(cause):
             raise MemoryError("the client library is out of memory") from error
         raise explain(cause, url) from error

@@ -108,7 +108,7 @@ def _limits(error: BaseException | None, names: Iterable[str]) -> str:
     shown = " and ".join(f"{name} is {value}" for name, value in found)
     return (
         f"{shown} for this role: if that was too short, "
-        f"ALTER ROLE {connection.info.user} RESET {found[0][0]}, or SET it to more"
+        f"ALTER ROLE {connection.role} RESET {found[0][0]}, or SET it to more"
     )
 
 
