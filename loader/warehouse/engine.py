@@ -32,7 +32,7 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(parsed, poolclass=NullPool, connect_args=defaults)
 
     @event.listens_for(engine, "do_connect")
-    def connect(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
+    def open_it(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
         return open_connection(describe(parsed), options)
 
     return engine
@@ -100,20 +100,24 @@ _TRY_LOCK = text(
 )
 _UNLOCK = text("SELECT pg_advisory_unlock(:key)")
 # `pg_locks` shows the key of an advisory lock in two halves.
-_SELECT_HOLDER = text(
+_HOLDS_LOCK = text(
     """
-    -- The backend that holds the lock of a schema, and whether it carries out this statement.
-    SELECT a.pid, a.backend_start AS start, a.pid = pg_backend_pid() AS is_here
-    FROM pg_locks l
-    JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
-    JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-      AND (l.classid::bigint << 32) | l.objid::bigint = :key
+    -- Whether the backend that carries out this statement holds the lock of a schema.
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objsubid = 1 AND granted
+          AND (classid::bigint << 32) | objid::bigint = :key
+    )
     """
 )
-_END_SESSION = text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-    "WHERE pid = :pid AND backend_start = :start"
+_END_HOLDER = text(
+    """
+    -- End a backend, if it holds the lock of a schema.
+    SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid
+    WHERE a.pid = :pid AND a.backend_start = :start
+      AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+      AND (l.classid::bigint << 32) | l.objid::bigint = :key
+    """
 )
 _CANCEL_STATEMENT = text(
     "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
@@ -174,7 +178,7 @@ class Session:
         backend = try_lock(self.connection, self.schema)
         if not backend:
             if self._backend:
-                self._is_holder()
+                self._end_holder()
                 raise TransientFault(
                     f"the connection to {describe(self.engine.url)} was lost, and its lock is "
                     "held: by the server until it notices, or by another load; load again later"
@@ -190,26 +194,20 @@ class Session:
 
         A pooler that was not noticed may have given it another backend.
         """
-        if not self._is_holder():
+        if not self.connection.scalar(_HOLDS_LOCK, {"key": lock_key(self.schema)}):
+            self._end_holder()
             raise WarehouseFailed(
                 f"the session in {describe(self.engine.url)} does not hold the lock of the load "
                 "any more: connect to the server itself, not through a pooler, or to a pool in "
                 "session mode; then load again"
             )
 
-    def _is_holder(self) -> bool:
-        """Whether the transaction in hand runs where the lock is held.
+    def _end_holder(self) -> None:
+        """End the backend that took the lock for this session, if it has it: nobody else would.
 
-        If another backend holds it which took it for this session, that is ended: nobody would
-        ever give the lock up. One that does not hold it may long serve others, behind a pooler.
+        One that does not have it may long serve others, behind a pooler.
         """
-        statement = self.connection.execute(_SELECT_HOLDER, {"key": lock_key(self.schema)})
-        holder = dict(next(statement.mappings(), {}))
-        if holder.pop("is_here", False):
-            return True
-        if holder and holder == self._backend:
-            self.connection.execute(_END_SESSION, holder)
-        return False
+        self.connection.execute(_END_HOLDER, self._backend | {"key": lock_key(self.schema)})
 
     def connect(self) -> None:
         """Connect, without the lock."""

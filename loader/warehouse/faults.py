@@ -107,7 +107,7 @@ def _limits(error: BaseException | None, names: Iterable[str]) -> str:
         return ""
     shown = " and ".join(f"{name} is {value}" for name, value in found)
     return (
-        f"{shown} for this role: if that was too short, "
+        f"{shown} for this role, which may be why: "
         f"ALTER ROLE {connection.role} RESET {found[0][0]}, or SET it to more"
     )
 
