@@ -1,4 +1,4 @@
-"""Connections: where the server is, how a session is set up, the lock, and errors in our words."""
+"""Connections and sessions: the lock of a schema, and how one comes back that was lost."""
 
 import hashlib
 import time
@@ -7,93 +7,35 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
-from psycopg2 import errorcodes
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    InvalidRequestError,
-    NoSuchModuleError,
-    PendingRollbackError,
-)
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, PendingRollbackError
 from sqlalchemy.pool import NullPool
 
-from loader.errors import (
-    LoaderError,
-    MissingRight,
-    SchemaDrift,
-    TransientFault,
-    UsageError,
-    WarehouseFailed,
-    WarehouseUnavailable,
+from loader.errors import TransientFault, WarehouseFailed
+from loader.warehouse.faults import READ_ONLY, explain
+from loader.warehouse.opening import (
+    APPLICATION_NAME,
+    DEFAULTS,
+    ServerConnection,
+    describe,
+    open_connection,
+    parse_url,
 )
 
 OLDEST_VERSION = 14
-APPLICATION_NAME = "customerio-loader"
-
-# A peer that vanished without a word is noticed within about a minute.
-_CONNECT = {
-    "application_name": APPLICATION_NAME,
-    "connect_timeout": "15",
-    "keepalives_idle": "20",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "60000",
-}
-# The server notices a vanished client as soon, and gives up its lock. A commit that it answers is
-# on its disk, whatever the server's, the database's or the role's setting; on those of standbys too
-# where they say so.
-_SESSION = (
-    "SET TIME ZONE 'UTC'; SET client_encoding = 'UTF8'; SET DateStyle = 'ISO'; "
-    "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; "
-    "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000; "
-    "SELECT set_config('synchronous_commit', 'on', false) "
-    "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
-)
 
 
 def make_engine(url: str) -> Engine:
     """An engine for a PostgreSQL URL, with or without a driver in it; connects nowhere yet."""
     parsed = parse_url(url)
-    defaults = {k: v for k, v in _CONNECT.items() if k not in parsed.query}
+    defaults = {k: v for k, v in DEFAULTS.items() if k not in parsed.query}
     engine = create_engine(parsed, poolclass=NullPool, connect_args=defaults)
-    event.listen(engine, "connect", _set_session)
+
+    @event.listens_for(engine, "do_connect")
+    def open_it(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
+        return open_connection(describe(parsed), options)
+
     return engine
-
-
-def parse_url(url: str) -> URL:
-    """The URL for SQLAlchemy on psycopg2; `postgres://` is accepted. Raises UsageError."""
-    scheme, separator, rest = url.partition("://")
-    dialect = scheme.partition("+")[0]
-    if not separator or dialect not in ("postgres", "postgresql"):
-        raise UsageError(
-            "the warehouse URL does not begin with postgresql://: "
-            "write postgresql://USER@HOST:5432/DATABASE"
-        )
-    try:
-        parsed = make_url(f"postgresql+psycopg2://{rest}")
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        parsed = None
-    if parsed is None or any(mark in (parsed.host or "") for mark in "@/"):
-        raise UsageError(
-            "the warehouse URL cannot be read: write postgresql://USER@HOST:5432/DATABASE, "
-            "and special characters of a password in percent-encoding"
-        )
-    return parsed
-
-
-def describe(url: URL) -> str:
-    """Host and database of a URL, for people; never a password."""
-    host = url.host or url.query.get("host") or "the local socket"
-    return (
-        f"{url.database or 'the default database'} on {host if isinstance(host, str) else host[0]}"
-    )
-
-
-def _set_session(connection: Any, _record: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(_SESSION)
-    connection.commit()
 
 
 @contextmanager
@@ -110,91 +52,16 @@ def translate(url: URL) -> Iterator[None]:
         yield
     except (DBAPIError, psycopg2.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        # A rollback fails on a connection that was lost; what came before it says why.
+        if isinstance(cause, psycopg2.InterfaceError) and isinstance(
+            cause.__context__, psycopg2.Error
+        ):
+            cause = cause.__context__
         if getattr(cause, "pgcode", None) is None and "memory" in str(cause):
             raise MemoryError("the client library is out of memory") from error
         raise explain(cause, url) from error
     except PendingRollbackError as error:  # a connection that was lost in a transaction
         raise TransientFault(f"the connection to {describe(url)} was lost; load again") from error
-
-
-# Faults that pass by themselves, by SQLSTATE, and what to say when they did not.
-_TRANSIENT = {
-    errorcodes.SERIALIZATION_FAILURE: "it lost a race with another transaction",
-    errorcodes.DEADLOCK_DETECTED: "it met a deadlock",
-    errorcodes.LOCK_NOT_AVAILABLE: "someone holds a lock on a table: see pg_locks",
-    errorcodes.TOO_MANY_CONNECTIONS: "raise max_connections, or end idle sessions",
-    errorcodes.ADMIN_SHUTDOWN: "the session was ended, or the server is shutting down",
-    errorcodes.CRASH_SHUTDOWN: "the server crashed",
-    errorcodes.CANNOT_CONNECT_NOW: "the server is starting up",
-    errorcodes.READ_ONLY_SQL_TRANSACTION: "the server is a standby that was not promoted, or "
-    "default_transaction_read_only is on",
-}
-_ROOM = {
-    errorcodes.DISK_FULL: "free disk space on the server",
-    errorcodes.OUT_OF_MEMORY: "the server is out of memory, or of locks: raise "
-    "max_locks_per_transaction",
-}
-# What the client library says, without a SQLSTATE, when trying again would not help.
-_REFUSED = (
-    *("authentication", "password", "does not exist", "pg_hba", "certificate", "role "),
-    *("does not support SSL", "SSL error", "SSL is required"),
-)
-
-
-def explain(error: BaseException | None, url: URL) -> LoaderError:
-    """The loader's error for one of psycopg2's. Its text never holds a row or a password."""
-    code = getattr(error, "pgcode", None)
-    diag = getattr(error, "diag", None)
-    message = (getattr(diag, "message_primary", None) or str(error)).strip().splitlines()
-    said = _secretless(message[0] if message else "no reason given", url)
-    where = describe(url)
-    if code is not None and code.startswith("22"):
-        said = said.partition(":")[0]  # what follows may be a value of a person
-    if code is None:
-        if "too many" not in said and any(word in said for word in _REFUSED):
-            return WarehouseUnavailable(f"{where} refused the connection: {said}; {_hint(said)}")
-        return TransientFault(f"cannot reach {where}: {said}; {_hint(said)}")
-    if code in _TRANSIENT or code.startswith("08"):
-        advice = _TRANSIENT.get(code, "the connection was lost")
-        return TransientFault(f"{where} interrupted the load: {said}; {advice}; then load again")
-    if code == errorcodes.INSUFFICIENT_PRIVILEGE:
-        return MissingRight(
-            f"the role {url.username!r} lacks a right in {where}: {said}; "
-            "`customerio-loader check` names the GRANT"
-        )
-    if code in (
-        errorcodes.UNDEFINED_TABLE,
-        errorcodes.UNDEFINED_COLUMN,
-        errorcodes.DATATYPE_MISMATCH,
-        errorcodes.INVALID_SCHEMA_NAME,
-    ):
-        return SchemaDrift(
-            f"a table in {where} is not as the loader made it: {said}; "
-            "`alembic check` shows the difference"
-        )
-    if code == errorcodes.DUPLICATE_TABLE:
-        return SchemaDrift(
-            f"a view, an index or a sequence in {where} has the name of a table that an event "
-            f"needs: {said}; rename it"
-        )
-    if code.startswith("53"):
-        advice = _ROOM.get(code, "free some")
-        return WarehouseFailed(f"{where} is out of room: {said}; {advice}; then load again")
-    return WarehouseFailed(f"{where} refused: {said} (SQLSTATE {code})")
-
-
-def _hint(said: str) -> str:
-    if "password" in said or "authentication" in said:
-        return "check the role and its password (URL, PGPASSWORD or ~/.pgpass)"
-    if "does not exist" in said:
-        return "check the role and the database in the URL"
-    if "SSL" in said or "certificate" in said:
-        return "check sslmode and sslrootcert in the URL"
-    return "check that the server runs and that host and port are right"
-
-
-def _secretless(said: str, url: URL) -> str:
-    return said.replace(str(url.password), "***") if url.password else said
 
 
 def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Iterable[Any]:
@@ -227,17 +94,35 @@ def retrying(timeout: float, stopped: Callable[[], bool] = lambda: False) -> Ite
     )
 
 
-_SELECT_BACKEND = text(
-    "SELECT pid, backend_start AS start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+_TRY_LOCK = text(
+    "SELECT pg_try_advisory_lock(:key) AS taken, pid, backend_start AS start "
+    "FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 )
 # A role that is another one by a setting of its own does not see when its sessions began.
 _SELECT_IS_THERE = text(
     "SELECT EXISTS (SELECT FROM pg_stat_activity "
     "WHERE pid = :pid AND backend_start IS NOT DISTINCT FROM :start)"
 )
-_END_SESSION = text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-    "WHERE pid = :pid AND backend_start = :start"
+_UNLOCK = text("SELECT pg_advisory_unlock(:key)")
+# `pg_locks` shows the key of an advisory lock in two halves.
+_HOLDS_LOCK = text(
+    """
+    -- Whether the backend that carries out this statement holds the lock of a schema.
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objsubid = 1 AND granted
+          AND (classid::bigint << 32) | objid::bigint = :key
+    )
+    """
+)
+_END_HOLDER = text(
+    """
+    -- End a backend, if it holds the lock of a schema.
+    SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid
+    WHERE a.pid = :pid AND a.backend_start = :start
+      AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+      AND (l.classid::bigint << 32) | l.objid::bigint = :key
+    """
 )
 _CANCEL_STATEMENT = text(
     "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
@@ -251,7 +136,7 @@ class Session:
     def __init__(self, engine: Engine, schema: str, *, lock_timeout: float = 10.0) -> None:
         self.engine = engine
         self._lock_timeout = lock_timeout
-        self._backend: dict[str, Any] = {}  # of the server, for this connection
+        self._backend: dict[str, Any] = {}  # of the server, the last one that held the lock
         self.number = 0  # of connections that held the lock, this one included
         self.schema = schema
         self.given_up = False  # nobody waits for the lock any more
@@ -280,28 +165,56 @@ class Session:
         """
         try:
             self.connect()
+            self._refuse_read_only()
             with translate(self.engine.url):
                 return self._take_lock(wait=wait)
         except BaseException:  # a connection without the lock must not pass for one that has it
             self.close(politely=False)
             raise
 
+    def _refuse_read_only(self) -> None:
+        found = server_connection(self.connection)
+        if found.read_only:
+            # What held the lock of a load once may be a standby that is about to be promoted.
+            raise (TransientFault if self._backend else WarehouseFailed)(
+                f"{describe(self.engine.url)} {found.access}: {READ_ONLY}"
+            )
+
     def _take_lock(self, *, wait: bool) -> bool:
-        if not try_lock(self.connection, self.schema):
+        backend = try_lock(self.connection, self.schema)
+        if not backend:
             if self._backend:
-                self.connection.execute(_END_SESSION, self._backend)
-                self.connection.commit()
+                self._end_holder()
                 raise TransientFault(
                     f"the connection to {describe(self.engine.url)} was lost, and its lock is "
                     "held: by the server until it notices, or by another load; load again later"
                 )
             if not wait:
                 return False
-            wait_for_lock(self.connection, self.schema, lambda: self.given_up)
-        self._backend = dict(self.connection.execute(_SELECT_BACKEND).one()._mapping)
-        self.connection.commit()
+            backend = wait_for_lock(self.connection, self.schema, lambda: self.given_up)
+        self._backend = backend
         self.number += 1
         return True
+
+    def verify_lock(self) -> None:
+        """Make sure that the transaction in hand runs where the lock is held.
+
+        A pooler that was not noticed may have given it another backend.
+        """
+        if not self.connection.scalar(_HOLDS_LOCK, {"key": lock_key(self.schema)}):
+            self._end_holder()
+            raise WarehouseFailed(
+                f"the session in {describe(self.engine.url)} does not hold the lock of the load "
+                "any more: connect to the server itself, not through a pooler, or to a pool in "
+                "session mode; then load again"
+            )
+
+    def _end_holder(self) -> None:
+        """End the backend that took the lock for this session, if it has it: nobody else would.
+
+        One that does not have it may long serve others, behind a pooler.
+        """
+        self.connection.execute(_END_HOLDER, self._backend | {"key": lock_key(self.schema)})
 
     def connect(self) -> None:
         """Connect, without the lock."""
@@ -351,7 +264,7 @@ class Session:
                 self.silent or connection.in_transaction() or connection.invalidated
             ):
                 # The server would keep the lock until it has noticed that the client is gone.
-                connection.execute(text("SELECT pg_advisory_unlock_all()"))
+                connection.execute(_UNLOCK, {"key": lock_key(self.schema)})
                 connection.commit()
         with suppress(DBAPIError, psycopg2.Error, InvalidRequestError):
             connection.invalidate()
@@ -363,28 +276,35 @@ def driver_cursor(connection: Connection) -> Any:
     return connection.connection.cursor()
 
 
+def server_connection(connection: Connection) -> ServerConnection:
+    """The driver's connection, which knows what was found when it was opened."""
+    found = connection.connection.driver_connection
+    assert isinstance(found, ServerConnection)
+    return found
+
+
 def lock_key(schema: str) -> int:
     """The key of the advisory lock that a load of this schema holds."""
     digest = hashlib.blake2b(f"{APPLICATION_NAME}:{schema}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
 
 
-def try_lock(connection: Connection, schema: str) -> bool:
-    """Take the lock of a schema for this session, if it is free."""
-    statement = text("SELECT pg_try_advisory_lock(:key)")
-    taken = bool(connection.scalar(statement, {"key": lock_key(schema)}))
+def try_lock(connection: Connection, schema: str) -> dict[str, Any]:
+    """Take the lock of a schema for this session; returns the backend that holds it, if any."""
+    found = dict(connection.execute(_TRY_LOCK, {"key": lock_key(schema)}).one()._mapping)
     connection.commit()
-    return taken
+    return found if found.pop("taken") else {}
 
 
 def wait_for_lock(
     connection: Connection, schema: str, given_up: Callable[[], bool] = lambda: False
-) -> None:
+) -> dict[str, Any]:
     """Take the lock of a schema for this session, as soon as it is free.
 
     Asks again and again: a blocking wait in the client library could not be given up.
     """
-    while not try_lock(connection, schema):
+    while not (backend := try_lock(connection, schema)):
         if given_up():
             raise TransientFault("the wait for another load was given up; load again")
         time.sleep(0.5)
+    return backend

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, column, func, select, table, text
 from loader.config import Source
 from loader.normalize.collections import TRACKS
 from loader.warehouse import ledger, migrate
-from loader.warehouse.engine import OLDEST_VERSION
+from loader.warehouse.engine import OLDEST_VERSION, server_connection
+from loader.warehouse.faults import READ_ONLY
 from loader.warehouse.tables import select_tables
 
 
@@ -45,6 +46,12 @@ def check_warehouse(connection: Connection, source: Source) -> Iterator[Finding]
         f"encoding of the database: {encoding}",
         "make a database with ENCODING 'UTF8': others cannot hold every character",
     )
+    found = server_connection(connection)
+    yield Finding(not found.read_only, f"the server {found.access}", READ_ONLY)
+    if found.pooled:
+        yield Finding(True, "a pooler in session mode stands before the server")
+    for name, value in found.limits.items():
+        yield Finding(True, f"{name} is {value} for this role: what takes longer is tried again")
     rights = list(_rights(connection, source.schema_))
     yield from rights
     if not all(finding.ok for finding in rights):

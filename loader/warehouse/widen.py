@@ -185,12 +185,13 @@ def _refuse_views(connection: Connection, schema: str, table: str, column: str) 
         )
 
 
-# What `normalize.columns.coerce` takes into a type, said once more for values in jsonb.
+# What `normalize.columns.coerce` takes into a type, said once more for values in jsonb. Without a
+# backslash, which the setting standard_conforming_strings would change.
 _FITS = {
     "text": ("jsonb_typeof(v) IN ('string', 'number', 'boolean')", "v #>> '{}'"),
     "numeric": (
         "jsonb_typeof(v) = 'number' OR (jsonb_typeof(v) = 'string' AND "
-        r"v #>> '{}' ~ '^-?(0|[1-9]\d*)(\.\d+)?$' AND v #>> '{}' !~ '^-0(\.0*)?$')",
+        "v #>> '{}' ~ '^-?(0|[1-9][0-9]*)([.][0-9]+)?$' AND v #>> '{}' !~ '^-0([.]0*)?$')",
         "(v #>> '{}')::numeric",
     ),
     "jsonb": ("true", "v"),

@@ -154,6 +154,7 @@ class Writer:
         """
         connection = self.session.connection
         with connection.begin():
+            self.session.verify_lock()
             if self._is_committed(connection, status, batches):
                 return None
             done = work(connection)

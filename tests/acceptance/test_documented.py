@@ -8,6 +8,7 @@ from acceptance.pages import PAGES
 
 from loader.config import Settings, Source
 from loader.normalize import collections as catalogue
+from loader.warehouse.opening import LIMITS, SETTINGS
 from loader.warehouse.tables import metadata
 
 DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -30,6 +31,11 @@ def test_every_setting_is_documented(setting: str) -> None:
 )
 def test_every_key_of_a_source_is_documented(key: str) -> None:
     assert f"| `{key}` |" in DOCS
+
+
+@pytest.mark.parametrize("setting", [*LIMITS, *(setting.name for setting in SETTINGS)])
+def test_every_setting_of_a_session_is_documented(setting: str) -> None:
+    assert f"`{setting}`" in DOCS
 
 
 @pytest.mark.parametrize("table", sorted(metadata.tables))

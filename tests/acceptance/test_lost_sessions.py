@@ -243,3 +243,22 @@ def test_the_server_too_notices_within_a_minute_that_a_job_is_gone(
     assert run("load", path, url=mortal_db.url).code == 0
     [(idle, every, times)] = mortal_db.rows("SELECT * FROM public.seen")
     assert idle + every * times <= 60
+
+
+def test_a_load_whose_session_lost_the_lock_stops_before_it_writes(
+    run: Run, db: Database, path: Path
+) -> None:
+    """As behind a pooler that passed for none; here somebody's trigger gives up all locks."""
+    db.execute(
+        "CREATE FUNCTION public.unlock() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_unlock_all(); RETURN NEW; END $$; "
+        "CREATE TRIGGER unlocks BEFORE INSERT ON email_opened "
+        "FOR EACH ROW WHEN (NEW.id < 'k001') EXECUTE FUNCTION public.unlock()"
+    )
+    result = run("load", path, env=SMALL)
+    sentence(result.code, result.err, 1, "does not hold the lock", "pooler", "load again")
+    assert db.value("SELECT batches FROM _loads") == 1
+    db.execute("DROP TRIGGER unlocks ON email_opened")
+    assert run("load", path, env=SMALL).code == 0
+    check_settled(db, GIVEN)
+    assert statuses(db) == ["failure", "success"]

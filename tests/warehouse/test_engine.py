@@ -21,16 +21,15 @@ from loader.errors import (
 from loader.warehouse.engine import (
     Session,
     connect,
-    describe,
-    explain,
     lock_key,
     make_engine,
-    parse_url,
     retrying,
     translate,
     try_lock,
     wait_for_lock,
 )
+from loader.warehouse.faults import explain
+from loader.warehouse.opening import describe, parse_url
 
 SECRET = "hush/hush@7"
 QUOTED = "hush%2Fhush%407"
@@ -145,9 +144,9 @@ def test_the_lock_is_of_one_schema_and_ends_with_its_session(db: Database) -> No
     assert lock_key("customerio") in range(-(2**63), 2**63)
     engine = make_engine(db.url)
     with connect(engine) as one, connect(engine) as two:
-        assert try_lock(one, "customerio") is True
-        assert try_lock(two, "customerio") is False
-        assert try_lock(two, "other") is True
+        assert try_lock(one, "customerio")
+        assert not try_lock(two, "customerio")
+        assert try_lock(two, "other")
     with connect(engine) as three:
         wait_for_lock(three, "customerio")
         with closing(db.connect()) as other, other.cursor() as cursor:
@@ -168,7 +167,7 @@ def test_a_connection_that_was_lost_does_not_pass_for_one_that_holds_the_lock(
     session.revive()
     assert session.connection.scalar(text("SHOW lock_timeout")) == "3s"
     with connect(make_engine(db.url)) as other:
-        assert try_lock(other, "customerio") is False
+        assert not try_lock(other, "customerio")
     session.close()
 
 
