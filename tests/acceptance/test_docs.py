@@ -27,7 +27,7 @@ _CLONE = ("Makefile", "pyproject.toml", "constraints.txt", "hatch_build.py", "al
 _CLONE_FOLDERS = ("loader", "migrations", "tests")
 # Configuration of other programs: only the commands of ours in it are looked at.
 _OTHERS = {"cron", "ini", "yaml", "dockerfile"}
-_DRAWN = {"mermaid"}
+_DRAWN = {"text"}
 # Roles are not of one database, so they are removed after each page.
 _ROLES = ("loader", "bi_reader")
 # Targets that would change the environment in which the tests run, or run the tests.
