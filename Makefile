@@ -10,7 +10,7 @@ EVENTS ?= $(SAMPLE)
 # The server's data stays in this folder, unless LOADER_WAREHOUSE_URL names a server.
 export LOADER_WAREHOUSE_DIR ?= $(CURDIR)/.warehouse
 
-.PHONY: help load test bench soak clean
+.PHONY: help load test bench docs soak clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -29,13 +29,17 @@ bench: $(READY)  ## Benchmarks; EVENTS_N=1000000 ROUNDS=3 PEERS=1 GROWTH=1
 	@$(BIN)/python -m bench.run load small $(if $(PEERS),peers) $(if $(GROWTH),growth) \
 		--events $(or $(EVENTS_N),1000000) --rounds $(or $(ROUNDS),3)
 
+docs: $(READY)  ## The documentation as a site, in .site/; broken links are errors
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/zensical build --clean --strict
+
 soak: $(READY)  ## The long tests: random kills, server deaths, harmed and huge files, all variants
 	$(BIN)/pytest -m soak -v --durations=0 --durations-min=1
 	SOAK_EXAMPLES=200 $(BIN)/pytest -v --durations=0 tests/warehouse/test_generated.py
 
 clean:  ## Remove everything that make has made, the embedded warehouse included
 	-@test ! -x $(BIN)/customerio-loader || $(BIN)/customerio-loader warehouse stop
-	rm -rf $(VENV) .warehouse .samples .bench .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .warehouse .samples .bench .site .mypy_cache .pytest_cache .ruff_cache
 
 $(SAMPLE): loader/samples.py | $(READY)
 	@mkdir -p $(@D)

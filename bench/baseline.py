@@ -29,13 +29,13 @@ def prepare(server: Server, *, key: str = "id") -> dict[str, int]:
     ]
     measure.run(server.psql("-f", str(_script("export", lines))))
     server.drop(_TEMPLATE)
-    _create_tables(server, _TEMPLATE, like=SCHEMA)
+    create_tables(server, _TEMPLATE, like=SCHEMA)
     return server.count(SCHEMA, TABLES)
 
 
 def load(server: Server) -> Run:
     """Copy the files into tables of their own."""
-    _create_tables(server, BASELINE, like=_TEMPLATE)
+    create_tables(server, BASELINE, like=_TEMPLATE)
     return load_into(server, BASELINE)
 
 
@@ -47,7 +47,8 @@ def load_into(server: Server, schema: str) -> Run:
     return measure.run(command)
 
 
-def _create_tables(server: Server, schema: str, *, like: str) -> None:
+def create_tables(server: Server, schema: str, *, like: str) -> None:
+    """Make a schema with empty tables like those of another one."""
     create = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)")
     tables = (
         create.format(sql.Identifier(schema, table), sql.Identifier(like, table))

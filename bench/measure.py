@@ -11,11 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loader.normalize.collections import declared_tables
+
 ROOT = Path(__file__).resolve().parent.parent
 # Everything a run needs only once; removed when it ends.
 SCRATCH = ROOT / ".bench" / "run"
 # The command under test.
 COMMAND = (str(Path(sys.executable).with_name("customerio-loader")),)
+
+# What only the loader fills: the server's stamp and the values left over.
+_NOT_IN_EVENTS = ("uuid_ts", "_extra")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +86,14 @@ def migrate(url: str) -> None:
     run([*COMMAND, "migrate"], environment={"LOADER_WAREHOUSE_URL": url})
 
 
-def make_input(name: str, *, events: int, seed: int = 1, options: Sequence[str] = ()) -> Path:
-    """Write a file of sample events in the form of bulk input."""
-    path = SCRATCH / f"{name}.ndjson.gz"
-    command = [sys.executable, "-m", "loader.samples", "--shape", "segment", "--gzip"]
-    command += ["--events", str(events), "--seed", str(seed), *options, "-o", str(path)]
-    subprocess.run(command, cwd=ROOT, check=True)
+def write_tables() -> Path:
+    """Write down the tables and their columns, which other programs are told before they start."""
+    tables = {
+        table: {name: type_ for name, type_ in columns.items() if name not in _NOT_IN_EVENTS}
+        for table, columns in declared_tables().items()
+    }
+    path = SCRATCH / "tables.json"
+    path.write_text(json.dumps(tables))
     return path
 
 

@@ -1,4 +1,4 @@
-"""The report: one JSON file per part; RESULTS.md and results.svg from all of them.
+"""The report: one JSON file per part; RESULTS.md and a chart from all of them.
 
 `python -m bench.report [FOLDER]` writes the two again without measuring anything.
 """
@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from math import ceil, floor, log10
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
     from bench.run import Part
 
 Json = dict[str, Any]
+
+# The chart of this folder is shown by docs/speed.md, and pages can show only what is beside them.
+OWN_FOLDER = Path("bench")
+CHART = Path("docs/speed.svg")
 
 TITLES = {
     "load": "One large load",
@@ -30,9 +33,11 @@ TITLES = {
 SIDES = {
     "baseline": "psql \\copy of ready-made CSV (baseline)",
     "job": "customerio-loader load",
-    "large": "customerio-loader load of a large file",
+    "rising": "the same with ids that rise with time (ULIDs)",
+    "mixed": "the mixed sample (python -m loader.samples)",
     "reload": "the same events under another name",
     "messy": "messy events",
+    "program": "the shortest fast program (pyarrow, ADBC; no rules)",
     "small": "load of a small file",
     "nothing new": "load of a file that was loaded before",
     "help": "--help",
@@ -41,6 +46,9 @@ SIDES = {
     "target-postgres": "Meltano target-postgres, COPY",
     "target-postgres unchecked": "the same, records not validated",
 }
+# What the job itself does; a side may be missing in figures of an earlier version.
+OWN = ("job", "rising", "mixed", "reload", "messy")
+PEERS = ("dlt append", "dlt merge", "target-postgres", "target-postgres unchecked")
 PEER_TARGETS = {"dlt append": 12, "dlt merge": 15, "target-postgres": 30}
 
 
@@ -112,16 +120,27 @@ def _checks(part: Json) -> list[Check]:
 
 def _load(part: Json) -> list[Check]:
     job = _seconds(part, "job")
-    # Rows, because duplicates and rejects of the messy input are not written.
-    clean_row = job / _events(part, "job")
-    messy_row = _seconds(part, "messy") / _events(part, "messy")
-    runs = (run for side in ("job", "reload", "messy") for run in part["runs"][side])
+    runs = (run for side in _sides(part, OWN) for run in part["runs"][side])
     return [
         Check("Job / baseline", job / _seconds(part, "baseline"), "x", 1.0),
         Check("Every event a duplicate / first load", _seconds(part, "reload") / job, "x", 0.5),
-        Check("Per row: messy events / clean ones", messy_row / clean_row, "x", 1.5),
+        # Rows, because duplicates and rejects of the messy input are not written.
+        Check(
+            "Per row: messy events / clean ones",
+            _rate(part, "job") / _rate(part, "messy"),
+            "x",
+            1.5,
+        ),
+        *_beside(part, "mixed", "Per row: the mixed sample / clean events"),
+        *_beside(part, "rising", "Per row: ids that rise with time / random ones"),
         Check("Peak memory of the job", max(run["peak_mb"] for run in runs), "MB", 300),
     ]
+
+
+def _beside(part: Json, side: str, what: str) -> Iterable[Check]:
+    """Seconds for a row, beside those of the job's usual load."""
+    if side in part["runs"]:
+        yield Check(what, _rate(part, "job") / _rate(part, side), "x")
 
 
 def _small(part: Json) -> list[Check]:
@@ -136,13 +155,12 @@ def _small(part: Json) -> list[Check]:
 def _peers(part: Json) -> list[Check]:
     return [
         Check(
-            f"Events per second: {_events(part, own):,.0f} by the job / {side}",
-            _rate(part, own) / _rate(part, side),
+            f"Events per second: job / {side}",
+            _rate(part, "job") / _rate(part, side),
             "x",
             target,
             at_least=True,
         )
-        for own in ("large", "job")
         for side, target in PEER_TARGETS.items()
     ]
 
@@ -165,6 +183,11 @@ def _held(part: Json) -> int:
     return sum(run["events"] for run in part["runs"]["job"][:-1])
 
 
+def _sides(part: Json, wanted: Iterable[str]) -> list[str]:
+    """Those of some sides that were measured."""
+    return [side for side in wanted if side in part["runs"]]
+
+
 def _seconds(part: Json, side: str) -> float:
     return float(median(run["seconds"] for run in part["runs"][side]))
 
@@ -182,14 +205,14 @@ def _rate(part: Json, side: str) -> float:
 
 
 def write(folder: Path) -> None:
-    """Write RESULTS.md and results.svg from all parts there are, and show the first."""
+    """Write RESULTS.md and the chart from all parts there are, and show the first."""
     parts = {name: _read(folder, name) for name in TITLES}
     found = [part for part in parts.values() if part is not None]
     text = "\n".join(_markdown(found)) + "\n"
     (folder / "RESULTS.md").write_text(text)
     print(f"\n{text}")
     try:
-        _plot(parts, folder / "results.svg")
+        _plot(parts, CHART if folder == OWN_FOLDER else folder / "speed.svg")
     except ModuleNotFoundError:
         print("bench: no plot was made, it needs matplotlib: pip install -e '.[bench]'")
 
@@ -217,7 +240,7 @@ def _markdown(parts: Iterable[Json]) -> Iterable[str]:
             ("what ran", "seconds", "events/s", "peak MB"),
             _growth_rows(part)
             if part["part"] == "growth"
-            else [_side_row(part, side) for side in part["runs"]],
+            else [_side_row(part, side) for side in part["runs"] if side in SIDES],
         )
 
 
@@ -300,8 +323,14 @@ def _plot(parts: dict[str, Json | None], path: Path) -> None:
     ]
     if not panels:
         return
+    heights = [max(2.4, 0.3 * len(part["runs"]) + 0.8) for part, _ in panels]
     figure, rows = plt.subplots(
-        len(panels), 1, figsize=(8, 2.4 * len(panels)), layout="constrained", squeeze=False
+        len(panels),
+        1,
+        figsize=(8, sum(heights)),
+        height_ratios=heights,
+        layout="constrained",
+        squeeze=False,
     )
     for (part, draw), axes in zip(panels, rows[:, 0], strict=True):
         draw(axes, part)
@@ -310,27 +339,21 @@ def _plot(parts: dict[str, Json | None], path: Path) -> None:
 
 
 def _draw_load(axes: Any, part: Json) -> None:
-    sides = ["baseline", "job", "reload", "messy"]
+    sides = _sides(part, ["baseline", *OWN, "program"])
     _bars(axes, sides, [_seconds(part, side) for side in sides], "{:.2f} s")
     axes.set_title(f"Seconds for {part['events']:,} events", loc="left")
     axes.set_xlim(left=0)
 
 
 def _draw_peers(axes: Any, part: Json) -> None:
-    sides = list(part["runs"])
-    rates = [_rate(part, side) for side in sides]
-    _bars(axes, sides, rates, "{:,.0f}")
-    axes.set_xscale("log")
-    # Whole powers of ten, with room for the last figure.
-    axes.set_xlim(10 ** floor(log10(min(rates))), 10 ** ceil(log10(max(rates) * 1.2)))
+    sides = _sides(part, ["job", "mixed", "program", *PEERS])
+    _bars(axes, sides, [_rate(part, side) for side in sides], "{:,.0f}")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("")
-    axes.set_title(f"Events per second, {part['events']:,} events (log scale)", loc="left")
+    axes.set_title(f"Events a second, each side {part['events']:,} events", loc="left")
 
 
 def _bars(axes: Any, sides: Sequence[str], values: Sequence[float], form: str) -> None:
-    own = ("job", "large", "reload", "messy")
-    colors = [_OWN if side in own else _OTHER for side in sides]
+    colors = [_OWN if side in OWN else _OTHER for side in sides]
     bars = axes.barh([SIDES[side] for side in sides], values, color=colors, height=0.65)
     axes.bar_label(bars, [form.format(value) for value in values], padding=4)
     axes.invert_yaxis()
@@ -357,4 +380,4 @@ def _draw_growth(axes: Any, part: Json) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("bench"))
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else OWN_FOLDER)

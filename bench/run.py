@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from bench import baseline, measure, report, server
+from bench import baseline, inputs, measure, program, report, server
 from bench.measure import Run
 from bench.server import SCHEMA, Server
 
@@ -37,7 +37,6 @@ class Part:
     server: Server
     events: int
     rounds: int
-    large: int  # events of a large load
     runs: dict[str, list[Run]] = field(default_factory=dict)
     peers: dict[str, str] = field(default_factory=dict)  # their versions
 
@@ -53,12 +52,16 @@ class Part:
 
 
 def measure_load(part: Part) -> None:
-    """Baseline and job in turn; then the same file again, and the messy one."""
-    path = measure.make_input("events", events=part.events)
-    messy = measure.make_input("messy", events=part.events, options=MESS)
+    """Baseline and job in turn; then the same events again, and other ones."""
+    path = inputs.make_input("events", events=part.events)
+    rising = inputs.with_rising_ids(path)
+    mixed = inputs.make_input("mixed", events=part.events, shape="mixed")
+    messy = inputs.make_input("messy", events=part.events, options=MESS)
+    tables = measure.write_tables()
     part.server.drop(SCHEMA)
     measure.load(path, part.server.url)  # also warms everything up
     rows = baseline.prepare(part.server)
+    program.prepare(part.server)
     for number in range(part.rounds):
         print(f"round {number + 1} of {part.rounds}", flush=True)
         part.server.drop(SCHEMA, baseline.BASELINE)
@@ -70,11 +73,21 @@ def measure_load(part: Part) -> None:
         _check_same(part.server.count(SCHEMA, baseline.TABLES), rows)
         _load_again(part, path)
         part.server.drop(SCHEMA)
-        done = measure.load(messy, part.server.url)
-        # A broken line may hold several records, as a JSON array does.
-        if done.facts["records_read"] < part.events:
-            raise SystemExit("bench: the job did not read the whole messy input")
-        part.add("messy", done, events=done.facts["rows_loaded"])
+        part.add("rising", measure.load(rising, part.server.url), events=part.events)
+        _load_whatever_it_holds(part, "mixed", mixed)
+        _load_whatever_it_holds(part, "messy", messy)
+        part.server.drop(SCHEMA)
+        part.add("program", program.load(part.server, path, tables), events=part.events)
+
+
+def _load_whatever_it_holds(part: Part, side: str, path: Path) -> None:
+    """Load a file in which some records are duplicates or rejects."""
+    part.server.drop(SCHEMA)
+    done = measure.load(path, part.server.url)
+    # A line may hold several records, as a JSON array does.
+    if done.facts["records_read"] < part.events:
+        raise SystemExit(f"bench: the job did not read the whole input {side!r}")
+    part.add(side, done, events=done.facts["rows_loaded"])
 
 
 def _load_again(part: Part, path: Path) -> None:
@@ -93,26 +106,30 @@ def measure_small(part: Part) -> None:
     part.server.drop(SCHEMA)
     measure.migrate(part.server.url)
     for number in range(part.rounds):
-        path = measure.make_input(f"small-{number}", events=part.events, seed=number + 1)
+        path = inputs.make_input(f"small-{number}", events=part.events, seed=number + 1)
         part.add("small", measure.load(path, part.server.url), events=part.events)
         part.add("nothing new", measure.load(path, part.server.url), events=0)
         part.add("help", measure.run([*measure.COMMAND, "--help"]), events=0)
 
 
 def measure_peers(part: Part) -> None:
-    """The job and each peer in turn, on the same events; and the job on as many as elsewhere."""
+    """The job and each peer in turn, on the same events; and the job on the mixed sample."""
     from bench.peers import compare
 
     part.peers = compare.install_all()
-    tables = compare.write_tables()
-    path = measure.make_input("peers", events=part.events)
-    large = measure.make_input("events", events=part.large)
+    tables = measure.write_tables()
+    path = inputs.make_input("peers", events=part.events)
+    mixed = inputs.make_input("mixed", events=part.events, shape="mixed")
+    part.server.drop(SCHEMA)
+    measure.load(path, part.server.url)  # also warms everything up
+    program.prepare(part.server)
     for number in range(part.rounds):
         print(f"round {number + 1} of {part.rounds}", flush=True)
         part.server.drop(SCHEMA)
-        part.add("large", measure.load(large, part.server.url), events=part.large)
-        part.server.drop(SCHEMA)
         part.add("job", measure.load(path, part.server.url), events=part.events)
+        _load_whatever_it_holds(part, "mixed", mixed)
+        part.server.drop(SCHEMA)
+        part.add("program", program.load(part.server, path, tables), events=part.events)
         for name, load in compare.PEERS.items():
             part.add(name, load(part.server, path, tables), events=part.events)
 
@@ -126,7 +143,7 @@ def measure_growth(part: Part) -> None:
     measure.migrate(part.server.url)  # or the first load would do more than the others
     rows: dict[str, int] = {}
     for number in range(part.rounds):
-        path = measure.make_input("growth", events=part.events, seed=number + 1)
+        path = inputs.make_input("growth", events=part.events, seed=number + 1)
         path = path.rename(path.with_name(f"growth-{number + 1}.ndjson.gz"))
         part.server.settle()
         part.add("job", measure.load(path, part.server.url), events=part.events)
@@ -166,7 +183,7 @@ def main() -> None:
     with _scratch() as folder, server.running(folder / f"server-{os.getpid()}") as running:
         for name in arguments.parts or ["load", "small"]:
             print(f"measuring: {name}", flush=True)
-            part = Part(running, *_size(name, arguments.events, arguments.rounds), arguments.events)
+            part = Part(running, *_size(name, arguments.events, arguments.rounds))
             PARTS[name](part)
             report.save(arguments.output, name, part)
     report.write(arguments.output)
@@ -215,7 +232,12 @@ def _arguments() -> argparse.Namespace:
     add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: load small")
     add("--events", type=int, default=1_000_000, help="events per load (default 1000000)")
     add("--rounds", type=int, default=3, help="turns that each side gets (default 3)")
-    add("--output", type=Path, default=Path("bench"), help="folder of the report (default bench)")
+    add(
+        "--output",
+        type=Path,
+        default=report.OWN_FOLDER,
+        help="folder of the report (default bench)",
+    )
     arguments = parser.parse_args()
     for name in arguments.parts:
         if name not in PARTS:

@@ -20,8 +20,6 @@ from loader.normalize.collections import declared_tables
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = measure.ROOT / ".bench" / "peers"
-# What only the loader fills: the server's stamp and the values left over.
-_NOT_IN_EVENTS = ("uuid_ts", "_extra")
 _SCHEMA = "peer"
 # Packages by peer, where they are not called alike.
 _NAMES = {"target-postgres": "meltanolabs-target-postgres"}
@@ -30,17 +28,6 @@ _NAMES = {"target-postgres": "meltanolabs-target-postgres"}
 def install_all() -> dict[str, str]:
     """Install the peers; returns their packages with versions."""
     return {name: _version(install(name, ENVIRONMENTS), name) for name in PACKAGES}
-
-
-def write_tables() -> Path:
-    """Write down the tables and their columns, which the peers are told before they start."""
-    tables = {
-        table: {n: type_ for n, type_ in columns.items() if n not in _NOT_IN_EVENTS}
-        for table, columns in declared_tables().items()
-    }
-    path = measure.SCRATCH / "tables.json"
-    path.write_text(json.dumps(tables))
-    return path
 
 
 def load_with_dlt(server: Server, path: Path, tables: Path, *, disposition: str) -> Run:

@@ -35,12 +35,22 @@ EXTRA = Column(
 
 SHARED = (
     Column("id", "text", "Identity of the event: messageId, a webhook's event_id, or a hash."),
-    Column("received_at", "timestamptz", "When the receiving server got it; else the load."),
+    Column(
+        "received_at",
+        "timestamptz",
+        "Arrival at the receiving server; else the start of the load. "
+        "Do not plot by it: plot by timestamp.",
+    ),
     Column("uuid_ts", "timestamptz", "When the loader wrote the row, by the server's clock."),
     Column("sent_at", "timestamptz", "When the sender sent it."),
     Column("original_timestamp", "timestamptz", "When it happened by the sender's clock."),
-    Column("timestamp", "timestamptz", "When it happened; order events by this."),
-    Column("anonymous_id", "text", "The sender's id of a person without a user id, or the e-mail."),
+    Column("timestamp", "timestamptz", "When it happened; order and plot events by this."),
+    Column(
+        "anonymous_id",
+        "text",
+        "The sender's id of a person without a user id; from Customer.io an "
+        "e-mail address, not the id of a browser.",
+    ),
     Column("user_id", "text", "The person's id in Customer.io; null if they have none."),
     Column("event", "text", "Name of the event as a table name."),
     Column("event_text", "text", "Name of the event as sent."),
@@ -65,7 +75,11 @@ _MESSAGE = (
     Column("customer_id", "text", "The person's id as older payloads have it; may be blank."),
     Column("recipient", "text", "Address the message went to; may hold several, with commas."),
     Column("subject", "text", "Subject of the message (payloads since May 2022)."),
-    Column("email_id", "text", "Id of the e-mail (older payloads)."),
+    Column(
+        "email_id",
+        "text",
+        "Message in older Segment payloads, template in legacy webhooks; join by delivery_id.",
+    ),
     Column("email_subject", "text", "Subject of the message (older payloads)."),
     Column("campaign_name", "text", "Name of the campaign (older payloads)."),
     Column("action_id", "bigint", "Step of the campaign that sent the message."),

@@ -22,7 +22,8 @@ SHARED = (
     (
         "received_at",
         sa.DateTime(timezone=True),
-        "When the receiving server got it; else the load.",
+        "Arrival at the receiving server; else the start of the load. "
+        "Do not plot by it: plot by timestamp.",
     ),
     (
         "uuid_ts",
@@ -31,8 +32,13 @@ SHARED = (
     ),
     ("sent_at", sa.DateTime(timezone=True), "When the sender sent it."),
     ("original_timestamp", sa.DateTime(timezone=True), "When it happened by the sender's clock."),
-    ("timestamp", sa.DateTime(timezone=True), "When it happened; order events by this."),
-    ("anonymous_id", sa.Text, "The sender's id of a person without a user id, or the e-mail."),
+    ("timestamp", sa.DateTime(timezone=True), "When it happened; order and plot events by this."),
+    (
+        "anonymous_id",
+        sa.Text,
+        "The sender's id of a person without a user id; from Customer.io an "
+        "e-mail address, not the id of a browser.",
+    ),
     ("user_id", sa.Text, "The person's id in Customer.io; null if they have none."),
     ("event", sa.Text, "Name of the event as a table name."),
     ("event_text", sa.Text, "Name of the event as sent."),

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from acceptance.harness import ROOT
+from acceptance.harness import ROOT, Database
 from acceptance.pages import PAGES
 
 from loader.config import Settings, Source
@@ -67,3 +67,24 @@ def test_the_declared_catalogue_and_the_tables_of_the_documentation_have_the_sam
     rows = dict(re.findall(r"^\| `(\w+)` \| (\w+)", DOCS, re.MULTILINE))
     for column in (*catalogue.SHARED, *catalogue.COLLECTIONS[0].properties):
         assert rows[column.name] == column.type
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "words"),
+    [
+        ("tracks", "received_at", "plot by timestamp"),
+        ("email_opened", "received_at", "plot by timestamp"),
+        ("tracks", "anonymous_id", "e-mail address, not the id of a browser"),
+        ("email_opened", "email_id", "template"),
+    ],
+)
+def test_comments_warn_of_what_is_easily_misread(
+    db: Database, table: str, column: str, words: str
+) -> None:
+    comment = db.value(
+        "SELECT col_description(attrelid, attnum) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attname = %s",
+        table,
+        column,
+    )
+    assert words in comment
