@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
 
 if TYPE_CHECKING:
+    import os
+
     import pandas
 
+    from loader.config import SettingKeywords
     from loader.pipeline import LoadResult
 
 
 def load(
-    paths: str | Sequence[str],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     source: str | None = None,
-    warehouse_url: str | None = None,
+    new_source: bool = False,
     wait: bool = False,
     force: bool = False,
-    **settings: Any,
+    **settings: Unpack[SettingKeywords],
 ) -> LoadResult:
     """Load files into the warehouse; the same as the command `load`.
 
-    `paths` are files, folders and globs. `warehouse_url` and any other keyword are settings, and
-    come before the environment and `loader.toml`. Raises LoaderError.
+    `paths` are files, folders and globs, one or several. `new_source` allows a source that is not
+    configured where others are. `warehouse_url` and every other setting is a keyword, which comes
+    before the environment and `loader.toml`; None means that it is not given. Numbers, booleans
+    and texts are taken as such: `max_columns="500"` is refused. Raises LoaderError; for an unknown
+    keyword one that is a TypeError too.
     """
+    import os
     from contextlib import nullcontext
 
     from loader import pipeline
     from loader.config import load_settings
     from loader.warehouse import embedded
 
-    found = load_settings(warehouse_url=warehouse_url, **settings)
+    found = load_settings(settings)
+    chosen = found.find_source(source, new=new_source)
     url = found.url()
+    inputs = [paths] if isinstance(paths, str | os.PathLike) else paths
     with nullcontext(url) if url else embedded.running(found.warehouse_dir) as server:
         return pipeline.load(
-            [paths] if isinstance(paths, str) else list(paths),
-            source=found.find_source(source),
+            [os.fspath(path) for path in inputs],
+            source=chosen,
             settings=found,
             url=server,
             wait=wait,

@@ -4,6 +4,8 @@ A message says what happened, to what, and what to do about it. Trouble with the
 error: it becomes a row in `_rejects` or a value in `_extra`.
 """
 
+from collections.abc import Iterable
+
 
 class LoaderError(Exception):
     """A load or a command could not do its work."""
@@ -15,6 +17,10 @@ class UsageError(LoaderError):
     """The command or the settings are wrong; nothing was tried."""
 
     exit_code = 2
+
+
+class UnknownSetting(UsageError, TypeError):
+    """A keyword is not a setting; to Python, too, that is a wrong argument."""
 
 
 class SchemaNotAtHead(LoaderError):
@@ -65,12 +71,33 @@ class LockHeld(LoaderError):
     exit_code = 75
 
 
+class LoaderWarning(UserWarning):
+    """Something that works and is probably not meant."""
+
+
 class Interrupted(BaseException):
     """A signal asks the load to stop. Not an Exception: nothing on the way may swallow it."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like one that is not known."""
+    import difflib
+
+    by_fold = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(name.casefold(), by_fold, n=1, cutoff=cutoff)
+    return by_fold[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """`: did you mean 'x'?` where a known name is near, else `: otherwise`."""
+    near = nearest(name, known)
+    if near is not None:
+        return f": did you mean {near!r}?"
+    return f": {otherwise}" if otherwise else ""
 
 
 OUT_OF_MEMORY = "out of memory: lower batch_records and batch_bytes, or give the job more"

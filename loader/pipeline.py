@@ -31,7 +31,6 @@ from loader.errors import (
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.reading import Progress, Run
 from loader.sources.files import InputFile, list_inputs
-from loader.sources.records import CHUNK_RECORDS
 from loader.threads import SteadyThread, ends
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
@@ -43,7 +42,6 @@ from loader.warehouse.ledger import Counts, Load
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
 from loader.warehouse.write import Written, ids_of
 from loader.warehouse.writer import Writer, add_batch
-from loader.workers import Workers
 
 # How long a server that does not answer yet is waited for before anything was read.
 _SECONDS_TO_CONNECT = 10.0
@@ -193,15 +191,6 @@ def _open(
             asks=start.has_rows,
             progress=progress,
         )
-        if settings.workers:
-            run.workers = Workers(
-                settings.workers,
-                max_record_bytes=settings.max_record_bytes,
-                chunk_records=CHUNK_RECORDS,
-                load_started_at=start.load.started_at,
-                only=source.only_tables,
-                taken=start.taken,
-            )
         opened = _Opened(run=run, writer=writer, files=start.files, began=began)
         with _long_lived_garbage():
             yield opened
@@ -226,8 +215,6 @@ def _open(
             _record_end(writer, error)
         raise
     finally:
-        if run is not None:
-            run.close()
         # Closing waits for a statement in hand, and that for a server which may be silent.
         thread.within(_SECONDS_TO_CLOSE, session.close)
         thread.close()
@@ -333,7 +320,6 @@ def plan(
             with _long_lived_garbage():
                 run.read(inputs, {} if force else known_files)
         finally:
-            run.close()
             there.close(_SECONDS_TO_CLOSE)
         result = _result(
             run,

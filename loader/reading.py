@@ -31,7 +31,6 @@ from loader.sources.records import (
 from loader.warehouse.batch import Batch, FileProgress, Limits, Replay, SealedBatch, reject_row
 from loader.warehouse.encode import Layouts
 from loader.warehouse.ids import Known
-from loader.workers import Workers
 
 if TYPE_CHECKING:
     from loader.plain import Plain
@@ -92,7 +91,6 @@ class Run:
     _before: dict[int, Set[str]] = field(default_factory=dict)
     _known: int = 0
     _stored: int = 0
-    workers: Workers | None = None
     _plain: "Plain | None" = None
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
@@ -117,11 +115,6 @@ class Run:
                 self.errors.append(str(error))
         self.flush()
 
-    def close(self) -> None:
-        """End its threads and processes, without waiting for what is under way."""
-        if self.workers is not None:
-            self.workers.close()
-
     def replay(self, rejects: Iterable[dict[str, Any]]) -> None:
         """Try rejects again: each is a file of one record."""
         for reject in rejects:
@@ -139,7 +132,7 @@ class Run:
     def _read_file(self, file: InputFile, done_before: int) -> None:
         self._done = position = 0
         # Only counting tells where a load goes on, so what was done before is parsed here.
-        by_record = done_before or not (self.workers or _has_room_for_numpy())
+        by_record = done_before or not _has_room_for_numpy()
         read, most = (read_chunks, CHUNK_RECORDS) if by_record else (read_lines, BLOCK_RECORDS)
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
             for part in read(
@@ -181,10 +174,6 @@ class Run:
             answer = self.asker.ask(parsed.ids) if self.asks else None
             self._waiting.append(_Waiting(file, number, self._finish_here, (parsed, answer)))
             self._settle(leave=1)
-        elif self.workers is not None:
-            self._settle(leave=self.workers.depth)
-            answers = self.workers.submit(part, self.tables)
-            self._waiting.append(_Waiting(file, number, answers.result, ()))
         elif (plain := self._short_way(part)) is not None:
             question = self.asker.ask_for(part.data) if self.asks else None
             finish, arguments = self._finish_plain, (plain, part, question)

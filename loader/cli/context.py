@@ -1,11 +1,12 @@
 """The context of a command: settings, server, the sources meant, complaints, the log."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from loader.errors import UsageError
+from loader.errors import LoaderWarning, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -14,9 +15,15 @@ if TYPE_CHECKING:
 
 
 def read_settings(**flags: Any) -> "Settings":
-    from loader.config import load_settings
+    """The settings, with the options of the command before all else."""
+    from loader.config import flag, load_settings
 
-    return load_settings(**flags)
+    with warnings.catch_warnings(record=True) as met:
+        warnings.simplefilter("always", LoaderWarning)
+        settings = load_settings(flags, flag)
+    for one in met:
+        print(f"customerio-loader: {one.message}", file=sys.stderr)
+    return settings
 
 
 @contextmanager

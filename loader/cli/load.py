@@ -24,12 +24,7 @@ def load(
     warehouse_url: WarehouseUrl = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a running load to end.")] = False,
     force: Force = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", metavar="N", help="Processes that parse and normalize [LOADER_WORKERS]."
-        ),
-    ] = None,
+    workers: Annotated[str | None, typer.Option("--workers", hidden=True)] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     log_format: LogFormat = None,

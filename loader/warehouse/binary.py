@@ -43,9 +43,6 @@ class Lines:
     def __len__(self) -> int:
         return len(self.begins)
 
-    def __reduce__(self) -> Any:
-        return lines_of, (self.every(),)
-
     def take(self, at: Any) -> "Lines":
         """Some of the lines, in some order."""
         return Lines(self.begins[at], self.sizes[at], self._letters)
@@ -98,9 +95,6 @@ class _Payload:
 
 class _Binary:
     options: ClassVar[str] = "(FORMAT binary)"
-
-    def __reduce__(self) -> str:
-        return "BINARY"  # one and the same, also where a worker sends it: lines go by their form
 
     def size(self, lines: Lines) -> int:
         return int(lines.sizes.sum())

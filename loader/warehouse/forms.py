@@ -64,9 +64,6 @@ NULL = r"\N"
 class _Text:
     options: ClassVar[str] = ""
 
-    def __reduce__(self) -> str:
-        return "TEXT"  # one and the same, also where a worker sends it: lines go by their form
-
     def size(self, lines: list[bytes]) -> int:
         return sum(map(len, lines))
 

@@ -1,5 +1,7 @@
 """From Python: `loader.load` and `loader.normalize`."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from acceptance.harness import Database, Write, track, webhook
+from acceptance.harness import ROOT, Database, Write, track, webhook
 
 import loader
 
@@ -31,6 +33,72 @@ def test_load_loads_and_returns_counts(
     again = loader.load([str(path)], warehouse_url=db.url, source="Customer.io", batch_records=10)
     assert (again.files_skipped, again.counts.records_read) == (1, 0)
     assert loader.load(str(path), warehouse_url=db.url, force=True).counts.duplicates == 2
+
+
+def test_load_takes_one_path_or_several_as_texts_or_paths(
+    db: Database, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, two = write("1.ndjson", track("E")), write("2.ndjson", track("E"))
+    for paths, files in ((one, 1), ([one, str(two)], 1), ((two,), 0), (iter([str(one)]), 0)):
+        assert loader.load(paths, warehouse_url=db.url).files == files
+    assert db.value("SELECT count(*) FROM tracks") == 2
+
+
+def test_an_unknown_keyword_loads_nothing_anywhere(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`warehouse_uri=` was ignored, and the events went into an embedded database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOADER_WAREHOUSE_DIR", str(tmp_path / "wh"))
+    wrong: Any = {"warehouse_uri": "postgresql://db/events"}
+    with pytest.raises(TypeError, match="did you mean 'warehouse_url'") as refused:
+        loader.load(write("a.ndjson", track("E")), **wrong)
+    assert isinstance(refused.value, loader.UsageError)
+    assert not (tmp_path / "wh").exists()
+
+
+def test_a_source_that_is_not_configured_is_asked_for(
+    db: Database, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("loader.toml", '[[source]]\nname = "Shop"')
+    path = write("a.ndjson", track("E"))
+    with pytest.raises(loader.UsageError, match="did you mean 'Shop'"):
+        loader.load(path, source="Shopp", warehouse_url=db.url)
+    made = loader.load(path, source="Shopp", new_source=True, warehouse_url=db.url)
+    assert made.schema == "shopp"
+
+
+def test_what_is_raised_and_returned_can_be_named() -> None:
+    errors = vars(loader.errors).items()
+    tree = {n for n, one in errors if isinstance(one, type) and issubclass(one, loader.LoaderError)}
+    assert tree | {"LoadResult", "LoaderWarning"} <= set(loader.__all__)
+    assert all(hasattr(loader, name) for name in loader.__all__)
+    assert loader.LoadResult.__module__ == "loader.pipeline"
+    assert not hasattr(loader, "LoadResults")
+
+
+def test_mypy_knows_the_settings(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import loader\n"
+        "from pathlib import Path\n"
+        "done: loader.LoadResult = loader.load(Path('x'), batch_records=5, auto_migrate=False)\n"
+        "loader.load(['x', Path('y')], warehouse_url=None, schema_contract='freeze')\n"
+        "loader.load('x', warehouse_uri='y')\n"
+        "loader.load('x', max_columns='500')\n"
+        "loader.load('x', schema_contract='thaw')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", str(script)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wrong = [line.split(":")[1] for line in done.stdout.splitlines() if ": error:" in line]
+    assert wrong == ["5", "6", "7"], done.stdout + done.stderr
 
 
 def test_load_raises_the_errors_of_one_tree(

@@ -1,14 +1,12 @@
-"""Settings: flag, else environment, else `loader.toml`, else default. All defaults are here."""
+"""Every setting with its type, its bounds and its default."""
 
 import os
-import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import platformdirs
-from dotenv import dotenv_values
 from pydantic import (
-    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,20 +15,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
-from loader.errors import UsageError
+from loader.config.layers import CONFIG_FILE
+from loader.config.words import explain
+from loader.errors import UsageError, did_you_mean, nearest
+from loader.normalize.collections import COLLECTIONS
 from loader.normalize.names import MAX_BYTES, schema_name, table_name
 
 DEFAULT_SOURCE = "Customer.io"
-CONFIG_FILE = "loader.toml"
-_PREFIX = "LOADER_"
-_CONFIG_VARIABLE = "LOADER_CONFIG"
+# "Email Openned" and "Email Open" are that near to "Email Opened"; "Email Dropped" is not.
+_NEAR_NAME = 0.85
 
 
 class Source(BaseModel):
@@ -77,21 +71,28 @@ class Source(BaseModel):
         """The tables that `collections` allows, or None for all."""
         return frozenset(map(table_name, self.collections)) or None
 
+    def doubts(self, tables: Iterable[str] = ()) -> list[str]:
+        """What is probably not meant: names in `collections` that are almost those of tables.
 
-class Settings(BaseSettings):
+        Any name is allowed, because senders choose theirs.
+        """
+        known = {name: name for name in tables} | {c.table: c.event_text for c in COLLECTIONS}
+        return [
+            f"`collections` of the source {self.name!r} has {name!r}, of which there are no events "
+            f"so far: did you mean {known[near]!r}?"
+            for name in self.collections
+            if table_name(name) not in known
+            and (near := nearest(table_name(name), known, _NEAR_NAME))
+        ]
+
+
+class Settings(BaseModel):
     """Everything that can be set."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=_PREFIX,
-        env_file=".env",
-        extra="ignore",  # .env may be shared with other tools; unknown names are checked by load()
-        frozen=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     warehouse_url: SecretStr | None = Field(
-        None,
-        validation_alias=AliasChoices("warehouse_url", "LOADER_WAREHOUSE_URL", "DATABASE_URL"),
-        description="URL of the PostgreSQL server; default: DATABASE_URL, else embedded.",
+        None, description="URL of the PostgreSQL server; default: DATABASE_URL, else embedded."
     )
     warehouse_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("customerio-loader")) / "warehouse",
@@ -117,9 +118,6 @@ class Settings(BaseSettings):
     batch_bytes: int = Field(
         24 << 20, ge=1 << 20, le=1 << 30, description="Bytes of rows per transaction, about."
     )
-    workers: int = Field(
-        0, ge=0, le=64, description="Processes that parse and normalize; 0: the job itself."
-    )
     lock_timeout: float = Field(
         10.0, gt=0, description="Seconds to wait for a lock on a table before trying again."
     )
@@ -128,22 +126,6 @@ class Settings(BaseSettings):
     )
     reader_role: str = Field("", description="Role that may read the events; default: none.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (
-            init_settings,
-            env_settings,
-            dotenv_settings,
-            TomlConfigSettingsSource(settings_cls, toml_file=config_file()),
-        )
 
     @model_validator(mode="after")
     def _schemas_differ(self) -> "Settings":
@@ -165,8 +147,12 @@ class Settings(BaseSettings):
         """The configured sources, or the default one."""
         return self.source or (Source(),)  # type: ignore[call-arg]
 
-    def find_source(self, name: str | None) -> Source:
-        """The source called `name`; one that is not configured has defaults."""
+    def find_source(self, name: str | None, *, new: bool = True) -> Source:
+        """The source called `name`; one that is not configured has defaults.
+
+        With `new` false it is refused where others are configured: a typing error would make a
+        schema of its own.
+        """
         if name is None:
             if len(self.sources()) > 1:
                 names = ", ".join(source.name for source in self.sources())
@@ -175,10 +161,17 @@ class Settings(BaseSettings):
         for source in self.source:
             if source.name == name:
                 return source
+        configured = [source.name for source in self.source]
+        if configured and not new:
+            near = did_you_mean(name, configured, f"there are {', '.join(configured)}")
+            raise UsageError(
+                f"the source {name!r} is not configured{near} (To load a new one, add it to "
+                f"{CONFIG_FILE}, or say --new-source or new_source=True.)"
+            )
         try:
             found = Source(name=name)  # type: ignore[call-arg]
         except ValidationError as error:
-            raise UsageError(f"the source {name!r} cannot be used: {_explain(error)}") from None
+            raise UsageError(f"the source {name!r} cannot be used: {explain(error)}") from None
         for source in self.source:
             if source.schema_ == found.schema_:
                 raise UsageError(
@@ -188,50 +181,19 @@ class Settings(BaseSettings):
         return found
 
 
-def load_settings(**given: Any) -> Settings:
-    """The settings, with `given` (flags that were used) before everything else.
+class SettingKeywords(TypedDict, total=False):
+    """The settings as `loader.load` takes them. A test holds this list to that of `Settings`."""
 
-    Raises UsageError, in one sentence, for an unknown or impossible setting.
-    """
-    given = {name: value for name, value in given.items() if value is not None}
-    _refuse_unknown()
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        raise UsageError(f"a setting is wrong: {_explain(error)}") from None
-    except ValueError as error:  # the TOML file itself
-        raise UsageError(f"{config_file()} cannot be read: {error}") from None
-
-
-def config_file() -> Path:
-    """The settings file: LOADER_CONFIG, else `loader.toml` in the current folder."""
-    return Path(os.environ.get(_CONFIG_VARIABLE) or CONFIG_FILE)
-
-
-def _refuse_unknown() -> None:
-    known = set(Settings.model_fields)
-    variables = [*os.environ, *dotenv_values(".env")]
-    named = {n.removeprefix(_PREFIX).lower() for n in variables if n.startswith(_PREFIX)}
-    named.discard("config")
-    if unknown := sorted(named - known):
-        raise UsageError(
-            f"the environment variable {_PREFIX}{unknown[0].upper()} is not a setting: "
-            "correct its name or unset it"
-        )
-    file = config_file()
-    if file.exists() or _CONFIG_VARIABLE in os.environ:
-        try:
-            names = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise UsageError(f"{file} cannot be read: {error}") from None
-        if unknown := sorted(set(names) - known):
-            raise UsageError(
-                f"{unknown[0]!r} in {file} is not a setting: correct its name or remove it"
-            )
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+    warehouse_url: str | None
+    warehouse_dir: str | os.PathLike[str]
+    auto_migrate: bool
+    schema_contract: Literal["evolve", "freeze"]
+    max_columns: int
+    max_record_bytes: int
+    max_reject_ratio: float
+    batch_records: int
+    batch_bytes: int
+    lock_timeout: float
+    retry_timeout: float
+    reader_role: str
+    log_format: Literal["text", "json"]

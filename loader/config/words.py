@@ -1,0 +1,81 @@
+"""What is wrong with a setting, in one sentence that says what to write."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loader.config.layers import keyword
+from loader.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from loader.config.layers import Given
+
+# By the kind of pydantic's error; `{value}` is what was written, `{name}` the last part of where.
+_SENTENCES = {
+    "int_parsing": "must be a whole number, not {value}",
+    "int_type": "must be a whole number, not {value}",
+    "int_from_float": "must be a whole number, not {value}",
+    "int_parsing_size": "must be a smaller number than {value}",
+    "float_parsing": "must be a number, not {value}",
+    "float_type": "must be a number, not {value}",
+    "finite_number": "must be a number, not {value}",
+    "bool_parsing": "must be true or false, not {value}",
+    "bool_type": "must be true or false, not {value}",
+    "literal_error": "must be {expected}, not {value}",
+    "string_type": "must be a text in quotes, not {value}",
+    "path_type": "must be a path in quotes, not {value}",
+    "greater_than_equal": "must be at least {ge}, not {value}",
+    "greater_than": "must be more than {gt}, not {value}",
+    "less_than_equal": "must be at most {le}, not {value}",
+    "tuple_type": "must be a list: write {name} = [{value}]",
+}
+_SOURCES = "must be a list of tables: write [[source]], in two brackets, above the keys of each one"
+
+
+def explain(
+    error: "ValidationError", given: "Mapping[str, Given] | None" = None, setting: str | None = None
+) -> str:
+    """The first thing that is wrong (or wrong with one `setting`), with where it was set."""
+    first = error.errors(include_url=False)[0]
+    place: tuple[Any, ...] = (setting,) if setting else first["loc"]
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "value_error":
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{_where(place, given)}: {message}" if place else message
+    if kind == "extra_forbidden":
+        from loader.config.settings import Source
+
+        keys = [field.alias or name for name, field in Source.model_fields.items()]
+        name = str(place[-1])
+        advice = did_you_mean(name, keys, f"there are {', '.join(keys)}")
+        return f"{_where(place, given)} is not a key of a source{advice}"
+    if place[0] == "source" and (len(place) == 1 or kind.startswith("model")):
+        return f"{_where(place[:1], given)} {_SOURCES}"
+    sentence = _SENTENCES.get(kind, first["msg"][:1].lower() + first["msg"][1:])
+    words = {**context, "name": next(p for p in reversed(place) if isinstance(p, str))}
+    return f"{_where(place, given)} {sentence.format_map(words | {'value': _shown(first, place)})}"
+
+
+def _where(place: tuple[Any, ...], given: "Mapping[str, Given] | None") -> str:
+    """`max_columns in loader.toml`, `inputs of the source 'EU' in loader.toml`."""
+    found = (given or {}).get(str(place[0]))
+    where = f" ({found.origin})" if found and found.origin != keyword(str(place[0])) else ""
+    if place[0] != "source" or len(place) < 3:
+        return f"{place[-1]}{where}"
+    name = None
+    if found is not None:
+        source = found.value[place[1]]
+        name = source.get("name") if isinstance(source, dict) else None
+    which = repr(name) if isinstance(name, str) else f"number {place[1] + 1}"
+    keys = "".join(f"[{p + 1}]" if isinstance(p, int) else str(p) for p in place[2:])
+    return f"{keys!r} of the source {which}{where}"
+
+
+def _shown(first: Any, place: tuple[Any, ...]) -> str:
+    """The value as it was written; never a URL."""
+    if place[0] == "warehouse_url":
+        return "that"
+    text = json.dumps(first["input"], ensure_ascii=False, default=repr)
+    return text if len(text) <= 40 else text[:39] + "…"

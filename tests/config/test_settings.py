@@ -1,0 +1,287 @@
+"""What can be set, from where, and what is said where it is wrong."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from loader.config import SettingKeywords, Settings, flag, keyword, load_settings, read_settings
+from loader.config.layers import REMOVED
+from loader.errors import LoaderWarning, UnknownSetting, UsageError
+
+URL = "postgresql://me@db/events"
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(given: dict[str, Any] | None = None) -> str:
+    """The sentence with which the settings are refused."""
+    with pytest.raises(UsageError) as refused:
+        load_settings(given)
+    return str(refused.value)
+
+
+# one list of settings
+
+
+def test_what_python_may_give_is_what_can_be_set() -> None:
+    hints = get_type_hints(SettingKeywords)
+    assert set(hints) == set(Settings.model_fields) - {"source"}
+    for name, hint in hints.items():
+        declared = Settings.model_fields[name].annotation
+        looser = {"warehouse_url": str | None, "warehouse_dir": str | os.PathLike[str]}
+        assert hint == looser.get(name, declared)
+
+
+# where values come from
+
+
+def test_a_keyword_comes_before_the_environment_that_before_dotenv_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("loader.toml").write_text("batch_records = 1\nmax_columns = 61\nmax_record_bytes = 1025\n")
+    Path(".env").write_text("LOADER_BATCH_RECORDS=2\nLOADER_MAX_COLUMNS=62\nOTHER=1\n")
+    monkeypatch.setenv("LOADER_BATCH_RECORDS", "3")
+    settings, given = read_settings({"log_format": "json", "reader_role": None}, flag)
+    assert (settings.batch_records, settings.max_columns, settings.max_record_bytes) == (
+        3,
+        62,
+        1025,
+    )
+    assert {name: one.origin for name, one in given.items()} == {
+        "batch_records": "LOADER_BATCH_RECORDS",
+        "max_columns": "LOADER_MAX_COLUMNS in .env",
+        "max_record_bytes": "loader.toml",
+        "log_format": "--log-format",
+    }
+
+
+def test_database_url_counts_where_no_url_of_ours_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", URL)
+    assert load_settings().url() == URL
+    monkeypatch.setenv("LOADER_WAREHOUSE_URL", "")  # not set
+    assert load_settings().url() == URL
+    monkeypatch.setenv("LOADER_WAREHOUSE_URL", "postgresql://other")
+    assert load_settings().url() == "postgresql://other"
+
+
+def test_variables_without_the_prefix_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", "postgresql://somebody-elses")
+    monkeypatch.setenv("MAX_COLUMNS", "many")
+    assert load_settings().url() is None
+
+
+def test_the_sources_can_be_json_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADER_SOURCE", json.dumps([{"name": "EU", "inputs": ["/x"]}]))
+    [source] = load_settings().sources()
+    assert (source.name, source.schema_, source.inputs) == ("EU", "eu", ("/x",))
+    monkeypatch.setenv("LOADER_SOURCE", "EU")
+    assert refusal().startswith("LOADER_SOURCE is not JSON")
+
+
+# wrong settings
+
+SOURCE_LIST = (
+    "source (loader.toml) must be a list of tables: "
+    "write [[source]], in two brackets, above the keys of each one"
+)
+IN_FILE = [
+    ('max_columns = "many"', 'max_columns (loader.toml) must be a whole number, not "many"'),
+    ("max_columns = 99.5", "max_columns (loader.toml) must be a whole number, not 99.5"),
+    ("max_columns = 5", "max_columns (loader.toml) must be at least 60, not 5"),
+    ("batch_records = 9999999", "batch_records (loader.toml) must be at most 1000000, not 9999999"),
+    ("lock_timeout = 0", "lock_timeout (loader.toml) must be more than 0.0, not 0"),
+    ("lock_timeout = inf", "lock_timeout (loader.toml) must be a number, not Infinity"),
+    ('max_reject_ratio = "a lot"', 'max_reject_ratio (loader.toml) must be a number, not "a lot"'),
+    (
+        'auto_migrate = "perhaps"',
+        'auto_migrate (loader.toml) must be true or false, not "perhaps"',
+    ),
+    (
+        'schema_contract = "thaw"',
+        "schema_contract (loader.toml) must be 'evolve' or 'freeze', not \"thaw\"",
+    ),
+    ("reader_role = 5", "reader_role (loader.toml) must be a text in quotes, not 5"),
+    ("warehouse_dir = 5", "warehouse_dir (loader.toml) must be a path in quotes, not 5"),
+    (
+        "warehouse_url = ['s3cr3t']",
+        "warehouse_url (loader.toml) must be a text in quotes, not that",
+    ),
+    ('[source]\nname = "A"', SOURCE_LIST),
+    ('source = "A"', SOURCE_LIST),
+    ('source = ["A"]', SOURCE_LIST),
+    (
+        '[[source]]\ninputs = "/x"',
+        "'inputs' of the source number 1 (loader.toml) must be a list: write inputs = [\"/x\"]",
+    ),
+    (
+        '[[source]]\nname = "EU"\ncollections = "Email Opened"',
+        "'collections' of the source 'EU' (loader.toml) must be a list: "
+        'write collections = ["Email Opened"]',
+    ),
+    (
+        "[[source]]\ninputs = [1]",
+        "'inputs[1]' of the source number 1 (loader.toml) must be a text in quotes, not 1",
+    ),
+    (
+        '[[source]]\nname = "EU"\ninput = ["/x"]',
+        "'input' of the source 'EU' (loader.toml) is not a key of a source: did you mean 'inputs'?",
+    ),
+    (
+        "[[source]]\nkey = 1",
+        "'key' of the source number 1 (loader.toml) is not a key of a source: "
+        "there are name, inputs, schema, collections",
+    ),
+    (
+        'inputs = ["/x"]',
+        "'inputs' in loader.toml is not a setting: "
+        "it belongs to a source, so write it below a line [[source]]",
+    ),
+    ("[[sources]]", "'sources' in loader.toml is not a setting: did you mean 'source'?"),
+    (
+        "warehouse_ulr = ''",
+        "'warehouse_ulr' in loader.toml is not a setting: did you mean 'warehouse_url'?",
+    ),
+    ("zzz = 1", "'zzz' in loader.toml is not a setting: correct its name or remove it"),
+]
+
+
+@pytest.mark.parametrize(("toml", "sentence"), IN_FILE, ids=[toml for toml, _ in IN_FILE])
+def test_a_wrong_line_in_the_file_is_refused_with_what_to_write(toml: str, sentence: str) -> None:
+    Path("loader.toml").write_text(toml)
+    assert refusal() == sentence
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        (
+            "LOADER_BATCH_RECORDS",
+            "all",
+            'batch_records (LOADER_BATCH_RECORDS) must be a whole number, not "all"',
+        ),
+        (
+            "LOADER_WAREHOUSE_ULR",
+            "x",
+            "the environment variable LOADER_WAREHOUSE_ULR is not a setting: "
+            "did you mean LOADER_WAREHOUSE_URL?",
+        ),
+        (
+            "LOADER_Q",
+            "x",
+            "the environment variable LOADER_Q is not a setting: correct or unset it",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_refused_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert refusal() == sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"max_columns": "500"}, 'max_columns must be a whole number, not "500"'),
+        ({"max_columns": True}, "max_columns must be a whole number, not true"),
+        ({"lock_timeout": True}, "lock_timeout must be a number, not true"),
+        ({"auto_migrate": "no"}, 'auto_migrate must be true or false, not "no"'),
+        ({"log_format": "xml"}, "log_format must be 'text' or 'json', not \"xml\""),
+        ({"warehouse_url": b"s3cr3t"}, "warehouse_url must be a text in quotes, not that"),
+        ({"batch_records": 0}, "batch_records must be at least 1, not 0"),
+    ],
+    ids=str,
+)
+def test_what_python_gives_has_its_type(given: dict[str, Any], sentence: str) -> None:
+    assert refusal(given) == sentence
+
+
+def test_what_python_gives_is_taken_as_it_is() -> None:
+    settings = load_settings(
+        {"warehouse_dir": Path("/x"), "lock_timeout": 2, "max_columns": 60, "reader_role": None}
+    )
+    assert (settings.warehouse_dir, settings.lock_timeout) == (Path("/x"), 2.0)
+    assert (settings.max_columns, settings.reader_role) == (60, "")
+
+
+def test_an_unknown_keyword_is_a_wrong_argument_and_a_wrong_use() -> None:
+    with pytest.raises(UnknownSetting) as refused:
+        load_settings({"warehouse_uri": URL})
+    assert isinstance(refused.value, TypeError)
+    assert isinstance(refused.value, UsageError)
+    assert str(refused.value) == "'warehouse_uri' is not a setting: did you mean 'warehouse_url'?"
+
+
+# settings that are gone
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_a_removed_setting_warns_wherever_it_is_set_and_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    variable = f"LOADER_{name.upper()}"
+    Path("loader.toml").write_text(f"{name} = 4")
+    Path(".env").write_text(f"{variable}=4")
+    monkeypatch.setenv(variable, "4")
+    assert name not in Settings.model_fields
+    for spelled, shown in ((keyword, f"{name}="), (flag, f"--{name}")):
+        with warnings.catch_warnings(record=True) as met:
+            warnings.simplefilter("always")
+            load_settings({name: 4}, spelled)
+        assert [one.category for one in met] == [LoaderWarning] * 4
+        said = [str(one.message).partition(" is ignored")[0] for one in met]
+        assert said == [f"'{name}' in loader.toml", f"{variable} in .env", variable, shown]
+
+
+# sources
+
+
+def sources(toml: str) -> Settings:
+    Path("loader.toml").write_text(toml)
+    return load_settings()
+
+
+def test_a_source_that_is_not_configured_must_be_asked_for_where_others_are() -> None:
+    settings = sources('[[source]]\nname = "Customer.io EU"\n[[source]]\nname = "Shop"')
+    for name, near in (
+        ("Customer.io UE", "did you mean 'Customer.io EU'?"),
+        ("shop", "did you mean 'Shop'?"),
+        ("Zebra", "there are Customer.io EU, Shop"),
+    ):
+        with pytest.raises(UsageError, match="--new-source") as refused:
+            settings.find_source(name, new=False)
+        assert f"the source {name!r} is not configured: {near}" in str(refused.value)
+    assert settings.find_source("Zebra", new=True).schema_ == "zebra"
+    assert settings.find_source("Shop", new=False).schema_ == "shop"
+
+
+def test_any_source_may_be_loaded_where_none_is_configured() -> None:
+    assert load_settings().find_source("Zebra", new=False).schema_ == "zebra"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("Email Openned", "Email Opened"),
+        ("Email Open", "Email Opened"),
+        ("email opened", None),  # the same table
+        ("email_opened", None),
+        ("Email Dropped", None),
+        ("Email Sent", None),
+        ("Cart Seen", None),
+        ("Cart Sean", "cart_seen"),
+    ],
+)
+def test_a_collection_that_is_almost_another_is_doubted(name: str, near: str | None) -> None:
+    [source] = sources(f'[[source]]\ncollections = ["{name}", "Email Bounced"]').sources()
+    doubts = source.doubts(["tracks", "cart_seen"])
+    assert [doubt.rpartition(": ")[2] for doubt in doubts] == (
+        [f"did you mean {near!r}?"] if near else []
+    )
