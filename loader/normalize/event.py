@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence, Set
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -80,10 +80,30 @@ class Events(msgspec.Struct, kw_only=True):
 _COLUMNS = tuple(name for name in Event.__struct_fields__ if name != "extra")
 
 
+# Why a record cannot be loaded. A code is stable once it is released: people count and alert by it.
+Reason = Literal[
+    "invalid_json",
+    "invalid_utf8",
+    "too_deep",
+    "not_an_object",
+    "record_too_large",
+    "not_a_track_call",
+    "no_event_name",
+    "event_not_string",
+    "context_not_object",
+    "properties_not_object",
+    "data_not_object",
+    "batch_not_array",
+    "empty_batch",
+    "unknown_form",
+]
+REASONS: tuple[str, ...] = get_args(Reason)
+
+
 class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that cannot be loaded."""
 
-    reason: str  # stable code, for counting and alerts
+    reason: Reason
     detail: str  # what is wrong, in words; never a value of the payload
 
 

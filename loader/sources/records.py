@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from loader.errors import InputUnreadable
-from loader.normalize.event import Object, Reject
+from loader.normalize.event import Object, Reason, Reject
 from loader.sources.brackets import Scan, ends_in_string, leading_lines, value_end
 from loader.sources.jsontext import (
     DECODE_ERRORS,
@@ -516,7 +516,7 @@ class _Reader:
     def _take_envelope(self, envelope: Object, raw: bytes, position: str, depth: int) -> None:
         items = envelope["batch"]
         if type(items) is not list or not items:
-            reason = "empty_batch" if items == [] else "batch_not_array"
+            reason: Reason = "empty_batch" if items == [] else "batch_not_array"
             reject = Reject(reason=reason, detail="the batch envelope has no array of calls")
             self._reject(position, reject, raw)
             return
