@@ -5,6 +5,7 @@ error: it becomes a row in `_rejects` or a value in `_extra`.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 
 class LoaderError(Exception):
@@ -75,12 +76,21 @@ class LoaderWarning(UserWarning):
     """Something that works and is probably not meant."""
 
 
+class Committed(NamedTuple):
+    """What a load had done when it was stopped."""
+
+    source: str
+    records: int
+    batches: int
+
+
 class Interrupted(BaseException):
     """A signal asks the load to stop. Not an Exception: nothing on the way may swallow it."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+        self.committed: Committed | None = None  # where a load was stopped
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

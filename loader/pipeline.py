@@ -21,6 +21,7 @@ from loader.asking import Asker, Existing
 from loader.config import Settings, Source
 from loader.errors import (
     OUT_OF_MEMORY,
+    Committed,
     Interrupted,
     LoaderError,
     LockHeld,
@@ -68,6 +69,9 @@ class LoadResult:
     waited_for_input: float = 0.0  # seconds
     waited_for_server: float = 0.0  # seconds
     errors: list[str] = field(default_factory=list)  # inputs that could not be read to their end
+    warnings: list[str] = field(default_factory=list)  # what is probably not meant
+    is_first: bool = False  # the schema had no events before
+    migration: str = ""  # plan only: what a migration would do
     pending_sql: str = ""  # plan only: migrations and changes, as SQL
 
     @property
@@ -122,6 +126,7 @@ class _Opened:
     run: Run
     writer: Writer
     files: dict[str, FileProgress]
+    is_first: bool
     began: float = field(default_factory=time.monotonic)
     status: str = "running"
 
@@ -138,6 +143,7 @@ class _Opened:
             status=self.status,
             counts=self.writer.counts,
             seconds=time.monotonic() - self.began,
+            is_first=self.is_first,
         )
 
 
@@ -191,7 +197,9 @@ def _open(
             asks=start.has_rows,
             progress=progress,
         )
-        opened = _Opened(run=run, writer=writer, files=start.files, began=began)
+        opened = _Opened(
+            run=run, writer=writer, files=start.files, is_first=not start.has_rows, began=began
+        )
         with _long_lived_garbage():
             yield opened
             run.flush()
@@ -213,6 +221,9 @@ def _open(
             writer = make_writer(load=beginning.result().load)  # it began nevertheless
         if writer is not None:
             _record_end(writer, error)
+        if isinstance(error, Interrupted):
+            done = writer.counts if writer is not None else Counts()
+            error.committed = Committed(source.name, done.records_read, done.batches)
         raise
     finally:
         # Closing waits for a statement in hand, and that for a server which may be silent.
@@ -328,6 +339,10 @@ def plan(
             counts=planner.counts,
             seconds=time.monotonic() - started,
         )
+        if pending:
+            result.migration = (
+                f"from revision {state.revision or 'nothing'} to {migrate.head_revision()}"
+            )
         result.pending_sql = pending + planner.sql(source.schema_)
         return result
 
@@ -407,6 +422,7 @@ def _result(run: Run, *, counts: Counts, **facts: Any) -> LoadResult:
         waited_for_input=run.waited_for_input,
         waited_for_server=run.sink.waited,
         errors=run.errors,
+        warnings=run.source.doubts(run.tables),
         **facts,
     )
 

@@ -46,8 +46,19 @@ _NUMPY_BYTES = 1 << 30
 # Fewer lines than this are not worth loading numpy for.
 _ENOUGH_LINES = 500
 
-# Told after each part: bytes read so far as stored, of all files; and records.
-Progress = Callable[[int, int], None]
+
+class Seen(NamedTuple):
+    """How far a load is."""
+
+    file: int  # number of the file in hand
+    files: int  # how many there are to read
+    stored: int  # bytes read so far of all of them, as stored
+    total: int  # bytes of those whose size is known
+    records: int
+    rejects: int
+
+
+Progress = Callable[[Seen], None]  # told after each part, and each file
 
 
 class Sink(Protocol):
@@ -83,6 +94,7 @@ class Run:
     files_skipped: int = 0
     bytes_read: int = 0
     records: int = 0
+    rejects: int = 0
     waited_for_input: float = 0.0
     errors: list[str] = field(default_factory=list)
     _batch: Batch | None = None
@@ -91,12 +103,15 @@ class Run:
     _before: dict[int, Set[str]] = field(default_factory=dict)
     _known: int = 0
     _stored: int = 0
+    _to_read: int = 0  # files
+    _total: int = 0  # their bytes
     _plain: "Plain | None" = None
     _done: int = 0  # records of the file in hand that are in a batch
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
 
     def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
         """Read all inputs that are new or changed, batch by batch."""
+        todo: list[tuple[InputFile, int]] = []  # with the records of it that are done
         for file in inputs:
             before = known.get(file.uri)
             same = (
@@ -107,9 +122,13 @@ class Run:
             if before is not None and same and before.finished:
                 self.files_skipped += 1
                 continue
+            todo.append((file, before.records_done if before is not None and same else 0))
+        self._to_read = len(todo)
+        self._total = sum(file.size or 0 for file, _ in todo)
+        for file, done_before in todo:
             self.files += 1
             try:
-                self._read_file(file, before.records_done if before is not None and same else 0)
+                self._read_file(file, done_before)
             except InputUnreadable as error:
                 self._settle()
                 self.errors.append(str(error))
@@ -147,10 +166,22 @@ class Run:
                 else:
                     self._take(file, part)
                 if self.progress is not None:
-                    self.progress(self._stored + opened.tell(), self.records)
+                    self.progress(self._seen(opened.tell()))
         self._stored += file.size or 0
         self._settle()
+        if self.progress is not None:
+            self.progress(self._seen(0))
         self._open_batch().files[file.uri] = _progress(file, self._done, finished=True)
+
+    def _seen(self, taken: int) -> Seen:
+        return Seen(
+            file=self.files,
+            files=self._to_read,
+            stored=self._stored + taken,
+            total=self._total,
+            records=self.records,
+            rejects=self.rejects,
+        )
 
     def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         for block in blocks:
@@ -238,6 +269,7 @@ class Run:
             for work in works:
                 self._gather(batch, work)
                 self._done += work.records
+                self.rejects += len(work.rejects)
                 for position, reject, raw in work.rejects:
                     batch.add_reject(reject_row(file.uri, position, reject, raw))
             batch.files[file.uri] = _progress(file, self._done, finished=False)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -9,9 +10,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from loader._version import __version__
-from loader.cli import columns, load, look, rejects, schema, warehouse
+from loader.cli import columns, config, load, look, rejects, schema, warehouse
 from loader.cli.exits import EXIT_CODES
+from loader.cli.log import complain
+from loader.cli.options import examples
 from loader.cli.signals import signal_of
+from loader.cli.text import number, out
 from loader.errors import OUT_OF_MEMORY, LoaderError, is_out_of_memory
 
 # numpy's library for matrices, of which there are none here, would start a thread for each core.
@@ -20,19 +24,24 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 app = typer.Typer(
     name="customerio-loader",
     help="Load Customer.io events into PostgreSQL: one table per event, plus tracks.",
-    epilog=EXIT_CODES,
+    epilog=examples(
+        "customerio-loader load /data/customerio",
+        "customerio-loader status",
+        after=EXIT_CODES,
+    ),
+    context_settings={"help_option_names": ["-h", "--help"]},  # of all commands below, too
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(epilog=EXIT_CODES)(load.load)
-app.command()(load.plan)
-app.command()(schema.migrate)
-app.command()(look.check)
-app.command()(look.status)
+app.command(epilog=load.LOAD_EPILOG)(load.load)
+app.command(epilog=load.PLAN_EPILOG)(load.plan)
+app.command(epilog=look.CHECK_EPILOG)(look.check)
+app.command(epilog=look.STATUS_EPILOG)(look.status)
+app.command(epilog=schema.EPILOG)(schema.migrate)
 app.add_typer(rejects.app, name="rejects")
 app.add_typer(columns.app, name="columns")
+app.add_typer(config.app, name="config")
 app.add_typer(warehouse.app, name="warehouse")
 
 
@@ -43,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return done
     except LoaderError as error:
-        print(f"customerio-loader: {error}", file=sys.stderr)
+        complain(str(error), "failed")
         return error.exit_code
     except typer.Exit as stop:
         return stop.exit_code
@@ -53,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_out_of_memory(error):
             _leave_without_memory()
         if error.errno != errno.EPIPE:
-            print(f"customerio-loader: cannot write the result: {error.strerror}", file=sys.stderr)
+            complain(f"cannot write the result: {error.strerror}", "failed")
             return 1
         # The reader of our stdout had enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         code = signal_of(error)
         if code is not None:
+            complain(_stopped(error, code), "stopped")
             # Without waiting for threads: one may hang on a server or a pipe that is silent.
             sys.stdout.flush()
             sys.stderr.flush()
@@ -73,8 +83,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
 
 
+def _stopped(error: BaseException, code: int) -> str:
+    """What a signal stopped, and what is safe."""
+    name = signal.Signals(code).name
+    done = getattr(error, "committed", None)
+    if done is None:
+        return f"stopped by {name}"
+    kept = f"{number(done.records, 'record')} in {number(done.batches, 'batch', 'batches')}"
+    return (
+        f"the load of {done.source!r} was stopped by {name}; committed: {kept}. "
+        "Run it again: it goes on behind them"
+    )
+
+
 def _leave_without_memory() -> NoReturn:
-    print(f"customerio-loader: {OUT_OF_MEMORY}", file=sys.stderr, flush=True)
+    complain(OUT_OF_MEMORY, "failed")
     os._exit(1)  # the way out of Python takes memory too
 
 
@@ -83,5 +106,5 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        print(f"customerio-loader {__version__}")
+        out(f"customerio-loader {__version__}")
         raise typer.Exit

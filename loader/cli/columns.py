@@ -1,20 +1,27 @@
 """`columns list` and `columns widen`."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from loader._version import __version__
 from loader.cli.context import existing_schema, read_settings, running_server
-from loader.cli.options import AsJson, SourceName, WarehouseUrl
-from loader.cli.printing import number, print_table
+from loader.cli.options import AsJson, SourceName, WarehouseUrl, examples
+from loader.cli.text import number, out, out_json, out_table
 from loader.errors import LockHeld
 
 app = typer.Typer(help="Columns of the event tables.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command("list")
+def _types(incomplete: str) -> list[str]:
+    return [one for one in ("numeric", "text", "jsonb") if one.startswith(incomplete)]
+
+
+_LIST_EPILOG = examples("customerio-loader columns list email_opened")
+_WIDEN_EPILOG = examples("customerio-loader columns widen email_opened campaign_id text")
+
+
+@app.command("list", epilog=_LIST_EPILOG)
 def columns_list(
     table: Annotated[str | None, typer.Argument(help="Only this table.")] = None,
     source: SourceName = None,
@@ -24,12 +31,14 @@ def columns_list(
     """Show every column: type, key as sent, when it was added, nulls, values in _extra."""
     from loader.warehouse import widen
 
-    with existing_schema(source, warehouse_url) as (chosen, connection):
+    settings = read_settings(warehouse_url=warehouse_url)
+    chosen = settings.find_source(source)
+    with existing_schema(settings, chosen) as connection:
         found = widen.list_columns(connection, chosen.schema_, table)
     if as_json:
-        print(json.dumps([one._asdict() for one in found]))
+        out_json([one._asdict() for one in found])
         return
-    print_table(
+    out_table(
         ("table", "column", "type", "key", "added", "null", "in _extra"),
         [
             (
@@ -46,11 +55,18 @@ def columns_list(
     )
 
 
-@app.command("widen")
+@app.command("widen", epilog=_WIDEN_EPILOG)
 def columns_widen(
     table: Annotated[str, typer.Argument(help="Table of the column.")],
     column: Annotated[str, typer.Argument(help="Column to widen.")],
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="numeric, text or jsonb.")],
+    type_: Annotated[
+        str,
+        typer.Argument(
+            metavar="TYPE",
+            help="numeric, text or jsonb.",
+            autocompletion=_types,
+        ),
+    ],
     source: SourceName = None,
     warehouse_url: WarehouseUrl = None,
 ) -> None:
@@ -73,4 +89,4 @@ def columns_widen(
         finally:
             session.close()
     for name, count in moved.items():
-        print(f"{name}.{column} is {type_} now; {number(count, 'value')} moved from _extra")
+        out(f"{name}.{column} is {type_} now; {number(count, 'value')} moved from _extra")

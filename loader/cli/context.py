@@ -1,52 +1,66 @@
-"""The context of a command: settings, server, the sources meant, complaints, the log."""
+"""The context of a command: settings, server, the sources meant."""
 
-import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from loader.cli import log
 from loader.errors import LoaderWarning, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from loader.config import Settings, Source
+    from loader.config import Given, Settings, Source
 
 
 def read_settings(**flags: Any) -> "Settings":
-    """The settings, with the options of the command before all else."""
-    from loader.config import flag, load_settings
+    """The settings, with the options of the command before all else.
+
+    From here on the log is in the form that they say.
+    """
+    return read_effective(**flags)[0]
+
+
+def read_effective(**flags: Any) -> "tuple[Settings, dict[str, Given]]":
+    """The settings, and for each one that is set, who set it."""
+    from loader import config
 
     with warnings.catch_warnings(record=True) as met:
         warnings.simplefilter("always", LoaderWarning)
-        settings = load_settings(flags, flag)
+        settings, given = config.read_settings(flags, config.flag)
+    if settings.log_format == "json":
+        log.use_json()
     for one in met:
-        print(f"customerio-loader: {one.message}", file=sys.stderr)
-    return settings
+        log.warn(str(one.message))
+    return settings, given
 
 
 @contextmanager
 def running_server(settings: "Settings") -> Iterator[str]:
     """The URL of the warehouse, which runs as long as the context."""
+    url = settings.url()
+    if url:
+        yield url
+        return
     from loader.warehouse import embedded
 
-    url = settings.url()
-    with nullcontext(url) if url else embedded.running(settings.warehouse_dir) as found:
+    with embedded.running(settings.warehouse_dir) as found:
         yield found
 
 
-def chosen_sources(settings: "Settings", name: str | None) -> list["Source"]:
-    return [settings.find_source(name)] if name else list(settings.sources())
+def chosen_sources(settings: "Settings", name: str | None, *, new: bool = True) -> "list[Source]":
+    """The source called `name`, else all that are configured."""
+    return [settings.find_source(name, new=new)] if name else list(settings.sources())
 
 
 def sources_and_inputs(
-    settings: "Settings", source: str | None, paths: list[str] | None
-) -> list[tuple["Source", list[str]]]:
+    settings: "Settings", source: str | None, paths: list[str] | None, *, new: bool
+) -> "list[tuple[Source, list[str]]]":
     """The sources to load, each with its inputs."""
     if paths:
-        return [(settings.find_source(source), paths)]
-    chosen = [settings.find_source(source)] if source else list(settings.sources())
+        return [(settings.find_source(source, new=new), paths)]
+    chosen = chosen_sources(settings, source, new=new)
     for one in chosen:
         if not one.inputs:
             raise UsageError(
@@ -57,49 +71,18 @@ def sources_and_inputs(
 
 
 @contextmanager
-def existing_schema(
-    source: str | None, warehouse_url: str | None
-) -> Iterator[tuple["Source", "Connection"]]:
-    """A source and a connection to its schema, which must be there."""
+def existing_schema(settings: "Settings", source: "Source") -> "Iterator[Connection]":
+    """A connection to the schema of a source, which must be there."""
     from loader.warehouse import engine, migrate
 
-    settings = read_settings(warehouse_url=warehouse_url)
-    chosen = settings.find_source(source)
     with running_server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
-        require_loads(migrate.read_state(connection, chosen.schema_).revision, chosen)
-        yield (
-            chosen,
-            connection.execution_options(schema_translate_map={None: chosen.schema_}),
-        )
+        require_loads(migrate.read_state(connection, source.schema_).revision, source)
+        yield connection.execution_options(schema_translate_map={None: source.schema_})
 
 
 def require_loads(revision: str | None, source: "Source") -> None:
+    """Refuse a schema that is not there."""
     if revision is None:
         raise UsageError(
             f"nothing was loaded into {source.schema_!r} yet: run `customerio-loader load`"
         )
-
-
-def complain(log: Any, event: str, source: "Source", message: str) -> None:
-    """A sentence for people, or a line for machines where the log is for them."""
-    if log is None:
-        print(f"customerio-loader: {message}", file=sys.stderr)
-    else:
-        log.error(event, source=source.name, error=message)
-
-
-def json_log(settings: "Settings") -> Any:
-    """The log on stderr for machines, or None where sentences do."""
-    if settings.log_format != "json":
-        return None
-    import structlog
-
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
-    return structlog.get_logger()

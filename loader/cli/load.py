@@ -1,28 +1,52 @@
 """`load` and `plan`."""
 
-import json
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loader.cli.context import complain, json_log, read_settings, running_server, sources_and_inputs
-from loader.cli.exits import EXIT_TOO_MANY_REJECTS
-from loader.cli.options import AsJson, Force, LogFormat, Paths, Quiet, SourceName, WarehouseUrl
-from loader.cli.printing import facts, print_hints, print_load
+from loader.cli.context import read_settings, running_server, sources_and_inputs
+from loader.cli.exits import EXIT_CODES, FAILED, TOO_MANY_REJECTS, Outcomes
+from loader.cli.log import complain, record, warn
+from loader.cli.options import (
+    AsJson,
+    Force,
+    LogFormat,
+    NewSource,
+    Paths,
+    Quiet,
+    SourceName,
+    Wait,
+    WarehouseUrl,
+    examples,
+)
+from loader.cli.printing import facts, print_hints, print_load, print_plan
 from loader.cli.progress import show_progress
 from loader.cli.signals import stop_on_signals
-from loader.errors import LoaderError
+from loader.cli.text import out_json
 
 if TYPE_CHECKING:
     from loader.config import Settings
     from loader.pipeline import LoadResult
 
+LOAD_EPILOG = examples(
+    "customerio-loader load /data/customerio",
+    "customerio-loader load '/data/**/*.gz' --source 'Customer.io EU'",
+    "zcat events.gz | customerio-loader load -",
+    after=EXIT_CODES,
+)
+PLAN_EPILOG = examples(
+    "customerio-loader plan /data/customerio",
+    "customerio-loader plan --sql /data/customerio > changes.sql",
+)
+
 
 def load(
     paths: Paths = None,
     source: SourceName = None,
+    new_source: NewSource = False,
     warehouse_url: WarehouseUrl = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for a running load to end.")] = False,
+    wait: Wait = False,
     force: Force = False,
     workers: Annotated[str | None, typer.Option("--workers", hidden=True)] = None,
     as_json: AsJson = False,
@@ -33,12 +57,12 @@ def load(
     from loader import pipeline
 
     settings = read_settings(warehouse_url=warehouse_url, log_format=log_format, workers=workers)
-    log = json_log(settings)
-    code = 0
+    outcomes = Outcomes()
+    work = sources_and_inputs(settings, source, paths, new=new_source)
     with running_server(settings) as url:
-        for chosen, inputs in sources_and_inputs(settings, source, paths):
-            try:
-                with stop_on_signals(), show_progress(inputs, quiet=quiet) as progress:
+        for chosen, inputs in work:
+            with outcomes.of(chosen.name, "load.failed"):
+                with stop_on_signals(), show_progress(chosen.name, quiet=quiet) as progress:
                     result = pipeline.load(
                         inputs,
                         source=chosen,
@@ -48,62 +72,77 @@ def load(
                         force=force,
                         progress=progress,
                     )
-            except LoaderError as error:
-                # The other sources are loaded all the same.
-                complain(log, "load.failed", chosen, str(error))
-                code = code or error.exit_code
-                continue
-            for message in result.errors:
-                complain(log, "input.unreadable", chosen, message)
-            if log is not None:
                 changes = len(result.counts.schema_changes)
-                log.info("load.finished", **facts(result) | {"schema_changes": changes})
-            code = code or exit_code_of(result, settings)
-            if as_json:
-                print(json.dumps(facts(result)))
-            elif not quiet:
-                print_load(result)
-                if settings.url() is None and result.counts.rows_loaded:
-                    print_hints(chosen.schema_)
-    return code
+                record("load.finished", **facts(result) | {"schema_changes": changes})
+                if as_json:
+                    out_json(facts(result))
+                elif not quiet:
+                    print_load(result)
+                    if result.is_first and result.counts.rows_loaded and settings.url() is None:
+                        print_hints(chosen.schema_)
+                outcomes.add(_judge(result, settings))
+    return outcomes.code()
 
 
 def plan(
     paths: Paths = None,
     source: SourceName = None,
+    new_source: NewSource = False,
     warehouse_url: WarehouseUrl = None,
     force: Force = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL of the schema changes, too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Show what `load` would do, and the SQL of its schema changes. Writes nothing."""
+    """Show what `load` would do: rows, new tables, new columns. Writes nothing."""
     from loader import pipeline
 
     settings = read_settings(warehouse_url=warehouse_url)
-    code = 0
+    outcomes = Outcomes()
+    work = sources_and_inputs(settings, source, paths, new=new_source)
     with running_server(settings) as url:
-        for chosen, inputs in sources_and_inputs(settings, source, paths):
-            with stop_on_signals(), show_progress(inputs, quiet=as_json) as progress:
-                result = pipeline.plan(
-                    inputs,
-                    source=chosen,
-                    settings=settings,
-                    url=url,
-                    force=force,
-                    progress=progress,
-                )
-            if as_json:
-                print(json.dumps(facts(result) | {"pending_sql": result.pending_sql}))
-            else:
-                print("Nothing was written. A load would do this:\n")
-                print_load(result)
-                print(f"\n{result.pending_sql.strip() or '-- No schema change.'}")
-            for message in result.errors:
-                complain(None, "input.unreadable", chosen, message)
-                code = 1
-    return code
+        for chosen, inputs in work:
+            with outcomes.of(chosen.name, "plan.failed"):
+                with stop_on_signals(), show_progress(chosen.name, quiet=as_json) as progress:
+                    result = pipeline.plan(
+                        inputs,
+                        source=chosen,
+                        settings=settings,
+                        url=url,
+                        force=force,
+                        progress=progress,
+                    )
+                if as_json:
+                    out_json(facts(result) | {"pending_sql": result.pending_sql})
+                else:
+                    print_plan(result, sql=sql)
+                outcomes.add(_judge(result, None))
+    return outcomes.code()
 
 
-def exit_code_of(result: "LoadResult", settings: "Settings") -> int:
-    if result.status != "success":
-        return 1
-    return EXIT_TOO_MANY_REJECTS if result.reject_ratio > settings.max_reject_ratio else 0
+def _judge(result: "LoadResult", settings: "Settings | None") -> int:
+    """The exit code of a load, or of the plan of one, with a line on stderr for what is wrong."""
+    for message in result.warnings:
+        warn(message)
+    for message in result.errors:
+        complain(message, "input.unreadable", source=result.source)
+    if result.errors:
+        return FAILED
+    if settings is not None and result.reject_ratio > settings.max_reject_ratio:
+        complain_of_rejects(result, settings)
+        return TOO_MANY_REJECTS
+    return 0
+
+
+def complain_of_rejects(result: "LoadResult", settings: "Settings") -> None:
+    """Say that too many records were rejected, and where to look."""
+    counts = result.counts
+    of_source = f" --source {shlex.quote(result.source)}" if len(settings.sources()) > 1 else ""
+    complain(
+        f"{counts.rejects:,} of {counts.records_read:,} records were rejected "
+        f"({result.reject_ratio:.3g}), above max_reject_ratio ({settings.max_reject_ratio:g}); "
+        f"see `customerio-loader rejects list --load {result.load_id}{of_source}`",
+        "load.too_many_rejects",
+        source=result.source,
+    )

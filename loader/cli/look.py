@@ -1,14 +1,27 @@
 """`check` and `status`: they look and change nothing."""
 
-import json
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loader.cli.context import chosen_sources, read_settings, require_loads, running_server
-from loader.cli.options import AsJson, Paths, SourceName, WarehouseUrl
-from loader.cli.printing import number, print_status
+from loader.cli.exits import EXIT_CODES, FAILED, Outcomes
+from loader.cli.options import AsJson, Paths, SourceName, WarehouseUrl, examples
+from loader.cli.printing import print_status
+from loader.cli.text import number, out, out_json
 from loader.errors import LoaderError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from loader.config import Source
+    from loader.warehouse.inspect import Finding
+
+CHECK_EPILOG = examples(
+    "customerio-loader check", "customerio-loader check /data/customerio", after=EXIT_CODES
+)
+STATUS_EPILOG = examples("customerio-loader status", "customerio-loader status --loads 20")
 
 
 def check(
@@ -17,32 +30,50 @@ def check(
     warehouse_url: WarehouseUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Can this configuration work: connection, version, rights, inputs. Changes nothing."""
-    from loader.sources.files import list_inputs
-    from loader.warehouse import engine, inspect
+    """Say whether a load can work. Looks at connection, version, rights and inputs."""
+    from loader.warehouse import engine
 
     settings = read_settings(warehouse_url=warehouse_url)
-    found: list[tuple[str, inspect.Finding]] = []
-    with running_server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
+    outcomes = Outcomes()
+    found: list[tuple[str, Finding]] = []
+    with running_server(settings) as url:
         for chosen in chosen_sources(settings, source):
-            for finding in inspect.check_warehouse(connection, chosen):
-                found.append((chosen.name, finding))
-            for path in paths or chosen.inputs:
-                try:
-                    count = len(list_inputs([path]))
-                    finding = inspect.Finding(True, f"input {path}: {number(count, 'file')}")
-                except LoaderError as error:
-                    finding = inspect.Finding(False, f"input {path}", str(error))
-                found.append((chosen.name, finding))
-            found += [(chosen.name, finding) for finding in inspect.check_compiled()]
+            with (
+                outcomes.of(chosen.name, "check.failed"),
+                engine.connect(engine.make_engine(url)) as connection,
+            ):
+                for finding in _findings(connection, chosen, paths):
+                    found.append((chosen.name, finding))
     if as_json:
         shown = [{"source": name} | finding._asdict() for name, finding in found]
-        print(json.dumps([one | {"advice": ""} if one["ok"] else one for one in shown]))
+        out_json([one | {"advice": ""} if one["ok"] else one for one in shown])
     else:
         for name, finding in found:
-            advice = "" if finding.ok else f"\n        {finding.advice}"
-            print(f"{'ok  ' if finding.ok else 'NOT '}  {name}: {finding.what}{advice}")
-    return 0 if all(finding.ok for _, finding in found) else 1
+            if finding.ok:
+                out(f"ok    {name}: {finding.what}")
+            else:
+                out(f"NOT   {name}: {finding.what}", fg="red")
+                out(f"        {finding.advice}")
+    outcomes.add(0 if all(finding.ok for _, finding in found) else FAILED)
+    return outcomes.code()
+
+
+def _findings(
+    connection: "Connection", source: "Source", paths: list[str] | None
+) -> "Iterator[Finding]":
+    from loader.sources.files import list_inputs
+    from loader.warehouse import inspect
+
+    yield from inspect.check_warehouse(connection, source)
+    for doubt in source.doubts():
+        yield inspect.Finding(False, "collections", doubt)
+    for path in paths or source.inputs:
+        try:
+            count = len(list_inputs([path]))
+            yield inspect.Finding(True, f"input {path}: {number(count, 'file')}")
+        except LoaderError as error:
+            yield inspect.Finding(False, f"input {path}", str(error))
+    yield from inspect.check_compiled()
 
 
 def status(
@@ -50,25 +81,31 @@ def status(
     warehouse_url: WarehouseUrl = None,
     loads: Annotated[int, typer.Option(min=1, help="How many loads to show.")] = 5,
     as_json: AsJson = False,
-) -> None:
-    """The last loads, rows and freshness per table, rejects, values in _extra."""
+) -> int:
+    """Show the last loads and how fresh the tables are. Also rejects and values in _extra."""
     from loader.warehouse import engine, inspect, ledger, migrate
 
     settings = read_settings(warehouse_url=warehouse_url)
-    with running_server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
+    outcomes = Outcomes()
+    with running_server(settings) as url:
         for chosen in chosen_sources(settings, source):
-            state = migrate.read_state(connection, chosen.schema_)
-            if state.revision is None and len(settings.sources()) > 1 and source is None:
-                if not as_json:
-                    print(f"{chosen.name} -> schema {chosen.schema_}: nothing was loaded yet")
-                continue
-            require_loads(state.revision, chosen)
-            named = connection.execution_options(schema_translate_map={None: chosen.schema_})
-            shown = {
-                "source": chosen.name,
-                "schema": chosen.schema_,
-                "loads": ledger.select_loads(named, loads),
-                "tables": [t._asdict() for t in inspect.table_status(named, chosen.schema_)],
-                "rejects": ledger.count_rejects(named),
-            }
-            print(json.dumps(shown, default=str)) if as_json else print_status(shown)
+            with (
+                outcomes.of(chosen.name, "status.failed"),
+                engine.connect(engine.make_engine(url)) as connection,
+            ):
+                state = migrate.read_state(connection, chosen.schema_)
+                if state.revision is None and len(settings.sources()) > 1 and source is None:
+                    if not as_json:
+                        out(f"{chosen.name} -> schema {chosen.schema_}: nothing was loaded yet")
+                    continue
+                require_loads(state.revision, chosen)
+                named = connection.execution_options(schema_translate_map={None: chosen.schema_})
+                shown = {
+                    "source": chosen.name,
+                    "schema": chosen.schema_,
+                    "loads": ledger.select_loads(named, loads),
+                    "tables": [t._asdict() for t in inspect.table_status(named, chosen.schema_)],
+                    "rejects": ledger.count_rejects(named),
+                }
+                out_json(shown) if as_json else print_status(shown)
+    return outcomes.code()

@@ -4,17 +4,39 @@ from typing import Annotated
 
 import typer
 
+
+def _configured(incomplete: str) -> list[str]:
+    """The names that the shell completes."""
+    from loader.config import load_settings
+    from loader.errors import LoaderError
+
+    try:
+        names = [source.name for source in load_settings().sources()]
+    except LoaderError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 Paths = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATH]...",
+        metavar="PATH",
         help="Files, folders, globs, or - for stdin; default: the inputs of the sources.",
         show_default=False,
     ),
 ]
 SourceName = Annotated[
     str | None,
-    typer.Option("--source", metavar="NAME", help="Name of the source; default: Customer.io."),
+    typer.Option(
+        "--source",
+        metavar="NAME",
+        help="Name of the source; default: Customer.io.",
+        autocompletion=_configured,
+    ),
+]
+NewSource = Annotated[
+    bool,
+    typer.Option("--new-source", help="The source may be one that is not configured."),
 ]
 WarehouseUrl = Annotated[
     str | None,
@@ -30,7 +52,14 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing unless something is wrong.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Read finished files again.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for a running load to end.")]
 LogFormat = Annotated[
     str | None,
     typer.Option("--log-format", metavar="text|json", help="Form of the log [LOADER_LOG_FORMAT]."),
 ]
+
+
+def examples(*lines: str, after: str = "") -> str:
+    """The end of a command's help: what to type, as it stands, and a paragraph."""
+    shown = "\n".join(f"  {line}" for line in lines)
+    return f"\b\nExamples:\n{shown}" + (f"\n\n{after}" if after else "")

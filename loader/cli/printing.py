@@ -4,11 +4,18 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
+from io import StringIO
 from typing import TYPE_CHECKING, Any
+
+from loader.cli.text import number, out, out_exactly, out_table
 
 if TYPE_CHECKING:
     from loader.pipeline import LoadResult
+
+# A line with more names than these is not read.
+_NAMES = 8
 
 
 def facts(result: "LoadResult") -> dict[str, Any]:
@@ -24,50 +31,86 @@ def facts(result: "LoadResult") -> dict[str, Any]:
 
 def print_load(result: "LoadResult") -> None:
     """Rows by table, what became of the records, and what the time went by with."""
+    _print_counts(result)
+    changes = result.counts.schema_changes
+    if changes:
+        where = f"schema_changes in {result.schema}._loads, load {result.load_id}"
+        out(f"{number(len(changes), 'schema change')}: {where}")
+    if result.errors:
+        out(f"{number(len(result.errors), 'file')} not read to the end", fg="red")
+
+
+def print_plan(result: "LoadResult", *, sql: bool) -> None:
+    """What a load would do; as comments of the SQL, where that follows."""
+    if sql:
+        with StringIO() as shown, redirect_stdout(shown):
+            _print_summary(result)
+            summary = shown.getvalue()
+        out_exactly("".join(f"-- {line}".rstrip() + "\n" for line in summary.splitlines()))
+        out_exactly(result.pending_sql.strip())
+    else:
+        _print_summary(result)
+        if result.pending_sql.strip():
+            out("See the SQL with --sql.", dim=True)
+
+
+def _print_summary(result: "LoadResult") -> None:
+    out("Nothing was written. A load would do this:")
+    out()
+    _print_counts(result)
+    out()
+    if result.migration:
+        out(f"schema {result.schema}: {result.migration}")
+    new: dict[str, list[str]] = {}  # columns by table
+    for change in result.counts.schema_changes:
+        columns = new.setdefault(change["table"], [])
+        if "column" in change:
+            columns.append(f"{change['column']} {change['type']}")
+    made = [c["table"] for c in result.counts.schema_changes if c["change"] == "create table"]
+    if made:
+        out(f"{number(len(made), 'new table')}: {_some(made)}")
+    added = sum(map(len, new.values()))
+    if added:
+        out(f"{number(added, 'new column')}:")
+        out_table(
+            ("table", "columns", "which"),
+            [(table, f"{len(names):,}", _some(names)) for table, names in new.items() if names],
+        )
+    if not result.pending_sql.strip():
+        out("No schema change.")
+
+
+def _print_counts(result: "LoadResult") -> None:
     counts = result.counts
     head = f"{result.source} -> schema {result.schema}"
     if not counts.records_read:
         skipped = f" ({number(result.files_skipped, 'file')} loaded before)"
-        print(f"{head}: nothing new{skipped * bool(result.files_skipped)}.")
-    else:
-        print(head)
-        if counts.rows_per_table:
-            rows = [(name, f"{count:,}") for name, count in counts.rows_per_table.items()]
-            print_table(("table", "rows"), rows)
-        print(
-            f"records {counts.records_read:,} = rows {counts.rows_loaded:,} "
-            f"+ duplicates {counts.duplicates:,} + rejects {counts.rejects:,}; "
-            f"values in _extra {counts.extra_values:,}"
-        )
-        own = max(0.0, result.seconds - result.waited_for_input - result.waited_for_server)
-        print(
-            f"{number(result.files, 'file')}, {result.bytes_read / 1e6:,.1f} MB, "
-            f"{result.seconds:.2f} s: {counts.records_read / result.seconds:,.0f} records/s "
-            f"(waited {result.waited_for_input:.2f} s for input, "
-            f"{result.waited_for_server:.2f} s for the server, worked {own:.2f} s)"
-        )
-    if counts.schema_changes and result.load_id is not None:
-        changes = number(len(counts.schema_changes), "schema change")
-        print(f"{changes}: schema_changes in {result.schema}._loads, load {result.load_id}")
-    if result.errors:
-        print(f"{number(len(result.errors), 'file')} not read to the end")
+        out(f"{head}: nothing new{skipped * bool(result.files_skipped)}.")
+        return
+    out(head, bold=True)
+    if counts.rows_per_table:
+        rows = [(name, f"{count:,}") for name, count in counts.rows_per_table.items()]
+        out_table(("table", "rows"), rows)
+    out(
+        f"records {counts.records_read:,} = rows {counts.rows_loaded:,} "
+        f"+ duplicates {counts.duplicates:,} + rejects {counts.rejects:,}; "
+        f"values in _extra {counts.extra_values:,}",
+        fg="yellow" if counts.rejects else "green",
+    )
+    own = max(0.0, result.seconds - result.waited_for_input - result.waited_for_server)
+    out(
+        f"{number(result.files, 'file')}, {result.bytes_read / 1e6:,.1f} MB, "
+        f"{result.seconds:.2f} s: {counts.records_read / result.seconds:,.0f} records/s "
+        f"(waited {result.waited_for_input:.2f} s for input, "
+        f"{result.waited_for_server:.2f} s for the server, worked {own:.2f} s)",
+        dim=True,
+    )
 
 
-def number(count: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count:,} {noun}" + "s" * (count != 1)
-
-
-def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns padded to their widest entry; numbers to the right."""
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
-    for row in [list(head), *texts]:
-        cells = [
-            cell.rjust(width) if cell.replace(",", "").isdigit() else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
-        ]
-        print("  " + "  ".join(cells).rstrip())
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
 
 
 _HINTS = (
@@ -102,16 +145,32 @@ def print_hints(schema: str) -> None:
     folder = os.environ.get("LOADER_WAREHOUSE_DIR")
     setting = f"LOADER_WAREHOUSE_DIR={shlex.quote(os.path.relpath(folder))} " if folder else ""
     quoted = schema if schema.isidentifier() else '"' + schema.replace('"', '""') + '"'
-    print("\nTry:")
+    out()
+    out("Try:", bold=True)
     for title, statement in _HINTS:
         query = shlex.quote(statement.format(schema=quoted))
-        print(f"\n# {title}\n{setting}{program} warehouse psql -- -c {query}")
+        out()
+        out(f"# {title}", dim=True)
+        out(f"{setting}{program} warehouse psql -- -c {query}")
+
+
+def print_rejects(found: Sequence[dict[str, Any]]) -> None:
+    """Where rejects stood, why, and how they begin."""
+    names = ("load_id", "file", "position", "reason", "detail", "outcome", "raw")
+    out_table(
+        ("load", "file", "position", "reason", "detail", "outcome", "record"),
+        [[one[name] or "" for name in names] for one in found],
+    )
+
+
+_COLOURS = {"success": "green", "partial": "yellow", "failure": "red", "interrupted": "yellow"}
 
 
 def print_status(shown: dict[str, Any]) -> None:
     """The last loads, the tables, and the rejects of a source."""
-    print(f"{shown['source']} -> schema {shown['schema']}\n")
-    print_table(
+    out(f"{shown['source']} -> schema {shown['schema']}", bold=True)
+    out()
+    out_table(
         ("load", "status", "started", "records", "rows", "duplicates", "rejects", "error"),
         [
             (
@@ -126,9 +185,10 @@ def print_status(shown: dict[str, Any]) -> None:
             )
             for one in shown["loads"]
         ],
+        [{"fg": _COLOURS.get(one["status"])} for one in shown["loads"]],
     )
-    print()
-    print_table(
+    out()
+    out_table(
         ("table", "rows", "last received_at", "last timestamp", "rows with _extra"),
         [
             (
@@ -142,5 +202,5 @@ def print_status(shown: dict[str, Any]) -> None:
         ],
     )
     if shown["rejects"]:
-        print()
-        print_table(("rejects", "count"), list(shown["rejects"].items()))
+        out()
+        out_table(("rejects", "count"), list(shown["rejects"].items()))

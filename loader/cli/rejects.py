@@ -1,15 +1,22 @@
 """`rejects list` and `rejects replay`."""
 
-import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loader.cli.context import existing_schema, read_settings, running_server
-from loader.cli.exits import EXIT_CODES
-from loader.cli.options import AsJson, SourceName, WarehouseUrl
-from loader.cli.printing import facts, print_load, print_table
+from loader.cli.exits import EXIT_CODES, TOO_MANY_REJECTS
+from loader.cli.log import complain
+from loader.cli.options import AsJson, SourceName, Wait, WarehouseUrl, examples
+from loader.cli.printing import facts, print_load, print_rejects
 from loader.cli.signals import stop_on_signals
+from loader.cli.text import number, out, out_exactly, out_json
+from loader.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from loader.warehouse.ledger import RejectFilter
 
 app = typer.Typer(
     help="Records that could not be loaded.", no_args_is_help=True, rich_markup_mode=None
@@ -20,9 +27,18 @@ OfFile = Annotated[str | None, typer.Option("--file", metavar="PATH", help="Of o
 OfReason = Annotated[
     str | None, typer.Option("--reason", metavar="CODE", help="With one reason code.")
 ]
+_LIST_EPILOG = examples(
+    "customerio-loader rejects list --reason invalid_json",
+    "customerio-loader rejects list --raw > mend.ndjson",
+)
+_REPLAY_EPILOG = examples(
+    "customerio-loader rejects replay",
+    "LOADER_MAX_RECORD_BYTES=4194304 customerio-loader rejects replay --reason record_too_large",
+    after=EXIT_CODES,
+)
 
 
-@app.command("list")
+@app.command("list", epilog=_LIST_EPILOG)
 def rejects_list(
     source: SourceName = None,
     warehouse_url: WarehouseUrl = None,
@@ -32,6 +48,12 @@ def rejects_list(
     everything: Annotated[
         bool, typer.Option("--all", help="Also those that a replay has loaded.")
     ] = False,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", min=1, metavar="N", help="How many to show; --raw and --json give all."
+        ),
+    ] = 100,
     raw: Annotated[
         bool, typer.Option("--raw", help="Print the records, each on a line, for `load -`.")
     ] = False,
@@ -41,39 +63,48 @@ def rejects_list(
     from loader.sources.jsontext import one_line
     from loader.warehouse import ledger
 
-    with existing_schema(source, warehouse_url) as (_, connection):
-        found = ledger.select_rejects(
-            connection, load=load, file=file, reason=reason, everything=everything
-        )
+    settings = read_settings(warehouse_url=warehouse_url)
+    filters: RejectFilter = {"load": load, "file": file, "reason": reason, "everything": everything}
+    with existing_schema(settings, settings.find_source(source)) as connection:
+        _check_reason(connection, reason)
+        if raw or as_json:
+            found = ledger.select_rejects(connection, **filters)
+        else:
+            shown, count = ledger.select_first_rejects(connection, limit=limit, **filters)
     if raw:
         for one in found:
-            print(one_line(one["raw"]))
+            out_exactly(one_line(one["raw"]))
     elif as_json:
-        print(json.dumps(found, default=str))
-    elif found:
-        names = ("load_id", "file", "position", "reason", "detail", "outcome")
-        print_table(names, [[one[name] or "" for name in names] for one in found])
+        out_json(found)
+    elif shown:
+        print_rejects(shown)
+        if count > len(shown):
+            out(f"and {count - len(shown):,} more: --limit {count}", dim=True)
     else:
-        print("no rejects")
+        out("no rejects")
 
 
-@app.command("replay", epilog=EXIT_CODES)
+@app.command("replay", epilog=_REPLAY_EPILOG)
 def rejects_replay(
     source: SourceName = None,
     warehouse_url: WarehouseUrl = None,
     load: OfLoad = None,
     file: OfFile = None,
     reason: OfReason = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for a running load to end.")] = False,
+    wait: Wait = False,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Try rejected records again, after a fix or with other settings; never loads one twice."""
     from loader import pipeline
 
     settings = read_settings(warehouse_url=warehouse_url)
+    chosen = settings.find_source(source)
     with running_server(settings) as url, stop_on_signals():
+        # A load, which a replay is, would make the schema of a source that was never loaded.
+        with existing_schema(settings, chosen) as connection:
+            _check_reason(connection, reason)
         result = pipeline.replay(
-            source=settings.find_source(source),
+            source=chosen,
             settings=settings,
             url=url,
             wait=wait,
@@ -81,4 +112,30 @@ def rejects_replay(
             file=file,
             reason=reason,
         )
-    print(json.dumps(facts(result))) if as_json else print_load(result)
+    out_json(facts(result)) if as_json else print_load(result)
+    counts = result.counts
+    if counts.records_read and counts.rejects == counts.records_read:
+        complain(
+            f"all {number(counts.rejects, 'record')} were rejected again; "
+            "see `customerio-loader rejects list`",
+            "replay.all_rejected",
+            source=chosen.name,
+        )
+        return TOO_MANY_REJECTS
+    return 0
+
+
+def _check_reason(connection: "Connection", reason: str | None) -> None:
+    """Refuse a code that neither this version knows nor a reject of an earlier one has."""
+    from loader.normalize.event import REASONS
+    from loader.warehouse import ledger
+
+    if reason is None or reason in REASONS:
+        return
+    counts = ledger.count_rejects(connection, everything=True)
+    if reason not in counts:
+        near = did_you_mean(reason, {*counts, *REASONS})
+        there = ", ".join(f"{code} {count:,}" for code, count in counts.items())
+        raise UsageError(
+            f"{reason!r} is no reason code{near}" + (f" (There are {there}.)" if there else "")
+        )

@@ -1,12 +1,14 @@
 """`warehouse`: the embedded server."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from loader.cli.context import read_settings
+from loader.cli.log import warn
+from loader.cli.options import examples
+from loader.cli.text import out
 from loader.errors import UsageError
 
 app = typer.Typer(
@@ -16,12 +18,18 @@ app = typer.Typer(
 )
 
 
+_PSQL_EPILOG = examples(
+    "customerio-loader warehouse psql",
+    "customerio-loader warehouse psql -- -c 'SELECT count(*) FROM customerio.tracks'",
+)
+
+
 @app.command("start")
 def warehouse_start() -> None:
     """Start it and leave it running; prints its URL."""
     from loader.warehouse import embedded
 
-    print(embedded.start(_embedded_folder()))
+    out(embedded.start(_embedded_folder()))
 
 
 @app.command("stop")
@@ -29,7 +37,7 @@ def warehouse_stop() -> None:
     """Stop it."""
     from loader.warehouse import embedded
 
-    print("stopped" if embedded.stop(_embedded_folder()) else "it was not running")
+    out("stopped" if embedded.stop(_embedded_folder()) else "it was not running")
 
 
 @app.command("url")
@@ -40,12 +48,12 @@ def warehouse_url() -> None:
     folder = _embedded_folder()
     running = embedded.is_running(folder)
     with embedded.running(folder) as url:
-        print(url)
+        out(url)
     if not running:
-        print("it is not running: `customerio-loader warehouse start`", file=sys.stderr)
+        warn("it is not running: `customerio-loader warehouse start`")
 
 
-@app.command("psql", context_settings={"ignore_unknown_options": True})
+@app.command("psql", epilog=_PSQL_EPILOG, context_settings={"ignore_unknown_options": True})
 def warehouse_psql(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="[-- ARGS]", help="Arguments of psql.")

@@ -133,9 +133,16 @@ def _from_file(known: Collection[str]) -> dict[str, Given]:
 
 
 def _advice(name: str, known: Collection[str]) -> str:
-    if name in ("name", "inputs", "schema", "collections"):
+    if name in source_keys():
         return ": it belongs to a source, so write it below a line [[source]]"
     return did_you_mean(name, known, "correct its name or remove it")
+
+
+def source_keys() -> list[str]:
+    """The keys of a source, as `loader.toml` has them."""
+    from loader.config.settings import Source
+
+    return [field.alias or name for name, field in Source.model_fields.items()]
 
 
 def _is_removed(name: str, spelled: str) -> bool:

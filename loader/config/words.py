@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from loader.config.layers import keyword
+from loader.config.layers import keyword, source_keys
 from loader.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -45,11 +45,8 @@ def explain(
         message = first["msg"].removeprefix("Value error, ")
         return f"{_where(place, given)}: {message}" if place else message
     if kind == "extra_forbidden":
-        from loader.config.settings import Source
-
-        keys = [field.alias or name for name, field in Source.model_fields.items()]
-        name = str(place[-1])
-        advice = did_you_mean(name, keys, f"there are {', '.join(keys)}")
+        keys = source_keys()
+        advice = did_you_mean(str(place[-1]), keys, f"there are {', '.join(keys)}")
         return f"{_where(place, given)} is not a key of a source{advice}"
     if place[0] == "source" and (len(place) == 1 or kind.startswith("model")):
         return f"{_where(place[:1], given)} {_SOURCES}"

@@ -7,9 +7,10 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Numeric, cast, func, insert, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from loader.errors import RowsDropped
@@ -26,6 +27,15 @@ class Load(NamedTuple):
     id: int
     token: str  # by which it knows its row: after a failover the server may issue an id again
     started_at: str  # by the server's clock, ISO 8601
+
+
+class RejectFilter(TypedDict, total=False):
+    """Which rejects are meant."""
+
+    load: int | None
+    file: str | None
+    reason: str | None
+    everything: bool  # also those that were loaded since
 
 
 @dataclass(kw_only=True)
@@ -190,13 +200,51 @@ def select_rejects(
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Rejects by their id; those that were loaded since only with `everything`."""
-    statement = select(rejects).where(rejects.c.id > after).order_by(rejects.c.id).limit(limit)
-    if not everything:
-        statement = statement.where(is_waiting())
-    for name, value in {"load_id": load, "file": file, "reason": reason}.items():
-        if value is not None:
-            statement = statement.where(rejects.c[name] == value)
+    which = _conditions(load=load, file=file, reason=reason, everything=everything)
+    statement = (
+        select(rejects).where(rejects.c.id > after, *which).order_by(rejects.c.id).limit(limit)
+    )
     return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def select_first_rejects(
+    connection: Connection,
+    limit: int,
+    **filters: Unpack[RejectFilter],
+) -> tuple[list[dict[str, Any]], int]:
+    """The first rejects by load, file and position, each with its beginning; and how many exist."""
+    which = _conditions(**filters)
+    # The numbers of a position decide: line 9 stands before line 10.
+    numbers = func.btrim(func.regexp_replace(rejects.c.position, r"\D+", " ", "g"))
+    statement = (
+        select(
+            *(rejects.c[name] for name in _SHOWN), func.left(rejects.c.raw, _EXCERPT).label("raw")
+        )
+        .where(*which)
+        .order_by(
+            rejects.c.load_id,
+            rejects.c.file,
+            cast(func.string_to_array(numbers, " "), ARRAY(Numeric)),
+            rejects.c.id,
+        )
+        .limit(limit)
+    )
+    count = connection.scalar(select(func.count()).select_from(rejects).where(*which))
+    return [dict(row._mapping) for row in connection.execute(statement)], int(count or 0)
+
+
+_SHOWN = ("load_id", "file", "position", "reason", "detail", "outcome")
+_EXCERPT = 60  # characters
+
+
+def _conditions(**filters: Unpack[RejectFilter]) -> list[ColumnElement[bool]]:
+    asked = {
+        rejects.c.load_id: filters.get("load"),
+        rejects.c.file: filters.get("file"),
+        rejects.c.reason: filters.get("reason"),
+    }
+    found = [] if filters.get("everything") else [is_waiting()]
+    return found + [column == value for column, value in asked.items() if value is not None]
 
 
 def is_waiting() -> ColumnElement[bool]:
@@ -236,13 +284,13 @@ def select_loads(connection: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in connection.execute(statement)]
 
 
-def count_rejects(connection: Connection) -> dict[str, int]:
-    """Rejects that were not loaded since, by reason."""
-    waiting = func.count()
+def count_rejects(connection: Connection, *, everything: bool = False) -> dict[str, int]:
+    """Rejects by reason; those that were loaded since only with `everything`."""
+    number = func.count()
     statement = (
-        select(rejects.c.reason, waiting)
-        .where(is_waiting())
+        select(rejects.c.reason, number)
+        .where(*_conditions(everything=everything))
         .group_by(rejects.c.reason)
-        .order_by(waiting.desc(), rejects.c.reason)
+        .order_by(number.desc(), rejects.c.reason)
     )
     return {reason: count for reason, count in connection.execute(statement)}  # noqa: C416

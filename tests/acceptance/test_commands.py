@@ -88,7 +88,7 @@ def test_plan_of_a_used_schema_counts_as_the_load_and_writes_nothing(
     )
     loaded = run("load", path, "--json", env=ANY).json
     assert counts(planned.json) == counts(loaded)
-    assert run("plan", path).out.rstrip().endswith("-- No schema change.")
+    assert run("plan", path).out.endswith("\nNo schema change.\n")
 
 
 def test_plan_counts_as_the_load_where_known_and_new_records_mix_in_large_blocks(
@@ -291,7 +291,6 @@ def test_migrate_brings_the_schema_to_head_and_says_so(run: Run, empty_db: Datab
     assert (first.code, first.out) == (0, f"customerio: from nothing to revision {HEAD}\n")
     again = run("migrate", url=empty_db.url)
     assert (again.code, again.out) == (0, f"customerio: at head, revision {HEAD}\n")
-    assert run("migrate", "--sql", url=empty_db.url).out.strip() == ""
 
 
 def test_migrate_sql_prints_what_migrate_runs_and_runs_nothing(

@@ -67,7 +67,9 @@ def test_a_source_that_is_not_configured_is_asked_for(
     with pytest.raises(loader.UsageError, match="did you mean 'Shop'"):
         loader.load(path, source="Shopp", warehouse_url=db.url)
     made = loader.load(path, source="Shopp", new_source=True, warehouse_url=db.url)
-    assert made.schema == "shopp"
+    assert (made.schema, made.is_first) == ("shopp", True)
+    again = loader.load(path, source="Shopp", new_source=True, warehouse_url=db.url)
+    assert again.is_first is False
 
 
 def test_what_is_raised_and_returned_can_be_named() -> None:

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from loader.config import SettingKeywords, Settings, flag, keyword, load_settings, read_settings
-from loader.config.layers import REMOVED
+from loader.config.layers import REMOVED, source_keys
 from loader.errors import LoaderWarning, UnknownSetting, UsageError
 
 URL = "postgresql://me@db/events"
@@ -136,7 +136,7 @@ IN_FILE = [
     (
         "[[source]]\nkey = 1",
         "'key' of the source number 1 (loader.toml) is not a key of a source: "
-        "there are name, inputs, schema, collections",
+        f"there are {', '.join(source_keys())}",
     ),
     (
         'inputs = ["/x"]',
