@@ -16,10 +16,12 @@ from loader._version import __version__
 from loader.api import load, normalize
 from loader.errors import (
     InputUnreadable,
+    LedgerDisagrees,
     LoaderError,
     LoaderWarning,
     LockHeld,
     MissingRight,
+    RowsDropped,
     SchemaDrift,
     SchemaNotAtHead,
     SchemaRefused,
@@ -35,11 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InputUnreadable",
+    "LedgerDisagrees",
     "LoadResult",
     "LoaderError",
     "LoaderWarning",
     "LockHeld",
     "MissingRight",
+    "RowsDropped",
     "SchemaDrift",
     "SchemaNotAtHead",
     "SchemaRefused",
