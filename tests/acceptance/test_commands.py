@@ -228,7 +228,7 @@ def test_check_of_a_working_configuration_is_all_ok(run: Run, db: Database, writ
     before = db.dump()
     result = run("check", path)
     assert result.code == 0
-    assert [line[:4] for line in result.out.splitlines()] == ["ok  "] * 7
+    assert [line[:4] for line in result.out.splitlines()] == ["ok  "] * 8
     assert f"input {path}: 1 file" in result.out
     assert all(one["ok"] for one in run("check", "--json").json)
     assert db.dump() == before
