@@ -20,6 +20,7 @@ from loader.samples import generate
 from loader.sources.files import list_inputs, open_input
 from loader.sources.records import read_chunks
 from loader.warehouse.batch import Batch, Limits, reject_row
+from loader.warehouse.ids import Known
 
 STARTED = "2026-10-01T00:00:00.000Z"
 EVENTS = 40
@@ -160,7 +161,7 @@ def digest(path: Path) -> Outcome:
     except InputUnreadable:
         whole = False
     duplicates = batch.duplicates
-    sealed = batch.seal()
+    sealed = batch.seal(Known(set(), 0))
     rows: Counter[str] = Counter()
     for copy in sealed.copies:
         rows[copy.table] += len(copy.lines)
