@@ -69,7 +69,7 @@ class LoadResult:
     waited_for_input: float = 0.0  # seconds
     waited_for_server: float = 0.0  # seconds
     errors: list[str] = field(default_factory=list)  # inputs that could not be read to their end
-    warnings: list[str] = field(default_factory=list)  # what is probably not meant
+    warnings: list[str] = field(default_factory=list)  # what is probably not meant, or was left out
     is_first: bool = False  # the schema had no events before
     migration: str = ""  # plan only: what a migration would do
     pending_sql: str = ""  # plan only: migrations and changes, as SQL
@@ -422,7 +422,7 @@ def _result(run: Run, *, counts: Counts, **facts: Any) -> LoadResult:
         waited_for_input=run.waited_for_input,
         waited_for_server=run.sink.waited,
         errors=run.errors,
-        warnings=run.source.doubts(run.tables),
+        warnings=[*run.source.doubts(run.tables), *run.warnings],
         **facts,
     )
 

@@ -97,6 +97,7 @@ class Run:
     rejects: int = 0
     waited_for_input: float = 0.0
     errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     _batch: Batch | None = None
     _batches: int = 0
     # The ids of batches that parts in hand have to be compared with, by number of the batch.
@@ -111,24 +112,21 @@ class Run:
 
     def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
         """Read all inputs that are new or changed, batch by batch."""
-        todo: list[tuple[InputFile, int]] = []  # with the records of it that are done
+        todo: list[tuple[InputFile, FileProgress | None]] = []  # with how far it was read before
         for file in inputs:
             before = known.get(file.uri)
-            same = (
-                before is not None
-                and file.size is not None
-                and ((before.size, before.modified_at) == (file.size, file.modified_at))
-            )
-            if before is not None and same and before.finished:
+            if file.skipped:
+                self.warnings.append(file.skipped)
+            elif before is not None and before.finished and _is_same(file, before):
                 self.files_skipped += 1
-                continue
-            todo.append((file, before.records_done if before is not None and same else 0))
+            else:
+                todo.append((file, before))
         self._to_read = len(todo)
         self._total = sum(file.size or 0 for file, _ in todo)
-        for file, done_before in todo:
+        for file, before in todo:
             self.files += 1
             try:
-                self._read_file(file, done_before)
+                self._read_file(file, before)
             except InputUnreadable as error:
                 self._settle()
                 self.errors.append(str(error))
@@ -148,12 +146,14 @@ class Run:
             if batch.records >= self.settings.batch_records:
                 self.flush()
 
-    def _read_file(self, file: InputFile, done_before: int) -> None:
-        self._done = position = 0
-        # Only counting tells where a load goes on, so what was done before is parsed here.
-        by_record = done_before or not _has_room_for_numpy()
-        read, most = (read_chunks, CHUNK_RECORDS) if by_record else (read_lines, BLOCK_RECORDS)
+    def _read_file(self, file: InputFile, before: FileProgress | None) -> None:
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
+            file = opened.file  # it may have changed since it was listed
+            done_before = before.records_done if before and _is_same(file, before) else 0
+            self._done = position = 0
+            # Only counting tells where a load goes on, so what was done before is parsed here.
+            by_record = done_before or not _has_room_for_numpy()
+            read, most = (read_chunks, CHUNK_RECORDS) if by_record else (read_lines, BLOCK_RECORDS)
             for part in read(
                 self._timed(ahead),
                 max_record_bytes=self.settings.max_record_bytes,
@@ -348,6 +348,12 @@ class Run:
         self._waiting.clear()
         self.asker.forget()
         self._before.clear()
+
+
+def _is_same(file: InputFile, before: FileProgress) -> bool:
+    """Whether a file is as it was when a load before this one read it. A stream never is."""
+    was = (before.size, before.modified_at)
+    return file.size is not None and was == (file.size, file.modified_at)
 
 
 def _has_room_for_numpy() -> bool:

@@ -69,7 +69,7 @@ def _findings(
         yield inspect.Finding(False, "collections", doubt)
     for path in paths or source.inputs:
         try:
-            count = len(list_inputs([path]))
+            count = sum(not file.skipped for file in list_inputs([path]))
             yield inspect.Finding(True, f"input {path}: {number(count, 'file')}")
         except LoaderError as error:
             yield inspect.Finding(False, f"input {path}", str(error))

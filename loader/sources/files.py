@@ -1,11 +1,11 @@
-"""Inputs: paths, globs, folders, stdin; and their bytes, decompressed by content."""
+"""Inputs: paths, globs, folders, stdin; which files they name, and the bytes of these."""
 
-import bz2
 import glob
 import io
-import lzma
 import os
 import queue
+import re
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -16,180 +16,171 @@ from typing import IO, Any, NamedTuple
 import msgspec
 
 from loader.errors import InputUnreadable
+from loader.sources.unpack import BLOCK_BYTES, MAGIC_BYTES, unpack
 
 STDIN = "-"
-BLOCK_BYTES = 2 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file as it was when it was listed; a row in `_files`."""
 
-    uri: str  # absolute path as text that PostgreSQL can hold, or `-` for stdin
+    uri: str  # absolute path, as `spell` writes it, or `-` for stdin
     path: str = ""  # as the system knows it
     size: int | None  # bytes as stored; None where that has no meaning
     modified_at: datetime | None  # to the microsecond, as PostgreSQL keeps it
+    is_stream: bool = False  # stdin, or a pipe or device by its name: read anew each time
+    skipped: str = ""  # why it is not read, if it is not
 
 
 def list_inputs(paths: Iterable[str]) -> list[InputFile]:
     """The files that `paths` name, in order, each once. A folder means every file below it.
 
+    Pipes, sockets and devices could hold up a load for ever: one in a folder, or matched by a
+    glob, is `skipped`; one that is named itself is read like stdin.
     Raises InputUnreadable where a path names nothing or a folder cannot be listed.
     """
     found: dict[str, InputFile] = {}
+    walked: set[tuple[int, int]] = set()
     for path in paths:
-        for name in _expand(path):
-            file = _describe(name)
+        is_named = path == STDIN or (os.path.lexists(path) and not os.path.isdir(path))
+        for name in [path] if is_named else _expand(path, walked):
+            file = _describe(name, is_named=is_named)
             # Links and spellings of one file are one input.
-            found.setdefault(file.uri, file)
+            if file.uri not in found or found[file.uri].skipped:
+                found[file.uri] = file
     return list(found.values())
 
 
-def _expand(path: str) -> Iterator[str]:
-    if path == STDIN:
-        yield path
-    elif os.path.isdir(path):
-        yield from _walk(path)
-    elif os.path.lexists(path):
-        yield path
-    else:
-        matches = sorted(glob.glob(path, recursive=True))
-        if not matches:
-            raise InputUnreadable(f"no file matches {path!r}: check the path and its spelling")
-        for match in matches:
-            yield from _walk(match) if os.path.isdir(match) else [match]
+def spell(path: str) -> str:
+    r"""A file name as text that PostgreSQL can hold; no two names have the same.
+
+    Bytes that are not UTF-8 become `\xNN`, and so does a backslash that would read like one.
+    """
+    name = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", os.fsencode(path))
+    return name.decode("utf-8", "backslashreplace")
 
 
-def _walk(folder: str) -> Iterator[str]:
-    def refuse(error: OSError) -> None:
-        raise InputUnreadable(
-            f"cannot list the folder {error.filename!r}: {error.strerror}; "
-            "give the job's user read access to it"
-        ) from error
-
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = os.path.join(parent, name)
-            # A pipe or device in a folder could hold up a load for ever.
-            if not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
-                yield path
+# folders and globs
 
 
-def _describe(path: str) -> InputFile:
-    if path == STDIN:
-        return InputFile(uri=STDIN, size=None, modified_at=None)
-    uri = os.path.realpath(path)
-    if not os.path.exists(uri):  # a pipe under /dev/fd has no other name; or it is gone
-        uri = os.path.abspath(path)
+def _expand(path: str, walked: set[tuple[int, int]]) -> Iterator[str]:
+    matches = [path] if os.path.isdir(path) else sorted(_glob(path))
+    if not matches:
+        raise InputUnreadable(f"no file matches {path!r}: check the path and its spelling")
+    for match in matches:
+        if os.path.isdir(match):
+            for _, names in _walk(match, walked):
+                yield from names
+        else:
+            yield match
+
+
+def _glob(pattern: str) -> list[str]:
+    """What a pattern matches.
+
+    The module `glob` follows links in place of `**` as long as the system lets it: two of them to
+    their own folder take it years.
+    """
+    head, *tails = re.split(r"(?:^|(?<=/))\*\*(?:/+|$)", pattern)
+    if not tails:
+        return glob.glob(pattern)
+    matches = glob.glob(head) if head else [""]
+    for tail in [*tails[:-1], tails[-1] or "*"]:
+        seen: set[tuple[int, int]] = set()
+        tops, matches = matches, []
+        for top in filter(os.path.isdir, (top or os.curdir for top in tops)):
+            for folder, _ in _walk(top, seen, follow_links=True):
+                matches += glob.glob(os.path.join(glob.escape(folder), tail))
+    return matches
+
+
+def _walk(
+    top: str, seen: set[tuple[int, int]], *, follow_links: bool = False
+) -> Iterator[tuple[str, list[str]]]:
+    """The folders from `top` on down that were not `seen`, each once, with what else is in them."""
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            with os.scandir(folder) as entries:
+                found = sorted(
+                    (entry.name, _is_folder(entry), entry.is_symlink())
+                    for entry in entries
+                    if not entry.name.startswith(".")
+                )
+        except OSError as error:
+            raise InputUnreadable(
+                f"cannot list the folder {folder!r}: {error.strerror}; "
+                "give the job's user read access to it"
+            ) from error
+        seen.add((status.st_dev, status.st_ino))
+        yield folder, [os.path.join(folder, name) for name, is_folder, _ in found if not is_folder]
+        waiting += [
+            os.path.join(folder, name)
+            for name, is_folder, is_link in reversed(found)
+            if is_folder and (follow_links or not is_link)
+        ]
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
-        status = os.stat(uri)
+        return entry.is_dir()
+    except OSError:  # a link that leads only to itself
+        return False
+
+
+# files
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _describe(path: str, *, is_named: bool) -> InputFile:
+    if path == STDIN:
+        return InputFile(uri=STDIN, size=None, modified_at=None, is_stream=True)
+    real = os.path.realpath(path)
+    if not os.path.exists(real):  # a pipe under /dev/fd has no other name; or it is gone
+        real = os.path.abspath(path)
+    file = InputFile(uri=spell(real), path=real, size=None, modified_at=None)
+    try:
+        status = os.stat(real)
     except OSError:  # said again, as the error of this one input, when it is opened
-        return InputFile(uri=_as_text(uri), path=uri, size=None, modified_at=None)
-    regular = os.path.isfile(uri)
-    return InputFile(
-        uri=_as_text(uri),
-        path=uri,
-        size=status.st_size if regular else None,
-        modified_at=_EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
-        if regular
-        else None,
-    )
+        return file
+    if stat.S_ISREG(status.st_mode):
+        return _as_it_is(file, status)
+    if is_named:
+        return msgspec.structs.replace(file, is_stream=True)
+    skipped = f"skipped {file.uri!r}: it is {_kind(status)}, which is read only where it is named"
+    return msgspec.structs.replace(file, skipped=skipped)
 
 
-def _as_text(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def _as_it_is(file: InputFile, status: os.stat_result) -> InputFile:
+    modified_at = _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+    return msgspec.structs.replace(file, size=status.st_size, modified_at=modified_at)
 
 
-def _unreadable(path: str, error: Exception) -> InputUnreadable:
+def _kind(status: os.stat_result) -> str:
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
+
+
+def _unreadable(uri: str, error: Exception) -> InputUnreadable:
     reason = getattr(error, "strerror", None) or str(error)
     return InputUnreadable(
-        f"cannot read {path!r}: {reason}; check that the file is whole and that the job may read it"
+        f"cannot read {uri!r}: {reason}; check that the file is whole and that the job may read it"
     )
 
 
-def _read_plain(raw: IO[bytes]) -> Iterator[bytes]:
-    while block := raw.read(BLOCK_BYTES):
-        yield block
-
-
-def _gather(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Pieces as blocks; where reading fails, what there is until then comes first."""
-    held: list[bytes] = []
-    size = 0
-    try:
-        for piece in pieces:
-            held.append(piece)
-            size += len(piece)
-            if size >= BLOCK_BYTES:
-                yield b"".join(held)
-                held, size = [], 0
-    except Exception:
-        if size:
-            yield b"".join(held)
-        raise
-    if size:
-        yield b"".join(held)
-
-
-def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
-    # Not `stream_reader`: that one takes a frame which was cut short for a whole one.
-    import zstandard
-
-    decompressor = zstandard.ZstdDecompressor(max_window_size=128 << 20)
-    frame: Any = None
-    while piece := raw.read(_ZSTD_STEP):
-        while piece:
-            frame = frame or decompressor.decompressobj()
-            yield frame.decompress(piece)
-            piece = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
-    if frame is not None:
-        raise EOFError("the compressed data end before their end marker")
-
-
-def _read_streams(raw: IO[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
-    """Compressed streams, one after the other.
-
-    The modules' own files pass over garbage between them, or drop what stands before a cut.
-    """
-    stream: Any = None
-    rest = b""
-    while True:
-        if stream is None:
-            rest = rest.lstrip(b"\0") or raw.read(_STREAM_STEP).lstrip(b"\0")
-            if not rest:
-                return
-            stream = make()
-        yield stream.decompress(rest, BLOCK_BYTES)
-        rest = b""
-        if stream.eof:
-            rest, stream = stream.unused_data, None
-        elif stream.needs_input:
-            rest = raw.read(_STREAM_STEP)
-            if not rest:
-                raise EOFError("the compressed data end before their end marker")
-
-
-def _read_gzip(raw: IO[bytes]) -> Iterator[bytes]:
-    from isal import igzip_lib
-
-    return _read_streams(raw, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
-
-
-_STREAM_STEP = 1 << 16
-# A kilobyte of zstd can become at most 32 MB.
-_ZSTD_STEP = 1_024
-
-# The first bytes of each form of compression, and how it is read.
-_MAGIC: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
-    (b"\x1f\x8b", _read_gzip),
-    (b"\x28\xb5\x2f\xfd", _read_zstd),
-    (b"BZh", lambda raw: _read_streams(raw, bz2.BZ2Decompressor)),
-    (b"\xfd7zXZ\x00", lambda raw: _read_streams(raw, lzma.LZMADecompressor)),
-)
-_DECOMPRESSORS = ("zlib", "isal", "igzip_lib", "zstandard", "zstd")  # modules of their errors
-_MAGIC_BYTES = max(len(magic) for magic, _ in _MAGIC)
+# bytes
 
 
 class _Stored(io.RawIOBase):
@@ -221,6 +212,7 @@ class _Stored(io.RawIOBase):
 class OpenInput(NamedTuple):
     """An input that is being read."""
 
+    file: InputFile  # as it was when it was opened
     blocks: Iterator[bytes]  # decompressed
     tell: Callable[[], int]  # bytes read so far, as stored
 
@@ -229,39 +221,72 @@ class OpenInput(NamedTuple):
 def open_input(file: InputFile) -> Iterator[OpenInput]:
     """The decompressed bytes of a file, in blocks.
 
-    Raises InputUnreadable at the block where the file cannot be opened or read on.
+    Raises InputUnreadable at the block where the file cannot be opened or read on, and behind the
+    last one where it was cut or written over meanwhile. What is written behind its end meanwhile
+    may be among the blocks.
     """
     try:
-        raw: Any = sys.stdin.buffer if file.uri == STDIN else open(file.path, "rb")  # noqa: SIM115
+        raw: Any
+        if file.is_stream:
+            raw = sys.stdin.buffer if file.uri == STDIN else open(file.path, "rb")  # noqa: SIM115
+        else:
+            raw = _open_regular(file.path)
+            file = _as_it_is(file, os.fstat(raw.fileno()))
     except OSError as error:
         raise _unreadable(file.uri, error) from error
     stored = _Stored(raw)
     try:
-        yield OpenInput(_blocks(file.uri, stored), lambda: stored.taken)
+        yield OpenInput(file, _blocks(file, stored), lambda: stored.taken)
     finally:
-        if file.size is not None or (not stored.reading and file.uri != STDIN):
+        if not file.is_stream or (not stored.reading and file.uri != STDIN):
             raw.close()
         else:
             # Closing a pipe would wait for a reader that waits for the pipe's writer.
             stored.abandoned = file.uri != STDIN
 
 
-def _blocks(uri: str, stored: _Stored) -> Iterator[bytes]:
+def _open_regular(path: str) -> IO[bytes]:
+    # A pipe may have taken the name since it was listed, and opening that would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise OSError(f"it has become {_kind(status)}")
+    return open(descriptor, "rb")
+
+
+def _blocks(file: InputFile, stored: _Stored) -> Iterator[bytes]:
     stored.reading = True
     try:
-        start = stored.look(_MAGIC_BYTES)
-        read = next((read for magic, read in _MAGIC if start.startswith(magic)), _read_plain)
-        yield from _gather(read(io.BufferedReader(stored, BLOCK_BYTES)))
-    except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
-        raise _unreadable(uri, error) from error
-    except Exception as error:  # zlib.error and ZstdError have no common base but Exception
-        if type(error).__module__.partition(".")[0] not in _DECOMPRESSORS:
-            raise
-        raise _unreadable(uri, error) from error
+        start = stored.look(MAGIC_BYTES)
+        yield from unpack(io.BufferedReader(stored, BLOCK_BYTES), start)
+    except (OSError, EOFError, ValueError) as error:
+        raise _unreadable(file.uri, error) from error
+    else:
+        if not file.is_stream:
+            _check_unchanged(file, os.fstat(stored.raw.fileno()), stored.taken)
     finally:
         stored.reading = False
         if stored.abandoned:
             stored.raw.close()
+
+
+def _check_unchanged(file: InputFile, status: os.stat_result, taken: int) -> None:
+    """Raise InputUnreadable if a file is not what it was when it was opened.
+
+    Some more behind its end is no harm: by its size and time it is another file for the next load.
+    """
+    after = _as_it_is(file, status)
+    assert file.size is not None
+    if min(status.st_size, taken) < file.size:
+        what = f"it had {file.size} bytes and then {min(status.st_size, taken)}"
+    elif status.st_size == file.size and after.modified_at != file.modified_at:
+        what = "it was written to"
+    else:
+        return
+    raise InputUnreadable(
+        f"{file.uri!r} has changed while it was read: {what}; the next load reads it from its start"
+    )
 
 
 @contextmanager
