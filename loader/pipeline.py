@@ -38,7 +38,7 @@ from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import FileProgress, SealedBatch
 from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
-from loader.warehouse.ids import Ids, Known, KnownIds
+from loader.warehouse.ids import Ids, Known, KnownIds, SeenIds
 from loader.warehouse.ledger import Counts, Load
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
 from loader.warehouse.write import Written, ids_of
@@ -133,7 +133,7 @@ class _Opened:
     def select_rejects(self, after: str, **filters: Any) -> list[dict[str, Any]]:
         """The next rejects to try."""
         self.run.flush()
-        return self.writer.ask(partial(ledger.select_rejects, after=after, limit=1_000, **filters))
+        return self.writer.ask(partial(ledger.select_rejects, after=after, **filters))
 
     def result(self) -> LoadResult:
         """What was done."""
@@ -290,7 +290,7 @@ def plan(
     force: bool = False,
     progress: Progress | None = None,
 ) -> LoadResult:
-    """What `load` would do, without writing anything; remembers every id, so it needs memory."""
+    """What `load` would do, without writing anything; remembers every id, in 8 bytes each."""
     started = time.monotonic()
     inputs = list_inputs(paths)
     server = warehouse.make_engine(url)
@@ -438,15 +438,15 @@ class _Planner:
         self.waited = 0.0
         self.changes: list[Any] = []
         self._ledger_at = ledger_at
-        self._seen: set[str] = set()
-        self._rejects: set[str] = set()
+        self._seen = SeenIds()
+        self._rejects = SeenIds()
 
     def remember(self, existing: Existing) -> Existing:
         """Also know the ids of the batches before; the answer must not depend on who asked."""
 
         def remembered(ids: Ids) -> Known:
             known = existing(ids)
-            return known._replace(ids=known.ids | self._seen.intersection(ids.split()))
+            return known._replace(ids=known.ids | self._seen.among(ids.split()))
 
         return remembered
 
@@ -455,11 +455,12 @@ class _Planner:
         for copy in batch.copies:
             rows[copy.table] = rows.get(copy.table, 0) + len(copy.lines)
             if copy.table == TRACKS:
-                self._seen.update(ids_of(copy))
+                self._seen.add(ids_of(copy))
         self.changes += batch.changes
         written = Written(rows, frozenset(), batch.times)
-        rejects = {row.id for row in batch.rejects} - self._rejects
-        self._rejects |= rejects
+        rejects = {row.id for row in batch.rejects}
+        rejects -= self._rejects.among(list(rejects))
+        self._rejects.add(list(rejects))
         if self._ledger_at is not None:
             rejects -= ledger.select_known_rejects(self._ledger_at, list(rejects))
         self.counts = add_batch(self.counts, batch, written, len(rejects))

@@ -143,7 +143,7 @@ class Run:
                 new = tuple(key for key in work.ids if not batch.has_met(key))
                 batch.replays.append(Replay(reject["id"], new, problems))
                 self._gather(batch, work)
-            if batch.records >= self.settings.batch_records:
+            if self._is_full(batch):
                 self.flush()
 
     def _read_file(self, file: InputFile, before: FileProgress | None) -> None:
@@ -273,16 +273,17 @@ class Run:
                 for position, reject, raw in work.rejects:
                     batch.add_reject(reject_row(file.uri, position, reject, raw))
             batch.files[file.uri] = _progress(file, self._done, finished=False)
-            if (
-                batch.records >= self.settings.batch_records
-                or batch.size >= self._most_bytes(batch)
-                or batch.new_tables() >= _MOST_NEW_TABLES
-            ):
+            if self._is_full(batch):
                 self.flush()
 
-    def _most_bytes(self, batch: Batch) -> int:
+    def _is_full(self, batch: Batch) -> bool:
         # The server waits for the first batch, so that one is smaller.
-        return self.settings.batch_bytes // (_FIRST_PART if batch.number == 1 else 1)
+        most_bytes = self.settings.batch_bytes // (_FIRST_PART if batch.number == 1 else 1)
+        return (
+            batch.records >= self.settings.batch_records
+            or batch.size >= most_bytes
+            or batch.new_tables() >= _MOST_NEW_TABLES
+        )
 
     def _process(self, parsed: Parsed, there: Set[str]) -> Work:
         return process_chunk(

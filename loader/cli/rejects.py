@@ -10,7 +10,7 @@ from loader.cli.log import complain
 from loader.cli.options import AsJson, SourceName, Wait, WarehouseUrl, examples
 from loader.cli.printing import facts, print_load, print_rejects
 from loader.cli.signals import stop_on_signals
-from loader.cli.text import number, out, out_exactly, out_json
+from loader.cli.text import number, out, out_exactly, out_json, out_json_array
 from loader.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -67,16 +67,15 @@ def rejects_list(
     filters: RejectFilter = {"load": load, "file": file, "reason": reason, "everything": everything}
     with existing_schema(settings, settings.find_source(source)) as connection:
         _check_reason(connection, reason)
-        if raw or as_json:
-            found = ledger.select_rejects(connection, **filters)
-        else:
-            shown, count = ledger.select_first_rejects(connection, limit=limit, **filters)
-    if raw:
-        for one in found:
-            out_exactly(one_line(one["raw"]))
-    elif as_json:
-        out_json(found)
-    elif shown:
+        if raw:
+            for one in ledger.select_all_rejects(connection, **filters):
+                out_exactly(one_line(one["raw"]))
+            return
+        if as_json:
+            out_json_array(ledger.select_all_rejects(connection, **filters))
+            return
+        shown, count = ledger.select_first_rejects(connection, limit=limit, **filters)
+    if shown:
         print_rejects(shown)
         if count > len(shown):
             out(f"and {count - len(shown):,} more: --limit {count}", dim=True)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -38,6 +38,15 @@ def out_exactly(text: str) -> None:
 def out_json(value: Any) -> None:
     """One JSON text on a line of stdout."""
     print(json.dumps(value, default=str))
+
+
+def out_json_array(values: Iterable[Any]) -> None:
+    """As `out_json` of a list, of which only one value is in memory at a time."""
+    separator = "["
+    for value in values:
+        print(separator, json.dumps(value, default=str), sep="", end="")
+        separator = ", "
+    print("[]" if separator == "[" else "]")
 
 
 def has_colours() -> bool:

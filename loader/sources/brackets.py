@@ -3,7 +3,8 @@
 import re
 
 # A string on one line, a bracket, a comma, or the quote of a string that does not end here.
-_TOKEN = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"|[\[{\]},]|"')
+# Possessive, because to be able to go back takes a hundred bytes for each escape.
+_TOKEN = re.compile(rb'"(?:[^"\\\n]++|\\.)*+"|[\[{\]},]|"')
 _OPENING = frozenset(b"[{")
 _CLOSING = frozenset(b"]}")
 

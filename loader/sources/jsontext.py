@@ -85,7 +85,7 @@ def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
     if b'\\\\"' in text:
         return True  # does the string end there, or is the quote escaped, as it is below?
     if any(blank in text for blank in _BLANKS_BEHIND_KEYS):
-        written, inside = len(_KEY_END.findall(text)), len(_INSIDE.findall(text))
+        written, inside = _count(_KEY_END, text), _count(_INSIDE, text)
     else:
         written, inside = text.count(b'":'), text.count(b'\\":')
     level = values
@@ -96,6 +96,10 @@ def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
         children = chain(chain.from_iterable(map(dict.values, objects)), *lists)
         level = [child for child in children if type(child) is dict or type(child) is list]
     return written != inside
+
+
+def _count(pattern: re.Pattern[bytes], text: bytes) -> int:
+    return sum(1 for _ in pattern.finditer(text))  # a list of them could take ten times the text
 
 
 def parse_repeated(raw: bytes) -> tuple[Any, Object]:

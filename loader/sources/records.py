@@ -7,6 +7,7 @@ streams.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from loader.errors import InputUnreadable
@@ -38,6 +39,8 @@ _SHORT_LINE = 16
 _ODD = 50
 # What is kept of a line that is too long to hold.
 _HEAD_BYTES = 1 << 20
+# A value takes up to 90 bytes. A document of the largest size has fewer, unless it is made to.
+_MOST_VALUES = 2_000_000
 # Arrays or batches inside one another.
 _MAX_CONTAINERS = 4
 # Bytes of a file that may be searched for the end of documents that turn out to have none.
@@ -204,7 +207,7 @@ class _Reader:
         starts = np.append(0, ends[:-1] + 1)
         odd = np.flatnonzero(~are_whole)
         if len(odd) > len(ends) // _ODD or not all(
-            _stands_alone(data[starts[at] : ends[at]], bool(are_whole[at + 1 : at + 2].any()))
+            self._stands_alone(data[starts[at] : ends[at]], bool(are_whole[at + 1 : at + 2].any()))
             for at in odd
         ):
             return None
@@ -218,16 +221,29 @@ class _Reader:
             self.line += last - first + 1
         return parts
 
+    def _stands_alone(self, line: bytes, next_is_whole: bool) -> bool:
+        """Whether a line that does not look like a record can be read without those behind it."""
+        if not line.strip() or (line[:1] == b"{" and next_is_whole):
+            return True
+        if len(line) > self.limit:
+            return False
+        try:
+            decode(line)
+        except DECODE_ERRORS:
+            return False
+        return True
+
     def _lines(self, lines: list[bytes]) -> Iterator[Chunk]:
         """Records of whole lines: as many at a time as are plain JSON, then the odd one."""
         start = 0
         while start < len(lines):
             part = lines[start : start + self.chunk_records]
-            check_memory(sum(map(len, part)))
+            short = list(takewhile(lambda line: len(line) <= self.limit, part))
+            check_memory(sum(map(len, short)))
             values: list[Any] = []
-            odd = False
+            odd = len(short) < len(part)
             try:
-                values.extend(map(decode, part))
+                values.extend(map(decode, short))
             except DECODE_ERRORS:
                 odd = True
             self._take_values(values, part)
@@ -261,17 +277,11 @@ class _Reader:
             at = odd + 1
 
     def _odd_values(self, values: list[Any], lines: list[bytes]) -> list[int]:
-        """The places of values that are not a record of fitting size each."""
+        """The places of values that are not a record each."""
         odd = []
-        if (
-            set(map(type, values)) != {dict}
-            or any("batch" in value for value in values)
-            or max(map(len, lines)) > self.limit
-        ):
+        if set(map(type, values)) != {dict} or any("batch" in value for value in values):
             odd = [
-                at
-                for at, (value, line) in enumerate(zip(values, lines, strict=True))
-                if type(value) is not dict or "batch" in value or len(line) > self.limit
+                at for at, value in enumerate(values) if type(value) is not dict or "batch" in value
             ]
         if may_repeat_keys(values, lines):
             odd += [at for at in range(len(values)) if may_repeat_keys([values[at]], [lines[at]])]
@@ -289,7 +299,7 @@ class _Reader:
         if not line.strip():
             return False
         position = f"line {self.line}"
-        value, reject = parse_json(line)
+        value, reject = self._parse(line)
         if reject is None:
             self._take(value, line, position)
         elif line.lstrip()[:1] == b"[":
@@ -380,9 +390,12 @@ class _Reader:
         if end is None and self.failure is not None:
             self.data = b""
             return
-        value, reject = parse_json(self.data[:end]) if end else (None, invalid_json())
-        if reject is None:
-            self._take(value, self.data[:end], f"line {self.line}")
+        value, reject = self._parse(self.data[:end]) if end else (None, invalid_json())
+        if reject is None or (end and reject.reason == "record_too_large"):
+            if reject is None:
+                self._take(value, self.data[:end], f"line {self.line}")
+            else:
+                self._reject(f"line {self.line}", reject, self.data[:end])
             self._advance(end or 0)
             self._skip_separator()
         else:
@@ -480,8 +493,24 @@ class _Reader:
 
     # records
 
+    def _parse(self, raw: bytes) -> tuple[Any, Reject | None]:
+        """As `parse_json`, but without parsing what cannot be used then.
+
+        Values may take thirty times the memory of their text, so what is longer than a record may
+        be is parsed only where it may hold many.
+        """
+        if len(raw) > self.limit:
+            if raw.lstrip()[:1] == b"{" and b"batch" not in raw and b"\\u" not in raw:
+                return None, _too_large(len(raw), self.limit)
+            if raw.count(b",") > _MOST_VALUES:
+                detail = (
+                    f"more than {_MOST_VALUES} values in one document: put each record on a line"
+                )
+                return None, Reject(reason="record_too_large", detail=detail)
+        return parse_json(raw)
+
     def _take_raw(self, raw: bytes, position: str) -> None:
-        value, reject = parse_json(raw)
+        value, reject = self._parse(raw)
         if reject is None:
             self._take(value, raw, position)
         else:
@@ -534,17 +563,6 @@ class _Reader:
 _INHERITED = ("context", "sentAt", "receivedAt", "sent_at", "received_at")
 # What says nothing about a call.
 _OF_THE_BATCH = ("batch", "integrations", "type", "writeKey")
-
-
-def _stands_alone(line: bytes, next_is_whole: bool) -> bool:
-    """Whether a line that does not look like a record can be read without those behind it."""
-    if not line.strip() or (line[:1] == b"{" and next_is_whole):
-        return True
-    try:
-        decode(line)
-    except DECODE_ERRORS:
-        return False
-    return True
 
 
 def _with_envelope(item: Object, envelope: Object) -> Object:

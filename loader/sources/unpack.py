@@ -3,6 +3,7 @@
 import bz2
 import lzma
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import IO, Any
 
 BLOCK_BYTES = 2 << 20
@@ -17,12 +18,16 @@ def unpack(raw: IO[bytes], start: bytes) -> Iterator[bytes]:
     read = next((read for magic, read in _MAGIC if start.startswith(magic)), _read_plain)
     try:
         yield from _gather(read(raw))
-    except lzma.LZMAError as error:
-        raise ValueError(str(error)) from error
     except Exception as error:  # zlib.error and ZstdError have no common base but Exception
         if type(error).__module__.partition(".")[0] not in _DECOMPRESSORS:
             raise
-        raise ValueError(str(error)) from error
+        words = str(error)
+        if any(said in words for said in _TOO_MUCH_MEMORY):
+            words = (
+                f"to unpack it takes more than {_MOST_WINDOW >> 20} MB of memory: "
+                "pack it again with a smaller window, as `xz -9` or `zstd --long` do"
+            )
+        raise ValueError(words) from error
 
 
 def _read_plain(raw: IO[bytes]) -> Iterator[bytes]:
@@ -36,11 +41,12 @@ def _gather(pieces: Iterable[bytes]) -> Iterator[bytes]:
     size = 0
     try:
         for piece in pieces:
-            held.append(piece)
-            size += len(piece)
-            if size >= BLOCK_BYTES:
-                yield b"".join(held)
-                held, size = [], 0
+            for at in range(0, len(piece), BLOCK_BYTES):
+                held.append(piece[at : at + BLOCK_BYTES])
+                size += len(held[-1])
+                if size >= BLOCK_BYTES:
+                    yield b"".join(held)
+                    held, size = [], 0
     except Exception:
         if size:
             yield b"".join(held)
@@ -53,7 +59,7 @@ def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
     # Not `stream_reader`: that one takes a frame which was cut short for a whole one.
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor(max_window_size=128 << 20)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW)
     frame: Any = None
     while piece := raw.read(_ZSTD_STEP):
         while piece:
@@ -94,6 +100,11 @@ def _read_gzip(raw: IO[bytes]) -> Iterator[bytes]:
     return _read_streams(raw, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
 
 
+# A packed file can say how much of what was unpacked has to be remembered.
+_MOST_WINDOW = 128 << 20
+_TOO_MUCH_MEMORY = ("Memory usage limit exceeded", "requires too much memory")
+_LzmaDecompressor = partial(lzma.LZMADecompressor, memlimit=_MOST_WINDOW + (1 << 20))
+
 _STREAM_STEP = 1 << 16
 # A kilobyte of zstd can become at most 32 MB.
 _ZSTD_STEP = 1_024
@@ -103,7 +114,14 @@ _MAGIC: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
     (b"\x1f\x8b", _read_gzip),
     (b"\x28\xb5\x2f\xfd", _read_zstd),
     (b"BZh", lambda raw: _read_streams(raw, bz2.BZ2Decompressor)),
-    (b"\xfd7zXZ\x00", lambda raw: _read_streams(raw, lzma.LZMADecompressor)),
+    (b"\xfd7zXZ\x00", lambda raw: _read_streams(raw, _LzmaDecompressor)),
 )
-_DECOMPRESSORS = ("zlib", "isal", "igzip_lib", "zstandard", "zstd")  # modules of their errors
+_DECOMPRESSORS = (
+    "zlib",
+    "isal",
+    "igzip_lib",
+    "zstandard",
+    "zstd",
+    "_lzma",
+)  # modules of their errors
 MAGIC_BYTES = max(len(magic) for magic, _ in _MAGIC)

@@ -24,6 +24,9 @@ from loader.warehouse.ids import Known
 
 # PostgreSQL's limit of columns, less some for migrations to come.
 MAX_SLOTS = 1_580
+# The largest `max_record_bytes`: what is longer could never be replayed, so its head is enough.
+MAX_RAW = 16 << 20
+RAW_HEAD = 1 << 20
 
 
 class RejectRow(NamedTuple):
@@ -39,10 +42,13 @@ class RejectRow(NamedTuple):
 
 def reject_row(file: str, position: str, reject: Reject, raw: bytes) -> RejectRow:
     """A reject as it is stored; its id is the same whenever the same record is met again."""
-    shown = clean_text(raw.decode("utf-8", "backslashreplace"))
+    shown, detail = clean_text(raw.decode("utf-8", "backslashreplace")), clean_text(reject.detail)
+    if len(shown) > MAX_RAW:
+        detail += f" (its first {RAW_HEAD} characters of {len(shown)} are kept)"
+        shown = shown[:RAW_HEAD]
     content = "\0".join((file, position, reject.reason, shown))
     key = hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=16).hexdigest()
-    return RejectRow(key, file, position, reject.reason, clean_text(reject.detail), shown)
+    return RejectRow(key, file, position, reject.reason, detail, shown)
 
 
 class Replay(NamedTuple):

@@ -4,7 +4,7 @@ It records what happened, not what was sent: each statement must report the rows
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -36,6 +36,11 @@ class RejectFilter(TypedDict, total=False):
     file: str | None
     reason: str | None
     everything: bool  # also those that were loaded since
+
+
+# Of a page of rejects, whose raw texts may have some megabytes each.
+_PAGE_ROWS = 1_000
+_PAGE_BYTES = 4 << 20
 
 
 @dataclass(kw_only=True)
@@ -190,21 +195,39 @@ def record_replays(
 
 
 def select_rejects(
-    connection: Connection,
-    *,
-    load: int | None = None,
-    file: str | None = None,
-    reason: str | None = None,
-    everything: bool = False,
-    after: str = "",
-    limit: int | None = None,
+    connection: Connection, after: str = "", **filters: Unpack[RejectFilter]
 ) -> list[dict[str, Any]]:
-    """Rejects by their id; those that were loaded since only with `everything`."""
-    which = _conditions(load=load, file=file, reason=reason, everything=everything)
+    """A page of rejects by their id, bounded in number and bytes.
+
+    The next page is the one `after` the last id of this one; the last page is empty.
+    """
+    size = func.octet_length(rejects.c.raw)
+    # Those before each one, so that the first one is always on the page.
+    before = func.sum(size).over(order_by=rejects.c.id) - size
+    page = (
+        select(rejects.c.id, before.label("before"))
+        .where(rejects.c.id > after, *_conditions(**filters))
+        .order_by(rejects.c.id)
+        .limit(_PAGE_ROWS)
+        .subquery()
+    )
     statement = (
-        select(rejects).where(rejects.c.id > after, *which).order_by(rejects.c.id).limit(limit)
+        select(rejects)
+        .join(page, page.c.id == rejects.c.id)
+        .where(page.c.before < _PAGE_BYTES)
+        .order_by(rejects.c.id)
     )
     return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def select_all_rejects(
+    connection: Connection, **filters: Unpack[RejectFilter]
+) -> Iterator[dict[str, Any]]:
+    """All rejects by their id, of which a page is in memory at a time."""
+    after = ""
+    while page := select_rejects(connection, after, **filters):
+        yield from page
+        after = page[-1]["id"]
 
 
 def select_first_rejects(
