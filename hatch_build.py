@@ -4,6 +4,7 @@ Any C compiler does. Where there is none, the build takes the one that the packa
 """
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,25 +27,34 @@ class NativeHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """What the build needs besides."""
-        return [] if _compiler() else ["ziglang>=0.13"]
+        return [] if _compiler() else ["ziglang>=0.13,<1"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile. Without the library the package does the same work, several times slower."""
+        """Compile, or end the build: a package without its library would be of no use."""
         sources = sorted(map(str, _FOLDER.glob("*.c")))
         # A process may have mapped the old one, so it is replaced and not written over.
         made = _LIBRARY.with_suffix(".new")
-        command = [*(_compiler() or _ZIG), *_OPTIONS, "-o", str(made), *sources]
+        machines = shlex.split(os.environ.get("ARCHFLAGS", ""))  # macOS compiles for others too
+        command = [*(_compiler() or _ZIG), *_OPTIONS, *machines, "-o", str(made), *sources]
         try:
             subprocess.run(command, check=True)
             made.replace(_LIBRARY)
         except (OSError, subprocess.CalledProcessError) as error:
-            _LIBRARY.unlink(missing_ok=True)
-            self.app.display_warning(f"customerio-loader goes without its compiled part: {error}")
-            return
+            self.app.abort(
+                f"customerio-loader cannot be built, its C files were not compiled: {error}; "
+                "set CC to a C compiler that works, or remove it from PATH and let the build "
+                "fetch one"
+            )
         build_data["artifacts"].append(f"/loader/native/{_LIBRARY.name}")
         build_data["pure_python"] = False
         # It knows nothing of Python, so it serves each version.
-        build_data["tag"] = f"py3-none-{next(platform_tags())}"
+        build_data["tag"] = f"py3-none-{_platform()}"
+
+
+def _platform() -> str:
+    # Set where a wheel is made for other versions of macOS than the one of this machine.
+    named = os.environ.get("_PYTHON_HOST_PLATFORM", "")
+    return re.sub(r"[-.]", "_", named) or next(platform_tags())
 
 
 def _compiler() -> list[str]:

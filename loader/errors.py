@@ -66,6 +66,10 @@ class InputUnreadable(LoaderError):
     """An input cannot be listed, opened, or read to its end."""
 
 
+class BrokenInstallation(LoaderError):
+    """The installed package is not whole."""
+
+
 class LockHeld(LoaderError):
     """Another load of the same source is running."""
 

@@ -1,11 +1,13 @@
 """The compiled part: what `hatch_build.py` makes of the C files beside this one.
 
 The comments there say what a function does. None of them needs the interpreter's lock. Where the
-library is missing, importing this raises an ImportError, and a load goes record by record.
+library is missing, or is not the one of this version, importing this raises BrokenInstallation.
 """
 
 import ctypes
 from pathlib import Path
+
+from loader.errors import BrokenInstallation
 
 LIBRARY = Path(__file__).with_name("native.so")
 
@@ -17,8 +19,9 @@ try:
     if _library.library_version() != _VERSION:
         raise OSError("it is of another version")
 except (OSError, AttributeError) as error:
-    raise ImportError(
-        f"{LIBRARY.name} was not compiled, or not for this machine and version"
+    raise BrokenInstallation(
+        f"the compiled part of the loader cannot be used ({error}): install the package anew, "
+        "for this machine and this version"
     ) from error
 _pointer, _int, _long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 

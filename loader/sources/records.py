@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from loader import native
 from loader.errors import InputUnreadable
 from loader.normalize.event import Object, Reason, Reject
 from loader.sources.brackets import Scan, ends_in_string, leading_lines, value_end
@@ -190,10 +191,6 @@ class _Reader:
         """Some lines in parts, if each of them can be read by itself."""
         if len(data) < _ENOUGH_BYTES or not data.endswith(b"\n"):
             return None
-        try:
-            from loader import native
-        except ImportError:
-            return None  # it was not compiled: all lines go record by record
         import numpy as np
 
         room = len(data) // _SHORT_LINE
@@ -342,7 +339,7 @@ class _Reader:
             following = lines[index + 1]
         if not following.strip():
             return bool(following) or index + 2 < len(lines)
-        return type(parse_json(following)[0]) is not dict
+        return not self._is_object(following)
 
     def _skip_line(self) -> None:
         """Drop a line too long to hold, keeping its beginning for the reject."""
@@ -470,7 +467,7 @@ class _Reader:
         self._advance(len(self.data) - len(self.data.lstrip()))
         reject = invalid_json("the array is never closed")
         following = self.data.partition(b"\n")[0] or b"{}"
-        said_already = rejected and type(parse_json(following)[0]) is dict
+        said_already = rejected and self._is_object(following)
         if self.data and not said_already:
             self._reject_line(f"line {self.line}, item {number + 1}", reject)
         elif not said_already:
@@ -508,6 +505,9 @@ class _Reader:
                 )
                 return None, Reject(reason="record_too_large", detail=detail)
         return parse_json(raw)
+
+    def _is_object(self, line: bytes) -> bool:
+        return line.lstrip()[:1] == b"{" and type(self._parse(line)[0]) is dict
 
     def _take_raw(self, raw: bytes, position: str) -> None:
         value, reject = self._parse(raw)

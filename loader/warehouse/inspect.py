@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, column, func, select, table, text
 
 from loader.config import Source
+from loader.errors import BrokenInstallation
 from loader.normalize.collections import TRACKS
 from loader.warehouse import ledger, migrate
 from loader.warehouse.engine import OLDEST_VERSION, server_connection
@@ -74,11 +75,11 @@ def check_warehouse(connection: Connection, source: Source) -> Iterator[Finding]
 
 
 def check_compiled() -> Iterator[Finding]:
-    """Whether the compiled part is missing."""
+    """Whether the compiled part can be used."""
     try:
         from loader import native  # noqa: F401
-    except ImportError as error:
-        yield Finding(True, f"{error}: loads go record by record, several times slower")
+    except BrokenInstallation as error:
+        yield Finding(False, "the compiled part", str(error))
 
 
 _SELECT_RIGHTS = {

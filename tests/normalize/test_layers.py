@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # may import any.
 MAY_IMPORT = {
     "normalize": {"normalize"},
-    "native": {"native"},
+    "native": {"native", "errors"},
     "sources": {"sources", "normalize", "errors", "native"},
     "warehouse": {"warehouse", "normalize", "errors", "config", "threads", "native"},
 }

@@ -63,3 +63,17 @@ def test_the_wheel_works_in_an_empty_environment(empty_db: Database, tmp_path: P
         'import loader; frames = loader.normalize([\'{"event": "E"}\']); print(*sorted(frames))'
     )
     assert call(python, "-c", frames, cwd=tmp_path, env=env) == "e tracks\n"
+
+
+def test_a_wheel_without_its_compiled_part_is_not_built(tmp_path: Path) -> None:
+    """Needs the package registry too."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", ROOT, "--no-deps", "-w", tmp_path],
+        env=os.environ | {"CC": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "cannot be built, its C files were not compiled" in done.stdout + done.stderr
+    assert not list(tmp_path.glob("*.whl"))
