@@ -45,7 +45,8 @@ def test_the_embedded_server_starts_is_looked_into_and_stops(
     assert (folder / "postmaster.pid").exists()  # a person started it, so it stays
 
     query = "SELECT min(id) FROM customerio.tracks"
-    asked = run("warehouse", "psql", "--", "-Atc", query, url=None, env=own)
+    other = {"PGPORT": "7777", "PGHOST": "/nowhere", "PGUSER": "x", "PGDATABASE": "y"}
+    asked = run("warehouse", "psql", "--", "-Atc", query, url=None, env=own | other)
     assert (asked.code, asked.out) == (0, "1\n")
     wrong = run("warehouse", "psql", "--", "-c", "SELECT nonsense", url=None, env=own)
     assert (wrong.code, "nonsense" in wrong.err) == (1, True)
