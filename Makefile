@@ -40,6 +40,7 @@ soak: $(READY)  ## The long tests: random kills, server deaths, harmed and huge 
 
 clean:  ## Remove everything that make has made, the embedded warehouse included
 	-@test ! -x $(BIN)/customerio-loader || $(BIN)/customerio-loader warehouse stop
+	-@test ! -L .warehouse || rm -rf "$$(readlink .warehouse)"
 	rm -rf $(VENV) loader/native/native.so .warehouse .samples .bench .site .cache .mypy_cache .pytest_cache .ruff_cache
 
 $(SAMPLE): loader/samples.py | $(READY)

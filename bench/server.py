@@ -1,6 +1,5 @@
 """The PostgreSQL that all sides load into: the embedded one, new for each benchmark."""
 
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
+from loader.errors import LoaderError
 from loader.warehouse import embedded
 
 # The schema that the job makes for its default source.
@@ -85,5 +85,5 @@ def stop(folder: Path) -> None:
     """Stop the server in `folder`, if one runs there, as after a benchmark that was killed."""
     try:
         embedded.stop(folder)
-    except subprocess.SubprocessError as error:
+    except LoaderError as error:
         print(f"bench: the server did not stop: {error}")

@@ -95,7 +95,7 @@ class Settings(BaseModel):
         None, description="URL of the PostgreSQL server; default: DATABASE_URL, else embedded."
     )
     warehouse_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("customerio-loader")) / "warehouse",
+        default_factory=lambda: _default_warehouse_dir(),  # which is below
         description="Data folder of the embedded PostgreSQL.",
     )
     source: Annotated[tuple[Source, ...], Field(description="The configured sources.")] = ()
@@ -126,6 +126,12 @@ class Settings(BaseModel):
     )
     reader_role: str = Field("", description="Role that may read the events; default: none.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
+
+    @field_validator("warehouse_dir", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, folder: Any) -> Any:
+        # Path("") would be the current folder.
+        return _default_warehouse_dir() if folder == "" else folder
 
     @model_validator(mode="after")
     def _schemas_differ(self) -> "Settings":
@@ -179,6 +185,10 @@ class Settings(BaseModel):
                     f"{found.schema_!r}: set `schema` for one of them in {CONFIG_FILE}"
                 )
         return found
+
+
+def _default_warehouse_dir() -> Path:
+    return Path(platformdirs.user_data_dir("customerio-loader")) / "warehouse"
 
 
 class SettingKeywords(TypedDict, total=False):

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg2
 from acceptance.harness import ROOT, SCHEMA, Database, Server, enterable_folder, ndjson, track
 
-from loader.warehouse import embedded
+from loader.warehouse import programs
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -330,15 +330,13 @@ NOT_EVENTS = ("tracks", "alembic_version")
 # a server that dies
 
 
-def _package() -> Any:
-    return embedded._package()
-
-
 def other_servers() -> dict[str, Path]:
     """Binaries of every PostgreSQL on this machine but the wheel's newest."""
-    package = _package().utils
-    newest = package.TARGET_POSTGRES_VERSION
-    found = {f"wheel {v}": path for v, path in package.POSTGRES_VERSIONS.items() if v != newest}
+    found = {
+        f"wheel {version}": programs.server_bin_folder(version)
+        for version in programs.VERSIONS
+        if version != programs.NEWEST
+    }
     for path in sorted(Path("/usr/lib/postgresql").glob("*/bin")):
         if (path / "initdb").exists() and int(path.parent.name) >= 14:
             found[f"Debian {path.parent.name}"] = path
@@ -346,9 +344,7 @@ def other_servers() -> dict[str, Path]:
 
 
 def wheel_newest() -> Path:
-    package = _package().utils
-    found: Path = package.POSTGRES_VERSIONS[package.TARGET_POSTGRES_VERSION]
-    return found
+    return programs.server_bin_folder()
 
 
 def free_port() -> int:
@@ -366,13 +362,7 @@ class OwnServer:
         self.parent = enterable_folder()
         self.folder = self.parent / "data"
         self.port = free_port()
-        self._user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            utils = _package().utils
-            utils.ensure_user_exists("pgserver")
-            utils.ensure_prefix_permissions(bin_path)
-            self._user = {"user": "pgserver"}
-            self.parent.chmod(0o777)
+        self.parent.chmod(0o777)  # the server's user writes there
         self._make()
         settings = {
             "port": str(self.port),
@@ -386,7 +376,8 @@ class OwnServer:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
     def _make(self) -> None:
-        self._call("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+        programs.initdb(self.bin_path, self.folder, "-A", "trust", "--no-sync")
+        self.parent.chmod(0o777)  # which initdb narrows
 
     def _call(self, program: str, *arguments: str) -> None:
         with (self.parent / "output").open("a") as output:
@@ -397,7 +388,7 @@ class OwnServer:
                 stderr=output,
                 cwd=self.parent,
                 check=False,
-                **self._user,
+                **programs.as_server(),
             )
         assert done.returncode == 0, (self.parent / "output").read_text()[-2000:]
 

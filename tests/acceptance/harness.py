@@ -1,6 +1,9 @@
 """What tests are written with: databases, results of the command line, factories of events."""
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg2
+import pytest
 from sqlalchemy import make_url
 
 SCHEMA = "customerio"
@@ -126,6 +130,36 @@ def enterable_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="cio-"))
     folder.chmod(0o755)
     return folder
+
+
+# other users
+
+PACKAGES = Path(psycopg2.__file__).parents[1]
+
+
+def run_as(
+    user: int | None, *arguments: str | Path, cwd: Path, **env: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run Python, with the packages of this one, as another system user; None: as this one."""
+    python = Path("/usr/bin/python{}.{}".format(*sys.version_info))  # this one may be below /root
+    options: dict[str, Any] = {}
+    if user is not None:
+        options = {"user": user, "group": user, "extra_groups": []}
+    try:
+        done = subprocess.run(
+            [python if python.exists() else sys.executable, *arguments],
+            env={"PATH": os.defpath, "PYTHONPATH": f"{ROOT}:{PACKAGES}", **env},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            **options,
+        )
+    except PermissionError:
+        pytest.skip("another user cannot reach Python")
+    if "Permission denied" in done.stderr or "No module named" in done.stderr:
+        pytest.skip("another user cannot reach the installed packages")
+    return done
 
 
 # the command line

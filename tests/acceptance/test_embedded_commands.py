@@ -1,6 +1,7 @@
 """The embedded server through the command line: start, url, psql, stop, and loads without a URL."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def test_the_embedded_server_starts_is_looked_into_and_stops(
     assert (folder / "postmaster.pid").exists()  # a person started it, so it stays
 
     query = "SELECT min(id) FROM customerio.tracks"
-    asked = run("warehouse", "psql", "--", "-Atc", query, url=None, env=own)
+    other = {"PGPORT": "7777", "PGHOST": "/nowhere", "PGUSER": "x", "PGDATABASE": "y"}
+    asked = run("warehouse", "psql", "--", "-Atc", query, url=None, env=own | other)
     assert (asked.code, asked.out) == (0, "1\n")
     wrong = run("warehouse", "psql", "--", "-c", "SELECT nonsense", url=None, env=own)
     assert (wrong.code, "nonsense" in wrong.err) == (1, True)
@@ -59,6 +61,25 @@ def test_the_embedded_commands_refuse_where_a_url_is_set(run: Run) -> None:
         result = run("warehouse", command)
         assert result.code == 2
         assert "a warehouse URL is set" in result.err
+
+
+@pytest.mark.parametrize("place", ["environment", "loader.toml"])
+def test_an_empty_folder_is_the_default_and_not_the_current_one(
+    run: Run, tmp_path: Path, place: str
+) -> None:
+    """PostgreSQL's files would lie among those of whoever started the command."""
+    (tmp_path / "precious").touch()
+    home = enterable_folder()
+    env = {"XDG_DATA_HOME": str(home), "HOME": str(home)}
+    if place == "environment":
+        env["LOADER_WAREHOUSE_DIR"] = ""
+    else:
+        (tmp_path / "loader.toml").write_text('warehouse_dir = ""')
+    result = run("warehouse", "url", url=None, env=env, cwd=tmp_path)
+    assert result.code == 0, result.err
+    assert str(home) in result.out
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".toml"] == ["precious"]
+    shutil.rmtree(home)
 
 
 def test_a_folder_that_cannot_be_used_is_named(run: Run, tmp_path: Path) -> None:

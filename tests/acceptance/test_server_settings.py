@@ -27,6 +27,7 @@ from acceptance.harness import Database, Run, Write, enterable_folder, track, we
 from sqlalchemy import Connection, text
 
 from loader.errors import TransientFault
+from loader.warehouse import programs
 from loader.warehouse.engine import connect, make_engine
 
 GIVEN = mixed(300)
@@ -273,7 +274,7 @@ def standby() -> Iterator[tuple[OwnServer, OwnServer]]:
             check=True,
             capture_output=True,
             cwd=found.parent,
-            **primary._user,
+            **programs.as_server(),
         )
         with (found.folder / "postgresql.conf").open("a") as file:
             file.write(f"port = {found.port}\nunix_socket_directories = '{found.parent}'\n")

@@ -8,7 +8,7 @@ import pytest
 from acceptance.harness import Database, Server, enterable_folder
 
 from loader.errors import LoaderError, UsageError
-from loader.warehouse import embedded
+from loader.warehouse import cluster, embedded
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,7 @@ def test_a_folder_in_the_way_is_a_wrong_setting(tmp_path: Path) -> None:
 
 def test_data_of_a_version_that_the_wheel_has_not_is_refused(tmp_path: Path) -> None:
     (tmp_path / "PG_VERSION").write_text("9\n")
+    (tmp_path / cluster.USERS).touch()
     with pytest.raises(LoaderError, match="PostgreSQL 9"), embedded.running(tmp_path):
         pass
 

@@ -53,6 +53,13 @@ def test_the_wheel_works_in_an_empty_environment(empty_db: Database, tmp_path: P
     for command in (["migrate"], ["load", "events.ndjson"], ["plan", "events.ndjson"], ["status"]):
         call(program, *command, cwd=tmp_path, env=env)
     assert empty_db.rows("SELECT id, fresh FROM email_opened") == [("1", 1)]
+    # The embedded server is an extra, so that a URL is enough where there is no wheel of it.
+    none = subprocess.run(
+        [program, "status"], cwd=tmp_path, env=env | {"LOADER_WAREHOUSE_URL": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (none.returncode, none.stderr.count("\n")) == (2, 1)
+    assert "set LOADER_WAREHOUSE_URL, or install" in none.stderr
     # Alembic itself finds the revisions inside the package.
     ini = (ROOT / "alembic.ini").read_text().replace("%(here)s/migrations", "loader:migrations")
     (tmp_path / "alembic.ini").write_text(ini)
