@@ -18,6 +18,13 @@ import msgspec
 
 from loader.normalize.collections import Type
 from loader.normalize.event import Object, json_text, put_extra
+from loader.normalize.numbers import (
+    MAX_DIGITS,
+    LongNumber,
+    is_storable,
+    number_text,
+    parse_number,
+)
 from loader.normalize.times import parse_times
 
 Values = list[Any]
@@ -30,9 +37,8 @@ MAX_DEPTH = 64  # nested deeper than this, an object is a value, not more column
 _BIGINT = range(-(2**63), 2**63)
 _PLAIN_INTEGER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
-# PostgreSQL's numeric: digits before and after the point.
-_NUMERIC_DIGITS = (131_072, 16_383)
 _NONE = type(None)
+_NUMBERS = frozenset({int, Decimal, LongNumber})
 _EMPTY: Object = {}
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -267,18 +273,9 @@ def infer(values: Iterable[Any]) -> Type:
         return "boolean"
     if kinds == {int} and min(kept) in _BIGINT and max(kept) in _BIGINT:
         return "bigint"
-    if kinds and kinds <= {int, Decimal} and all(map(_is_numeric, kept)):
+    if kinds and kinds <= {int, Decimal} and all(map(is_storable, kept)):
         return "numeric"
     return "text"
-
-
-def _is_numeric(number: int | Decimal) -> bool:
-    if type(number) is int:
-        return True  # the parser reads at most 4,300 digits as an integer
-    assert isinstance(number, Decimal)
-    _, digits, exponent = number.as_tuple()
-    before, after = _NUMERIC_DIGITS
-    return isinstance(exponent, int) and -exponent <= after and len(digits) + exponent <= before
 
 
 # coerce
@@ -336,7 +333,7 @@ def _coerce_text(value: Any) -> str | None:
         return value
     if type(value) is bool:
         return _BOOLEANS[value]
-    return str(value) if type(value) is int or type(value) is Decimal else None
+    return number_text(value) if type(value) in _NUMBERS else None
 
 
 def _coerce_bigint(value: Any) -> str | None:
@@ -353,13 +350,13 @@ def _coerce_bigint(value: Any) -> str | None:
 
 def _coerce_numeric(value: Any) -> str | None:
     if type(value) is str:
-        if len(value) > 4_000 or not _PLAIN_NUMBER.fullmatch(value):
+        if len(value) > 2 * MAX_DIGITS + 2 or not _PLAIN_NUMBER.fullmatch(value):
             return None
         value = Decimal(value)
         if value.is_zero() and value.is_signed():  # numeric has no negative zero
             return None
-    if type(value) is int or (type(value) is Decimal and _is_numeric(value)):
-        return str(value)
+    if (type(value) is int or type(value) is Decimal) and is_storable(value):
+        return number_text(value)
     return None
 
 
@@ -444,7 +441,9 @@ def _is_unicode(text: str) -> bool:
 def read_text(text: str, type_: Type) -> Any:
     """A value for a text of `coerce`, which `coerce` takes again without loss."""
     if type_ == "jsonb":
-        return json.loads(text, parse_float=Decimal)
+        return json.loads(text, parse_float=parse_number)
+    if type_ == "numeric":
+        return Decimal(text)
     return text == "true" if type_ == "boolean" else text
 
 
@@ -456,8 +455,8 @@ def dump_json(value: Any) -> str:
 def _clean_json(value: Any, depth: int) -> Any:
     if type(value) is str:
         return clean_text(value)
-    if type(value) is Decimal:
-        return value if _is_numeric(value) else str(value)
+    if type(value) in _NUMBERS:
+        return value if type(value) is not LongNumber and is_storable(value) else number_text(value)
     if depth > 2 * MAX_DEPTH and type(value) in (dict, list):
         # PostgreSQL's parser has a stack too; what is this deep is kept as text.
         return clean_text(json_text(value))

@@ -199,3 +199,15 @@ def test_normalize_agrees_with_a_load(
                 loaded.pop(name, None)
                 framed.pop(name, None)
             assert framed == loaded, table
+
+
+@pytest.mark.parametrize("as_text", [True, False], ids=["text", "dict"])
+def test_an_integer_of_any_length_is_normalized(as_text: bool) -> None:
+    """Python refuses to write integers of more than 4,300 digits."""
+    digits = "9" * 5_000
+    record: Any = f'{{"event":"Email Opened","messageId":"x","properties":{{"v":[{digits}]}}}}'
+    if not as_text:
+        value = sum(9 * 10**n for n in range(5_000))
+        record = {"event": "Email Opened", "messageId": "x", "properties": {"v": [value]}}
+    frames = loader.normalize([record])
+    assert frames["email_opened"]["v"].tolist() == [[digits]]
