@@ -68,6 +68,11 @@ class Events(msgspec.Struct, kw_only=True):
         if event.extra:
             self.extra[place] = event.extra
 
+    def only(self, place: int) -> "Events":
+        """The event at one place."""
+        columns: dict[str, Any] = {name: [getattr(self, name)[place]] for name in _COLUMNS}
+        return Events(**columns, extra={0: self.extra[place]} if place in self.extra else {})
+
     def without(self, places: Set[int]) -> "Events":
         """The events but those at some places."""
         kept = [i for i in range(len(self.id)) if i not in places]
@@ -98,6 +103,7 @@ Reason = Literal[
     "batch_not_array",
     "empty_batch",
     "unknown_form",
+    "defect",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 
@@ -144,11 +150,17 @@ def identity(value: Any, key: str, extra: Object) -> str | None:
 
 
 def put_extra(extra: Object, key: str, value: Any) -> None:
-    """Keep `value` under `key`, or under the first free `key#2`, `key#3`, ..."""
-    free, number = key, 1
-    while free in extra:
-        number += 1
-        free = f"{key}#{number}"
+    """Keep `value` under `key`, or under a free one of `key#2`, `key#3`, ...: the first, mostly."""
+    free = key
+    if key in extra:
+        # By halves: one key may stand a hundred thousand times in a record.
+        first, behind = 2, 4
+        while f"{key}#{behind - 1}" in extra:
+            first, behind = behind, 2 * behind
+        while first < behind - 1:
+            middle = (first + behind) // 2
+            first, behind = (middle, behind) if f"{key}#{middle - 1}" in extra else (first, middle)
+        free = f"{key}#{first}"
     extra[free] = value
 
 

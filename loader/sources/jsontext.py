@@ -68,6 +68,7 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, invalid_json(str(error))
 
 
+_OPENED = frozenset({dict, list})
 # The end of a key, and what looks like it inside of a string.
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
 _INSIDE = re.compile(rb'\\"[ \t\r\n]*:')
@@ -93,7 +94,8 @@ def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
         objects = [value for value in level if type(value) is dict]
         written -= sum(map(len, objects))
         lists = [value for value in level if type(value) is list]
-        children = chain(chain.from_iterable(map(dict.values, objects)), *lists)
+        opened = [o.values() for o in objects if not _OPENED.isdisjoint(map(type, o.values()))]
+        children = chain(chain.from_iterable(opened), *lists)
         level = [child for child in children if type(child) is dict or type(child) is list]
     return written != inside
 

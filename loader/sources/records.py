@@ -9,6 +9,7 @@ streams.
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from loader.defects import defect
 from loader.errors import InputUnreadable
 from loader.normalize.event import Object, Reason, Reject
 from loader.sources.brackets import Scan, ends_in_string, leading_lines, value_end
@@ -487,8 +488,14 @@ class _Reader:
         else:
             self._reject(position, reject, raw)
 
-    def _take(self, value: Any, raw: bytes, position: str, depth: int = 0) -> None:
+    def _take(self, value: Any, raw: bytes, position: str) -> None:
         """Add a parsed value: a record, or an array or envelope of records."""
+        try:
+            self._take_value(value, raw, position)
+        except Exception as error:
+            self._reject(position, defect(error), raw)
+
+    def _take_value(self, value: Any, raw: bytes, position: str, depth: int = 0) -> None:
         others: Object = {}
         if not depth and may_repeat_keys([value], [raw]):
             value, others = parse_repeated(raw)
@@ -497,7 +504,7 @@ class _Reader:
             self._reject(position, Reject(reason="too_deep", detail=detail), raw)
         elif type(value) is list:
             for number, item in enumerate(value, 1):
-                self._take(item, encode_json(item), f"{position}, item {number}", depth + 1)
+                self._take_value(item, encode_json(item), f"{position}, item {number}", depth + 1)
         elif type(value) is dict and "batch" in value and "event" not in value:
             self._take_envelope(value | others, raw, position, depth)
         elif len(raw) > self.limit:
@@ -523,7 +530,7 @@ class _Reader:
         for number, item in enumerate(items, 1):
             if type(item) is dict:
                 item = _with_envelope(item, envelope)
-            self._take(item, encode_json(item), f"{position}, item {number}", depth + 1)
+            self._take_value(item, encode_json(item), f"{position}, item {number}", depth + 1)
 
     def _reject(self, position: str, reject: Reject, raw: bytes) -> None:
         self.chunk.bad.append(BadRecord(position, reject, raw.rstrip(b"\r")))

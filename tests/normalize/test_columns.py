@@ -8,17 +8,15 @@ import pytest
 
 from loader.normalize.collections import Type
 from loader.normalize.columns import (
-    MAX_DEPTH,
     clean,
     clean_text,
     coerce,
     dump_json,
-    flatten,
-    flatten_one,
     infer,
     unstorable,
     unstorable_in,
 )
+from loader.normalize.flatten import MAX_DEPTH, flatten, flatten_one
 from loader.normalize.names import context_column, property_column
 from loader.normalize.numbers import LongNumber
 
