@@ -201,6 +201,13 @@ def test_normalize_agrees_with_a_load(
             assert framed == loaded, table
 
 
+def test_objects_that_are_to_stay_whole_are_normalized_so() -> None:
+    records = [track("Cart", cart={"a": 1}), track("Cart", cart={"b": {"c": 2}}, order={"n": 1})]
+    frame = loader.normalize(records, json_columns=["cart"])["cart"]
+    assert frame["cart"].tolist() == [{"a": 1}, {"b": {"c": 2}}]
+    assert "order_n" in frame
+
+
 @pytest.mark.parametrize("as_text", [True, False], ids=["text", "dict"])
 def test_an_integer_of_any_length_is_normalized(as_text: bool) -> None:
     """Python refuses to write integers of more than 4,300 digits."""
