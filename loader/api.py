@@ -55,14 +55,17 @@ def load(
 
 def normalize(
     records: Iterable[Mapping[str, Any] | str | bytes],
+    *,
+    json_columns: Iterable[str] = (),
 ) -> dict[str, pandas.DataFrame]:
     """The rows that a load would write, as one DataFrame per table; without a database.
 
     `records` are parsed objects or JSON texts. Types are explicit: `string`, `Int64`, `boolean`,
     UTC timestamps, and `object` for numeric (Decimal) and jsonb (parsed). `tracks` holds all
     events. Records that a load would reject are in the frame `_rejects`, with `position`,
-    `reason` and `detail`. `uuid_ts` is missing: only a load stamps rows.
+    `reason` and `detail`. `uuid_ts` is missing: only a load stamps rows. `json_columns` is that of
+    a source: properties that stay one value each.
     """
     from loader.frames import to_frames
 
-    return to_frames(records)
+    return to_frames(records, frozenset(json_columns))

@@ -12,6 +12,7 @@ from loader.normalize.batch import Normalized, Rows, normalize_events
 from loader.normalize.collections import EXTRA, TRACKS, Type, declared_tables
 from loader.normalize.columns import Column, coerce, infer
 from loader.normalize.event import put_extra
+from loader.normalize.names import property_column
 from loader.sources import parse_events
 from loader.sources.jsontext import encode_json
 from loader.sources.records import Chunk, read_chunks
@@ -35,7 +36,9 @@ _READ: Mapping[Type, Callable[[str], Any]] = {
 }
 
 
-def to_frames(records: Iterable[Mapping[str, Any] | str | bytes]) -> dict[str, pd.DataFrame]:
+def to_frames(
+    records: Iterable[Mapping[str, Any] | str | bytes], whole: frozenset[str] = frozenset()
+) -> dict[str, pd.DataFrame]:
     """One frame per table, see `loader.normalize`."""
     rejects: list[tuple[str, str, str]] = []
     parsed: list[Any] = []
@@ -56,11 +59,15 @@ def to_frames(records: Iterable[Mapping[str, Any] | str | bytes]) -> dict[str, p
     events = events.without(set(range(len(events.id))) - set(first.values()))
     tables = declared_tables()
     normalized = normalize_events(
-        events, tables, load_started_at=datetime.now(UTC).isoformat(timespec="microseconds")
+        events,
+        tables,
+        load_started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        whole=whole,
     )
-    frames = {TRACKS: _frame(normalized, TRACKS, None, tables)}
+    json_names = frozenset(map(property_column, whole))
+    frames = {TRACKS: _frame(normalized, TRACKS, None, tables, json_names)}
     for table, rows in normalized.collections.items():
-        frames[table] = _frame(normalized, table, rows, tables)
+        frames[table] = _frame(normalized, table, rows, tables, json_names)
     if rejects:
         frames["_rejects"] = pd.DataFrame(rejects, columns=["position", "reason", "detail"])
     return frames
@@ -80,7 +87,11 @@ def _parse(record: Mapping[str, Any] | str | bytes) -> Chunk:
 
 
 def _frame(
-    normalized: Normalized, table: str, rows: Rows | None, tables: Mapping[str, Mapping[str, Type]]
+    normalized: Normalized,
+    table: str,
+    rows: Rows | None,
+    tables: Mapping[str, Mapping[str, Type]],
+    json_names: frozenset[str],
 ) -> pd.DataFrame:
     """The frame of one table: declared columns in their order, then new ones."""
     shared = normalized.shared
@@ -103,7 +114,7 @@ def _frame(
     for name, by_place in new.items():
         values_of = [by_place.get(place) for place in places]
         if any(value is not None for value in values_of):
-            types[name] = infer(by_place.values())
+            types[name] = "jsonb" if name in json_names else infer(by_place.values())
             columns[name], _ = coerce(values_of, types[name])
     columns[EXTRA.name], _ = coerce([extra.get(place) for place in places], EXTRA.type)
     types.pop("uuid_ts")

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, exists, select, text
 from loader._version import __version__
 from loader.asking import Asker, Existing
 from loader.config import Settings, Source
+from loader.defects import DEFECT
 from loader.errors import (
     OUT_OF_MEMORY,
     Committed,
@@ -72,12 +73,31 @@ class LoadResult:
     warnings: list[str] = field(default_factory=list)  # what is probably not meant, or was left out
     is_first: bool = False  # the schema had no events before
     migration: str = ""  # plan only: what a migration would do
+    without_table: int = 0  # events of names for which `max_tables` left no room
+    defects: dict[str, int] = field(default_factory=dict)  # what failed: how often
     pending_sql: str = ""  # plan only: migrations and changes, as SQL
 
     @property
     def reject_ratio(self) -> float:
         """Rejects as a share of the records read."""
         return self.counts.rejects / self.counts.records_read if self.counts.records_read else 0.0
+
+    def notices(self) -> Iterator[tuple[str, str]]:
+        """What has to be told although the load went on: an event of the log, and a sentence."""
+        for message in self.errors:
+            yield "input.unreadable", message
+        for what, count in self.defects.items():
+            yield (
+                "record.defect",
+                f"{what}; {count} times. Please report it. Rejects with the reason {DEFECT!r} "
+                "can be replayed with a version that has it repaired",
+            )
+        if self.without_table:
+            yield (
+                "tables.full",
+                f"{self.without_table:,} events went to {TRACKS} alone, because the schema has "
+                "max_tables tables: raise it, or name the events that count in `collections`",
+            )
 
 
 # commands
@@ -423,6 +443,8 @@ def _result(run: Run, *, counts: Counts, **facts: Any) -> LoadResult:
         waited_for_server=run.sink.waited,
         errors=run.errors,
         warnings=[*run.source.doubts(run.tables), *run.warnings],
+        without_table=run.without_table,
+        defects=dict(run.defects),
         **facts,
     )
 

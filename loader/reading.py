@@ -8,15 +8,17 @@ the next one are there. Parts come into their batch in order, so the first copy 
 import gc
 import resource
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from loader.asking import DEPTH, Asker, Question
 from loader.chunk import Parsed, Work, parse_chunk, process_chunk
 from loader.config import Settings, Source
+from loader.defects import DEFECT
 from loader.errors import InputUnreadable
 from loader.normalize.collections import Type
 from loader.sources.files import InputFile, open_input, read_ahead
@@ -98,6 +100,8 @@ class Run:
     waited_for_input: float = 0.0
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    without_table: int = 0  # events for whose table `max_tables` left no room
+    defects: Counter[str] = field(default_factory=Counter)  # what failed: how often
     _batch: Batch | None = None
     _batches: int = 0
     # The ids of batches that parts in hand have to be compared with, by number of the batch.
@@ -138,11 +142,13 @@ class Run:
             batch = self._open_batch()
             raw = [reject["raw"].encode()]
             for chunk in read_chunks(raw, max_record_bytes=self.settings.max_record_bytes):
-                work = self._process(parse_chunk(chunk), frozenset())
-                problems = tuple(problem for _, problem, _ in work.rejects)
-                new = tuple(key for key in work.ids if not batch.has_met(key))
+                works = self._process(parse_chunk(chunk), frozenset())
+                problems = tuple(problem for work in works for _, problem, _ in work.rejects)
+                new = tuple(key for work in works for key in work.ids if not batch.has_met(key))
                 batch.replays.append(Replay(reject["id"], new, problems))
-                self._gather(batch, work)
+                for work in works:
+                    work.origin = None  # a reject of a reject has no position of its own
+                    self._gather(batch, work, reject["file"])
             if self._is_full(batch):
                 self.flush()
 
@@ -227,7 +233,10 @@ class Run:
                 only=self.source.only_tables,
                 taken=self.taken,
                 max_record_bytes=self.settings.max_record_bytes,
+                rooms=lambda: self._open_batch().rooms,
+                whole=self.source.whole,
             )
+            self._plain.defects = self.defects
         return self._plain if self._plain.is_worth_trying() else None
 
     def _finish_plain(
@@ -241,7 +250,7 @@ class Run:
     def _finish_chunks(self, part: WholeLines, question: Question | None) -> Iterator[Work]:
         for chunk in self._chunks(part):
             parsed = parse_chunk(chunk)
-            yield self._process(parsed, self._there(question, parsed.ids))
+            yield from self._process(parsed, self._there(question, parsed.ids))
 
     def _there(self, question: Question | None, ids: Sequence[str]) -> Set[str]:
         return frozenset() if question is None else self.asker.there(question, ids)
@@ -256,7 +265,7 @@ class Run:
 
     def _finish_here(self, parsed: Parsed, answer: Future[Known] | None) -> list[Work]:
         there = self.asker.result(answer) if answer is not None else frozenset()
-        return [self._process(parsed, there)]
+        return self._process(parsed, there)
 
     def _settle(self, leave: int = 0) -> None:
         """Put what is processed into the batch, in order, until only `leave` parts wait."""
@@ -267,7 +276,7 @@ class Run:
             # a load that goes on counts them in it.
             works = list(finish(*arguments))
             for work in works:
-                self._gather(batch, work)
+                self._gather(batch, work, file.uri)
                 self._done += work.records
                 self.rejects += len(work.rejects)
                 for position, reject, raw in work.rejects:
@@ -285,7 +294,7 @@ class Run:
             or batch.new_tables() >= _MOST_NEW_TABLES
         )
 
-    def _process(self, parsed: Parsed, there: Set[str]) -> Work:
+    def _process(self, parsed: Parsed, there: Set[str]) -> list[Work]:
         return process_chunk(
             parsed,
             tables=self.tables,
@@ -294,15 +303,27 @@ class Run:
             only=self.source.only_tables,
             taken=self.taken,
             there=there,
+            rooms=self._open_batch().rooms,
+            whole=self.source.whole,
         )
 
-    def _gather(self, batch: Batch, work: Work) -> None:
+    def _gather(self, batch: Batch, work: Work, file: str) -> None:
         batch.records += work.records
         self.records += work.records
         batch.duplicates += work.known
         self._known += work.known
+        self.without_table += work.without_table
+        for _, reject, _ in work.rejects:
+            if reject.reason == DEFECT:
+                self.defects[reject.detail] += 1
         batch.replaced_characters += work.replaced_characters
-        batch.add(work.ids, work.segments, work.spans, size=work.size)
+        batch.add(
+            work.ids,
+            work.segments,
+            work.spans,
+            size=work.size,
+            origin=partial(_origin, file, work.origin) if work.origin is not None else None,
+        )
 
     def _open_batch(self) -> Batch:
         if self._batch is None:
@@ -311,6 +332,8 @@ class Run:
                 evolve=self.settings.schema_contract == "evolve",
                 max_columns=self.settings.max_columns,
                 slots=self.slots,
+                max_tables=self.settings.max_tables,
+                json_columns=self.source.json_names,
             )
             self._batch = Batch(
                 number=self._batches,
@@ -325,7 +348,9 @@ class Run:
         if self._batch is None:
             return
         self._remember(self._batch)
-        sealed, self._batch = self._batch.seal(self.asker.take_known()), None
+        sealed = self._batch.seal(self.asker.take_known())
+        self.defects += self._batch.defects
+        self._batch = None
         self.sink.submit(sealed)
         # Duplicates come in runs: where there were some, asking first saves normalizing them.
         self.asks = self._known + self.sink.last_duplicates() > 0
@@ -373,6 +398,12 @@ class _Waiting(NamedTuple):
     batch: int  # number of the batch in hand when it was taken
     finish: Callable[..., Iterable[Work]]
     arguments: tuple[Any, ...]
+
+
+def _origin(
+    file: str, origin: Callable[[int], tuple[str, bytes]], place: int
+) -> tuple[str, str, bytes]:
+    return (file, *origin(place))
 
 
 def _progress(file: InputFile, done: int, *, finished: bool) -> FileProgress:

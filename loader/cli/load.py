@@ -125,8 +125,8 @@ def _judge(result: "LoadResult", settings: "Settings | None") -> int:
     """The exit code of a load, or of the plan of one, with a line on stderr for what is wrong."""
     for message in result.warnings:
         warn(message)
-    for message in result.errors:
-        complain(message, "input.unreadable", source=result.source)
+    for event, message in result.notices():
+        complain(message, event, source=result.source)
     if result.errors:
         return FAILED
     if settings is not None and result.reject_ratio > settings.max_reject_ratio:

@@ -20,7 +20,7 @@ from loader.config.layers import CONFIG_FILE
 from loader.config.words import explain
 from loader.errors import UsageError, did_you_mean, nearest
 from loader.normalize.collections import COLLECTIONS
-from loader.normalize.names import MAX_BYTES, schema_name, table_name
+from loader.normalize.names import MAX_BYTES, property_column, schema_name, table_name
 
 DEFAULT_SOURCE = "Customer.io"
 # "Email Openned" and "Email Open" are that near to "Email Opened"; "Email Dropped" is not.
@@ -41,6 +41,11 @@ class Source(BaseModel):
     )
     collections: tuple[str, ...] = Field(
         (), description="Only these events get tables of their own; default: all."
+    )
+
+    json_columns: tuple[str, ...] = Field(
+        (),
+        description="Properties that stay one jsonb column each; a nested one by its path.",
     )
 
     @model_validator(mode="before")
@@ -70,6 +75,16 @@ class Source(BaseModel):
     def only_tables(self) -> frozenset[str] | None:
         """The tables that `collections` allows, or None for all."""
         return frozenset(map(table_name, self.collections)) or None
+
+    @property
+    def whole(self) -> frozenset[str]:
+        """The paths of the properties that are not flattened."""
+        return frozenset(self.json_columns)
+
+    @property
+    def json_names(self) -> frozenset[str]:
+        """The columns of these properties."""
+        return frozenset(map(property_column, self.json_columns))
 
     def doubts(self, tables: Iterable[str] = ()) -> list[str]:
         """What is probably not meant: names in `collections` that are almost those of tables.
@@ -105,6 +120,12 @@ class Settings(BaseModel):
     )
     max_columns: int = Field(
         500, ge=60, le=1_500, description="Columns per table; further properties go to `_extra`."
+    )
+    max_tables: int = Field(
+        1_000,
+        ge=7,
+        le=10_000,
+        description="Tables per schema; events of further names go to `tracks` alone.",
     )
     max_record_bytes: int = Field(
         1 << 20, ge=1_024, le=16 << 20, description="A larger record is rejected."

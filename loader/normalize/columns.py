@@ -1,4 +1,4 @@
-"""Columns: flatten objects into them, infer their types, coerce their values.
+"""Columns: infer their types, coerce their values.
 
 A batch goes by columns, because Python then spends its time once per column and not once per
 value. Every function here has the same shape of input: one entry per row, None where a row has no
@@ -7,33 +7,32 @@ value (a missing key and a JSON null mean the same).
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from itertools import chain
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from loader.normalize.collections import Type
 from loader.normalize.event import Object, json_text, put_extra
+from loader.normalize.numbers import (
+    MAX_DIGITS,
+    LongNumber,
+    is_storable,
+    number_text,
+    parse_number,
+)
 from loader.normalize.times import parse_times
 
 Values = list[Any]
 Texts = list[str | None]
-NameOf = Callable[[str], str]
-# Values that have no fitting column: row -> key -> value.
-Extra = dict[int, dict[str, Any]]
 
-MAX_DEPTH = 64  # nested deeper than this, an object is a value, not more columns
+_MOST_BRACKETS = 128  # nested deeper than this, PostgreSQL's parser may run out of its stack
 _BIGINT = range(-(2**63), 2**63)
 _PLAIN_INTEGER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
-# PostgreSQL's numeric: digits before and after the point.
-_NUMERIC_DIGITS = (131_072, 16_383)
 _NONE = type(None)
-_EMPTY: Object = {}
+_NUMBERS = frozenset({int, Decimal, LongNumber})
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -56,162 +55,7 @@ class Column(NamedTuple):
         return texts
 
 
-class Flat(NamedTuple):
-    """Objects as columns."""
-
-    columns: dict[str, Values]
-    rare: dict[str, dict[int, Any]]  # columns that few rows have: row -> value
-    joined: dict[str, str]  # column -> its values joined, where all of them are strings
-    keys: dict[str, str]  # column -> the key it was first seen under, nested keys with dots
-    extra: Extra  # values that lost their column to another key of the same record
-
-    def take(self, name: str, row: int) -> Any:
-        """Take a value out of its column."""
-        if name in self.rare:
-            return self.rare[name].pop(row, None)
-        self.joined.pop(name, None)
-        value, self.columns[name][row] = self.columns[name][row], None
-        return value
-
-
-# flatten
-
-
-def limit_row(
-    flat: Flat, objects: Sequence[Object], name_of: NameOf, most: int, first: frozenset[str]
-) -> None:
-    """Move the values of a record beyond `most` to its extra values, those of `first` last.
-
-    A row has to fit into one page of 8 kB, where each value takes up to 25 bytes.
-    """
-    if len(flat.columns) + len(flat.rare) <= most:
-        return
-    for row, record in enumerate(objects):
-        names = sorted(flatten_one(record, name_of)[0], key=lambda name: name not in first)
-        for name in names[most:]:
-            put_extra(flat.extra.setdefault(row, {}), name, flat.take(name, row))
-
-
-def flatten(objects: Sequence[Object], name_of: NameOf) -> Flat:
-    """The columns of `objects`: nested keys joined, arrays kept as values, empty objects dropped.
-
-    Where two keys of one record become one column, the key that is written like the column wins,
-    else the first; the other value goes to `extra` under its own key.
-    """
-    flat = Flat({}, {}, {}, {}, {})
-    tangled: set[int] = set()
-    _flatten(objects, "", 1, name_of, flat, tangled)
-    for row in tangled:
-        for name in (*flat.columns, *flat.rare):
-            flat.take(name, row)
-        values, losers = flatten_one(objects[row], name_of)
-        for name, value in values.items():
-            (flat.rare[name] if name in flat.rare else flat.columns[name])[row] = value
-        if losers:
-            flat.extra[row] = losers
-    return flat
-
-
-def _flatten(
-    objects: Sequence[Object],
-    prefix: str,
-    depth: int,
-    name_of: NameOf,
-    flat: Flat,
-    tangled: set[int],
-) -> None:
-    common, rare = _by_key(objects)
-    for key, by_row in rare.items():
-        if depth < MAX_DEPTH and dict in set(map(type, by_row.values())):
-            common.append((key, [by_row.get(row) for row in range(len(objects))]))
-            continue
-        name = name_of(prefix + key)
-        if name in flat.columns or name in flat.rare:
-            _merge(flat, name, by_row, len(objects), tangled)
-        else:
-            flat.rare[name] = by_row
-            flat.keys[name] = prefix + key
-    for key, values in common:
-        path = prefix + key
-        joined = _join(values)
-        kinds = set(map(type, values)) if joined is None else _STRINGS
-        if kinds == {_NONE}:
-            continue
-        if dict in kinds and depth < MAX_DEPTH:
-            nested = (
-                [v if type(v) is dict else _EMPTY for v in values] if len(kinds) > 1 else values
-            )
-            _flatten(nested, path + ".", depth + 1, name_of, flat, tangled)
-            if kinds <= {dict, _NONE}:
-                continue
-            values = [None if type(v) is dict else v for v in values]
-        name = name_of(path)
-        if name in flat.columns or name in flat.rare:
-            by_row = {row: value for row, value in enumerate(values) if value is not None}
-            _merge(flat, name, by_row, len(objects), tangled)
-        else:
-            flat.columns[name] = values
-            flat.keys[name] = path
-            if joined is not None:
-                flat.joined[name] = joined
-
-
-def _merge(flat: Flat, name: str, by_row: Mapping[int, Any], size: int, tangled: set[int]) -> None:
-    """Put another key's values into a column; rows that had one already are `tangled`."""
-    flat.joined.pop(name, None)
-    known = flat.columns.get(name)
-    if known is None:
-        before = flat.rare.pop(name)
-        known = flat.columns[name] = [before.get(row) for row in range(size)]
-    for row, value in by_row.items():
-        if value is not None:
-            if known[row] is not None:
-                tangled.add(row)
-            known[row] = value
-
-
-# A key is rare if it is in fewer than one of so many objects, and there are enough of them.
-_RARE = 8
-_ENOUGH = 64
-
-
-def _by_key(
-    objects: Sequence[Object],
-) -> tuple[list[tuple[str, Values]], dict[str, dict[int, Any]]]:
-    """The values of each key of `objects`: one per object, or by row where the key is rare."""
-    if not objects:
-        return [], {}
-    keys = tuple(objects[0])
-    if len(keys) > 1 and set(map(len, objects)) == {len(keys)}:
-        try:
-            columns = zip(*map(itemgetter(*keys), objects), strict=True)
-        except KeyError:
-            pass  # as many keys, but others
-        else:  # all objects have the same keys
-            return [(key, list(values)) for key, values in zip(keys, columns, strict=True)], {}
-    counts = Counter(chain.from_iterable(objects))
-    few = len(objects) / _RARE if len(objects) >= _ENOUGH else 0
-    rare: dict[str, dict[int, Any]] = {key: {} for key, count in counts.items() if count < few}
-    if rare:
-        rarely = frozenset(rare)
-        for row, record in enumerate(objects):
-            for key in rarely.intersection(record):
-                if record[key] is not None:
-                    rare[key][row] = record[key]
-    everywhere = [key for key, count in counts.items() if count == len(objects)]
-    common: list[tuple[str, Values]] = []
-    if len(everywhere) > 1:
-        columns = zip(*map(itemgetter(*everywhere), objects), strict=True)
-        common = [(key, list(values)) for key, values in zip(everywhere, columns, strict=True)]
-    sometimes = [key for key, count in counts.items() if count < len(objects) or not common]
-    common += [(key, [o.get(key) for o in objects]) for key in sometimes if key not in rare]
-    return common, {key: by_row for key, by_row in rare.items() if by_row}
-
-
-_STRINGS: set[type] = {str}
-
-
-def _join(values: Values) -> str | None:
+def join(values: Values) -> str | None:
     """The values joined, or None if one of them is not a string.
 
     Trying is the quickest way to ask, and who cleans the column needs the answer anyway.
@@ -220,38 +64,6 @@ def _join(values: Values) -> str | None:
         return "".join(values)
     except TypeError:
         return None
-
-
-def flatten_one(record: Object, name_of: NameOf) -> tuple[Object, Object]:
-    """One object as `(values by column, losers by key)`: the rule of `flatten` in plain words."""
-    values: Object = {}
-    owners: dict[str, str] = {}
-    losers: Object = {}
-    for path, value in _leaves(record, "", 1):
-        name = name_of(path)
-        if name not in values:
-            values[name], owners[name] = value, path
-        elif _is_canonical(path, name) and not _is_canonical(owners[name], name):
-            put_extra(losers, owners[name], values[name])
-            values[name], owners[name] = value, path
-        else:
-            put_extra(losers, path, value)
-    return values, losers
-
-
-def _is_canonical(path: str, column: str) -> bool:
-    """Whether a key is written exactly like its column; context keys lack its prefix."""
-    return column in (path, "context_" + path)
-
-
-def _leaves(record: Object, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    for key, value in record.items():
-        if value is None:
-            continue
-        if type(value) is dict and depth < MAX_DEPTH:
-            yield from _leaves(value, prefix + key + ".", depth + 1)
-        else:
-            yield prefix + key, value
 
 
 # infer
@@ -267,18 +79,9 @@ def infer(values: Iterable[Any]) -> Type:
         return "boolean"
     if kinds == {int} and min(kept) in _BIGINT and max(kept) in _BIGINT:
         return "bigint"
-    if kinds and kinds <= {int, Decimal} and all(map(_is_numeric, kept)):
+    if kinds and kinds <= {int, Decimal} and all(map(is_storable, kept)):
         return "numeric"
     return "text"
-
-
-def _is_numeric(number: int | Decimal) -> bool:
-    if type(number) is int:
-        return True  # the parser reads at most 4,300 digits as an integer
-    assert isinstance(number, Decimal)
-    _, digits, exponent = number.as_tuple()
-    before, after = _NUMERIC_DIGITS
-    return isinstance(exponent, int) and -exponent <= after and len(digits) + exponent <= before
 
 
 # coerce
@@ -289,7 +92,7 @@ def coerce(values: Values, type_: Type, joined: str | None = None) -> tuple[Colu
 
     `joined` are the values joined, where the caller knows that all of them are strings.
     """
-    if type_ == "text" and (joined is not None or (joined := _join(values)) is not None):
+    if type_ == "text" and (joined is not None or (joined := join(values)) is not None):
         return _clean(values, joined)._replace(full=True), {}
     kinds = set(map(type, values)) - {_NONE}
     texts: Texts
@@ -305,6 +108,8 @@ def coerce(values: Values, type_: Type, joined: str | None = None) -> tuple[Colu
         for row in inexact:
             texts[row], misfits[row] = None, values[row]
         return Column(texts), misfits
+    if type_ == "jsonb":
+        return _coerce_jsonb(values), {}
     one = _COERCE[type_]
     texts = []
     for row, value in enumerate(values):
@@ -312,12 +117,7 @@ def coerce(values: Values, type_: Type, joined: str | None = None) -> tuple[Colu
         texts.append(text)
         if text is None and value is not None:
             misfits[row] = value
-    if type_ not in ("text", "jsonb"):
-        return Column(texts), misfits
-    column = clean(texts)
-    if type_ == "jsonb":
-        column = column._replace(replaced=sum(map(unstorable_in, values)))
-    return column, misfits
+    return (clean(texts) if type_ == "text" else Column(texts)), misfits
 
 
 _EXACT: Mapping[str, set[type]] = {"text": {str}, "bigint": {int}, "boolean": {bool}}
@@ -336,7 +136,7 @@ def _coerce_text(value: Any) -> str | None:
         return value
     if type(value) is bool:
         return _BOOLEANS[value]
-    return str(value) if type(value) is int or type(value) is Decimal else None
+    return number_text(value) if type(value) in _NUMBERS else None
 
 
 def _coerce_bigint(value: Any) -> str | None:
@@ -353,13 +153,13 @@ def _coerce_bigint(value: Any) -> str | None:
 
 def _coerce_numeric(value: Any) -> str | None:
     if type(value) is str:
-        if len(value) > 4_000 or not _PLAIN_NUMBER.fullmatch(value):
+        if len(value) > 2 * MAX_DIGITS + 2 or not _PLAIN_NUMBER.fullmatch(value):
             return None
         value = Decimal(value)
         if value.is_zero() and value.is_signed():  # numeric has no negative zero
             return None
-    if type(value) is int or (type(value) is Decimal and _is_numeric(value)):
-        return str(value)
+    if (type(value) is int or type(value) is Decimal) and is_storable(value):
+        return number_text(value)
     return None
 
 
@@ -369,8 +169,19 @@ def _coerce_boolean(value: Any) -> str | None:
     return value if value in ("true", "false") and type(value) is str else None
 
 
-def _coerce_jsonb(value: Any) -> str | None:
-    return dump_json(value)
+def _coerce_jsonb(values: Values) -> Column:
+    texts: Texts = []
+    replaced = 0
+    for value in values:
+        plain = None if value is None else _plain_json(value)
+        if plain is not None:
+            texts.append(plain.decode())
+        elif value is None:
+            texts.append(None)
+        else:
+            texts.append(_to_json(_clean_json(value, 1)).decode())
+            replaced += _count_unstorable(value)
+    return clean(texts)._replace(replaced=replaced)
 
 
 _COERCE: Mapping[str, Callable[[Any], str | None]] = {
@@ -378,7 +189,6 @@ _COERCE: Mapping[str, Callable[[Any], str | None]] = {
     "bigint": _coerce_bigint,
     "numeric": _coerce_numeric,
     "boolean": _coerce_boolean,
-    "jsonb": _coerce_jsonb,
     "other": lambda value: None,
 }
 
@@ -418,6 +228,15 @@ def unstorable(text: str) -> int:
 
 def unstorable_in(value: Any) -> int:
     """How many characters of the texts in a JSON value `dump_json` replaces."""
+    if type(value) is dict and _HOLD_TEXT.isdisjoint(map(type, value.values())):
+        return unstorable("".join(value))
+    return 0 if _plain_json(value) is not None else _count_unstorable(value)
+
+
+_HOLD_TEXT = frozenset({str, dict, list})
+
+
+def _count_unstorable(value: Any) -> int:
     found = 0
     waiting = [value]
     while waiting:
@@ -444,21 +263,41 @@ def _is_unicode(text: str) -> bool:
 def read_text(text: str, type_: Type) -> Any:
     """A value for a text of `coerce`, which `coerce` takes again without loss."""
     if type_ == "jsonb":
-        return json.loads(text, parse_float=Decimal)
+        return json.loads(text, parse_float=parse_number)
+    if type_ == "numeric":
+        return Decimal(text)
     return text == "true" if type_ == "boolean" else text
 
 
 def dump_json(value: Any) -> str:
     """`value` as JSON that PostgreSQL accepts as jsonb, with every digit of its numbers."""
-    return _to_json(_clean_json(value, 1)).decode()
+    plain = _plain_json(value)
+    return (_to_json(_clean_json(value, 1)) if plain is None else plain).decode()
+
+
+def _plain_json(value: Any) -> bytes | None:
+    """`value` as JSON, if PostgreSQL takes it as it is; None if parts of it may need a change."""
+    try:
+        text = _to_json(value)
+    except (TypeError, ValueError, RecursionError):  # long numbers, lone surrogates, deep nesting
+        return None
+    if b"\\u0000" in text or text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
+        return None
+    if len(text) > MAX_DIGITS and _LONG_INTEGER in text.translate(_DIGITS_ALIKE):
+        return None
+    return text
+
+
+_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
+_LONG_INTEGER = b"0" * (MAX_DIGITS + 1)
 
 
 def _clean_json(value: Any, depth: int) -> Any:
     if type(value) is str:
         return clean_text(value)
-    if type(value) is Decimal:
-        return value if _is_numeric(value) else str(value)
-    if depth > 2 * MAX_DEPTH and type(value) in (dict, list):
+    if type(value) in _NUMBERS:
+        return value if type(value) is not LongNumber and is_storable(value) else number_text(value)
+    if depth > _MOST_BRACKETS and type(value) in (dict, list):
         # PostgreSQL's parser has a stack too; what is this deep is kept as text.
         return clean_text(json_text(value))
     if type(value) is dict:

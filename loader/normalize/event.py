@@ -8,8 +8,10 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from loader.normalize.numbers import LongNumber, as_json, number_text
+
 # A value as JSON has it, with every fraction as Decimal, so that no digit is lost.
-JSON = dict[str, "JSON"] | list["JSON"] | str | int | Decimal | bool | None
+JSON = dict[str, "JSON"] | list["JSON"] | str | int | Decimal | LongNumber | bool | None
 Object = dict[str, Any]
 
 # PostgreSQL cannot index a text of more than about 2,700 bytes; Segment's own limit for an id is
@@ -66,6 +68,11 @@ class Events(msgspec.Struct, kw_only=True):
         if event.extra:
             self.extra[place] = event.extra
 
+    def only(self, place: int) -> "Events":
+        """The event at one place."""
+        columns: dict[str, Any] = {name: [getattr(self, name)[place]] for name in _COLUMNS}
+        return Events(**columns, extra={0: self.extra[place]} if place in self.extra else {})
+
     def without(self, places: Set[int]) -> "Events":
         """The events but those at some places."""
         kept = [i for i in range(len(self.id)) if i not in places]
@@ -96,6 +103,7 @@ Reason = Literal[
     "batch_not_array",
     "empty_batch",
     "unknown_form",
+    "defect",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 
@@ -107,7 +115,7 @@ class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     detail: str  # what is wrong, in words; never a value of the payload
 
 
-_canonical = msgspec.json.Encoder(order="deterministic", decimal_format="number")
+_canonical = msgspec.json.Encoder(order="deterministic", decimal_format="number", enc_hook=as_json)
 
 # Keys that differ from one sending of a record to the next.
 _TRANSPORT = frozenset({"sentAt", "receivedAt", "sent_at", "received_at"})
@@ -138,22 +146,28 @@ def identity(value: Any, key: str, extra: Object) -> str | None:
     if type(value) in (dict, list, bool):
         extra[key] = value
         return None
-    return None if value is None else str(value)
+    return None if value is None else number_text(value)
 
 
 def put_extra(extra: Object, key: str, value: Any) -> None:
-    """Keep `value` under `key`, or under the first free `key#2`, `key#3`, ..."""
-    free, number = key, 1
-    while free in extra:
-        number += 1
-        free = f"{key}#{number}"
+    """Keep `value` under `key`, or under a free one of `key#2`, `key#3`, ...: the first, mostly."""
+    free = key
+    if key in extra:
+        # By halves: one key may stand a hundred thousand times in a record.
+        first, behind = 2, 4
+        while f"{key}#{behind - 1}" in extra:
+            first, behind = behind, 2 * behind
+        while first < behind - 1:
+            middle = (first + behind) // 2
+            first, behind = (middle, behind) if f"{key}#{middle - 1}" in extra else (first, middle)
+        free = f"{key}#{first}"
     extra[free] = value
 
 
 def _encode(record: Object) -> bytes:
     try:
         return _canonical.encode(record)
-    except (UnicodeEncodeError, RecursionError):  # lone surrogates, deep nesting
+    except (ValueError, RecursionError):  # lone surrogates, long integers, deep nesting
         return json_text(record, ordered=True).encode("utf-8", "surrogatepass")
 
 
@@ -181,8 +195,16 @@ def json_text(value: Any, *, ordered: bool = False) -> str:
                 parts += [_Raw(","), element] if number else [element]
             waiting += reversed([*parts, _Raw("]")])
         else:
-            written.append(str(item) if type(item) is Decimal else json.dumps(item))
+            written.append(_scalar_text(item))
     return "".join(written)
+
+
+def _scalar_text(value: Any) -> str:
+    if type(value) is Decimal:
+        return str(value)
+    if type(value) is int or type(value) is LongNumber:
+        return number_text(value)
+    return json.dumps(value)
 
 
 def _hash(content: bytes) -> str:

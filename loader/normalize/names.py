@@ -6,7 +6,7 @@ limits: no leading digit, no reserved word, at most 63 bytes.
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 
 from loader.normalize.collections import SHARED_NAMES, TRACKS
@@ -116,6 +116,46 @@ def property_column(path: str) -> str:
     """
     name = identifier(path)
     return shorten("_" + name) if name in SHARED_NAMES or name.startswith("context_") else name
+
+
+def property_columns(prefix: str, keys: Sequence[str]) -> list[str]:
+    """`property_column` of `prefix` and each of many keys, all at once."""
+    text = prefix + f"\n{prefix}".join(keys)
+    if text.count("\n") != len(keys) - 1:  # a key has line breaks, or there is none
+        return [property_column(prefix + key) for key in keys]
+    snaked = _snake_lines(text)
+    names = snaked.split("\n")
+    if (
+        (_UNCHANGED_START.match(prefix) or _CHANGED_LINE.search(snaked) is None)
+        and max(map(len, names)) <= MAX_BYTES
+        and _CHANGED.isdisjoint(names)
+    ):
+        return names
+    return [
+        name
+        if name not in _CHANGED and len(name) <= MAX_BYTES and not _CHANGED_LINE.match(name)
+        else property_column(prefix + key)
+        for name, key in zip(names, keys, strict=True)
+    ]
+
+
+def _snake_lines(text: str) -> str:
+    """`snake_case` of each line."""
+    if not text.isascii() or text != text.lower():
+        text = "_".join(_WORD_OR_END.findall(text)).lower()
+    else:  # each run of letters and digits is a word
+        text = text.translate(_SEPARATORS)
+        while "__" in text:
+            text = text.replace("__", "_")
+    return text.replace("\n_", "\n").replace("_\n", "\n").strip("_")
+
+
+_WORD_OR_END = re.compile(_WORD.pattern + r"|\n")
+_SEPARATORS = {at: "_" for at in range(128) if chr(at) != "\n" and not chr(at).isalnum()}
+# Names in snake case that do not stay as they are; so do long ones.
+_CHANGED = RESERVED | SYSTEM_COLUMNS | SHARED_NAMES
+_CHANGED_LINE = re.compile(r"^(?:[^a-z]|context_|$)", re.MULTILINE)
+_UNCHANGED_START = re.compile("(?!context)[a-z]")
 
 
 def _digest(text: str) -> str:

@@ -13,6 +13,9 @@ _DATE = re.compile(r"\d{4}-", re.ASCII)
 _ZONE = re.compile(r"\s*(?:UTC|GMT|z)$")
 _SPACED_OFFSET = re.compile(r"\s+(?=[+-]\d\d:?(?:\d\d)?$)", re.ASCII)
 
+# No form of a time is longer; what searches them is not made for long texts.
+_LONGEST = 100
+
 # Epoch numbers from here on are milliseconds: as seconds they would lie past the year 5138.
 _MILLISECONDS_FROM = 100_000_000_000
 
@@ -26,7 +29,7 @@ def parse_time(value: Any) -> str | None:
     if type(value) is str:
         if _DIGITS.fullmatch(value) and not _BASIC_DATE.fullmatch(value):
             return _from_epoch(Decimal(value))
-        return _from_iso(value.strip())
+        return _from_iso(value.strip()) if len(value) <= _LONGEST else None
     if type(value) is int or type(value) is Decimal:
         return _from_epoch(value)
     return None

@@ -14,6 +14,7 @@ many do.
     fields   values -> fields and lines           (native/rows.c)
 """
 
+from collections import Counter
 from collections.abc import Callable, Set
 from functools import partial
 from typing import NamedTuple
@@ -21,9 +22,10 @@ from typing import NamedTuple
 import numpy as np
 
 from loader.chunk import Parsed, Work, parse_chunk, process_chunk
-from loader.normalize.batch import SpanOf, span_without
+from loader.defects import describe
+from loader.normalize.batch import Rooms, SpanOf, span_without
 from loader.normalize.collections import Type
-from loader.plain.arrays import Longs, NotPlain
+from loader.plain.arrays import Longs, NotPlain, Places
 from loader.plain.block import Block, Catalogue
 from loader.plain.calls import Calls
 from loader.plain.events import PlainEvents
@@ -38,11 +40,6 @@ _ODD = 20
 _OF_OTHER_FORM = 20
 # After a block that was not plain, so many at most are not tried.
 _MOST_SKIPPED = 63
-
-
-# What leaves a block to the long way. That knows every record, so it is the better place even for
-# a block that brings a mistake of this one to light; the tests take only the first for granted.
-_LEAVES: tuple[type[Exception], ...] = (NotPlain, IndexError, ValueError)
 
 
 class Read(NamedTuple):
@@ -70,19 +67,26 @@ class Plain:
         only: frozenset[str] | None,
         taken: frozenset[str],
         max_record_bytes: int,
+        rooms: Callable[[], Rooms] = Rooms,
+        whole: frozenset[str] = frozenset(),
     ) -> None:
+        self._rooms = rooms
+        self.defects = Counter[str]()  # what failed: how often
         self._max_record_bytes = max_record_bytes
-        self._process_chunk: Callable[..., Work] = partial(
+        self._process_chunk: Callable[..., list[Work]] = partial(
             process_chunk,
             tables=tables,
             layouts=layouts,
             load_started_at=load_started_at,
             only=only,
             taken=taken,
+            whole=whole,
         )
 
         def is_made(table: str) -> bool:
-            return table not in taken and (only is None or table in only)
+            if table in taken or (only is not None and table not in only):
+                return False
+            return table in tables or rooms().tables.has(table)
 
         readers = (Calls(is_made), Webhooks(is_made, load_started_at))
         # The reader that read most of the last block comes first.
@@ -91,8 +95,8 @@ class Plain:
         ]
         self._skip = self._failed = 0
         # The binary form does not convert: a shared column that someone gave another type needs
-        # the texts of the long way.
-        self._never = any(
+        # the texts of the long way. That also keeps objects whole.
+        self._never = bool(whole) or any(
             types.get(name, declared) != declared
             for types in tables.values()
             for name, declared in DECLARED_SHARED.items()
@@ -107,17 +111,25 @@ class Plain:
         """The records of a block, or None if it is not plain."""
         try:
             return self._read(block)
-        except _LEAVES:
+        except NotPlain:
             return None
+        except Exception as error:
+            self._tell(error)
+            return None
+
+    def _tell(self, error: Exception) -> None:
+        """A defect leaves its block to the long way, which knows every record; but not unheard."""
+        self.defects[describe(error)] += 1
 
     def _read(self, block: WholeLines) -> Read:
         plain, odd = self._read_plain(block)
         if len(odd) > block.lines // _ODD or not plain:
             raise NotPlain
         others: list[Parsed] = []
+        every = np.arange(block.lines)
         for at in odd:
             limit, number = self._max_record_bytes, block.line + at
-            line = block.data[block.ends[at - 1] + 1 if at else 0 : block.ends[at]]
+            _, line = _line(block, every, at)
             chunks = read_chunks([line], max_record_bytes=limit, first_line=number)
             others += map(parse_chunk, chunks)
         groups = [set(events.ids) for events, _ in plain] + [set(other.ids) for other in others]
@@ -163,17 +175,28 @@ class Plain:
             size = len(block.data) - sum(other.chunk.size for other in read.others)
             lines = sum(len(events.line) for events, _ in read.plain)
             works = [
-                self._rows(events, catalogue, there, size * len(events.line) // lines)
+                self._rows(block, events, catalogue, there, size * len(events.line) // lines)
                 for events, catalogue in read.plain
             ]
-            works += [self._process_chunk(other, there=there) for other in read.others]
-        except _LEAVES:
+            rooms = self._rooms()
+            for one in read.others:
+                works += self._process_chunk(one, there=there, rooms=rooms)
+        except Exception as error:
+            if not isinstance(error, NotPlain):
+                self._tell(error)
             self._skip = self._failed = min(2 * self._failed + 1, _MOST_SKIPPED)
             return None
         self._failed = 0
         return works
 
-    def _rows(self, events: PlainEvents, catalogue: Catalogue, there: Set[str], size: int) -> Work:
+    def _rows(
+        self,
+        block: WholeLines,
+        events: PlainEvents,
+        catalogue: Catalogue,
+        there: Set[str],
+        size: int,
+    ) -> Work:
         """The rows of events that are not there."""
         work = Work(records=len(events.ids), size=size)
         if there:
@@ -181,10 +204,18 @@ class Plain:
             work.known = len(events.ids) - len(kept)
             events = events.take(np.array(kept, np.int64))
         work.ids = events.ids
+        work.origin = partial(_line, block, events.line)
         work.spans = {name: _span_of(events, name) for name in ("timestamp", "received_at")}
         if events.ids:
             work.segments = Block(events, catalogue).segments()
         return work
+
+
+def _line(block: WholeLines, line: Places, place: int) -> tuple[str, bytes]:
+    """The position and the text of one event."""
+    at = int(line[place])
+    begin = int(block.ends[at - 1]) + 1 if at else 0
+    return f"line {block.line + at}", block.data[begin : int(block.ends[at])]
 
 
 def _span_of(events: PlainEvents, column: str) -> SpanOf:

@@ -5,7 +5,15 @@ from types import MappingProxyType
 
 import msgspec
 
-from loader.normalize.event import MAX_ID_BYTES, Event, Events, Object, Reject, put_extra
+from loader.defects import defect
+from loader.normalize.event import (
+    MAX_ID_BYTES,
+    Event,
+    Events,
+    Object,
+    Reject,
+    put_extra,
+)
 from loader.sources import segment, webhook
 
 # Records are parsed one by one where more than one of so many needs a decision.
@@ -25,6 +33,24 @@ def parse_event(record: Object) -> Event | Reject:
         detail="neither a Segment track call (type, event) nor a Customer.io reporting webhook "
         "(object_type, metric, data)",
     )
+
+
+def parse_each(
+    records: Sequence[Object], repeated: Mapping[int, Object]
+) -> tuple[Events, dict[int, Reject]]:
+    """The same as `parse_events`, if that fails: what a record brings to light is its reject."""
+    found: list[Event] = []
+    rejects: dict[int, Reject] = {}
+    for place, record in enumerate(records):
+        try:
+            event = parse_event(record)
+            if type(event) is Event:
+                found.append(_with_repeated(event, repeated.get(place, {})))
+        except Exception as error:
+            event = defect(error)
+        if type(event) is Reject:
+            rejects[place] = event
+    return Events.of(found), rejects
 
 
 def parse_events(

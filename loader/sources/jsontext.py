@@ -4,25 +4,22 @@ import json
 import mmap
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from itertools import chain
 from typing import Any
 
 import msgspec
 
 from loader.normalize.event import Object, Reject, json_text, put_extra
+from loader.normalize.numbers import LongNumber, as_json, parse_integer, parse_number
 
 
-def _parse_float(digits: str) -> Decimal:
-    try:
-        return Decimal(digits)
-    except ArithmeticError:
-        raise ValueError("a number with an exponent that is too large") from None
+def _write_other(value: Any) -> Any:
+    return as_json(value) if type(value) is LongNumber else str(value)
 
 
-_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_write_other).encode
 # The quick way, which refuses some texts that `parse_json` reads.
-decode = msgspec.json.Decoder(float_hook=_parse_float).decode
+decode = msgspec.json.Decoder(float_hook=parse_number).decode
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -58,7 +55,10 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, Reject(reason="invalid_utf8", detail=detail)
     try:
         return json.loads(
-            text, parse_float=_parse_float, parse_int=_parse_int, parse_constant=_refuse_constant
+            text,
+            parse_float=parse_number,
+            parse_int=parse_integer,
+            parse_constant=_refuse_constant,
         ), None
     except RecursionError:
         return None, Reject(reason="too_deep", detail="nested too deep to be read")
@@ -68,6 +68,7 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, invalid_json(str(error))
 
 
+_OPENED = frozenset({dict, list})
 # The end of a key, and what looks like it inside of a string.
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
 _INSIDE = re.compile(rb'\\"[ \t\r\n]*:')
@@ -93,7 +94,8 @@ def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
         objects = [value for value in level if type(value) is dict]
         written -= sum(map(len, objects))
         lists = [value for value in level if type(value) is list]
-        children = chain(chain.from_iterable(map(dict.values, objects)), *lists)
+        opened = [o.values() for o in objects if not _OPENED.isdisjoint(map(type, o.values()))]
+        children = chain(chain.from_iterable(opened), *lists)
         level = [child for child in children if type(child) is dict or type(child) is list]
     return written != inside
 
@@ -110,7 +112,7 @@ def parse_repeated(raw: bytes) -> tuple[Any, Object]:
     others: Object = {}
     try:
         pairs = json.loads(
-            raw, parse_float=_parse_float, parse_int=_parse_int, object_pairs_hook=_Pairs
+            raw, parse_float=parse_number, parse_int=parse_integer, object_pairs_hook=_Pairs
         )
         return _untangle(pairs, "", others), others
     except RecursionError:
@@ -146,7 +148,7 @@ def encode_json(value: Any) -> bytes:
     """A text for a parsed value that has none of its own, as an item of a batch."""
     try:
         return _encode(value)
-    except (UnicodeEncodeError, RecursionError):
+    except (ValueError, RecursionError):  # lone surrogates, long integers, deep nesting
         return json_text(value).encode("utf-8", "surrogatepass")
 
 
@@ -158,10 +160,6 @@ def one_line(text: str) -> str:
     """
     line = text.replace("\r\n", " ").replace("\n", " ")
     return line.replace("\r", " ") if parse_json(text.encode())[1] is None else line
-
-
-def _parse_int(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= 4_000 else Decimal(digits)
 
 
 def _refuse_constant(name: str) -> Any:

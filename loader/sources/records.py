@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from loader import native
+from loader.defects import defect
 from loader.errors import InputUnreadable
 from loader.normalize.event import Object, Reason, Reject
 from loader.sources.brackets import Scan, ends_in_string, leading_lines, value_end
@@ -44,8 +45,22 @@ _HEAD_BYTES = 1 << 20
 _MOST_VALUES = 2_000_000
 # Arrays or batches inside one another.
 _MAX_CONTAINERS = 4
-# Bytes of a file that may be searched for the end of documents that turn out to have none.
+# So many bytes of a file, and so many times what was read of it, may be searched for the end of
+# documents and arrays that turn out to have none.
 _MAX_SCANNED_IN_VAIN = 16 << 20
+_SCANNED_IN_VAIN = 64 << 10
+_SCANNED_PER_BYTE = 4
+# What is moved for each document or array is at most about so much.
+_WINDOW = 64 << 10
+# Behind a document over several lines, the lines of so many bytes are looked at together, and then
+# of twice as many each time.
+_SPAN = 4 << 10
+_ANY_SPAN = 1 << 40
+# After a line that is not plain JSON, so many are tried together, and then twice as many each time.
+_FEW_LINES = 8
+# What a batch says for all of its calls may come to so many times its size, and so many bytes.
+_REPEATED_PER_BYTE = 64
+_REPEATED_BYTES = 4 << 20
 # What may stand between two values on one line.
 _SEPARATORS = b" \t\r,"
 _BOM = b"\xef\xbb\xbf"
@@ -135,6 +150,10 @@ class _Reader:
         self.chunk = Chunk()
         self.failure: InputUnreadable | None = None
         self.scanned_in_vain = 0  # bytes looked at for the end of documents that have none
+        self.read = 0  # bytes
+        self.held = b""  # read, but not in `data` yet, from `held_at` on
+        self.held_at = 0
+        self.span = _ANY_SPAN  # bytes of which the lines are looked at together
 
     def chunks(self) -> Iterator[Chunk | WholeLines]:
         while len(self.data) < len(_BOM) and self._more():
@@ -144,10 +163,13 @@ class _Reader:
             if not self.data:
                 self._more()
         while self.data:
-            if self.data.lstrip()[:1] == b"[":
+            if self._begins_array():
+                self._advance(len(self.data) - len(self.data.lstrip()))
+                self._hold()
                 yield from self._array()
                 continue
-            cut = self.data.rfind(b"\n") + 1
+            cut = self.data.rfind(b"\n", 0, self.span) + 1 or self.data.find(b"\n") + 1
+            self.span = min(2 * self.span, _ANY_SPAN)
             if not cut:
                 if len(self.data) <= MAX_DOCUMENT_BYTES and self._more():
                     continue
@@ -175,12 +197,33 @@ class _Reader:
         if self.failure is not None:
             raise self.failure
 
+    def _begins_array(self) -> bool:
+        """Whether an array begins here that is worth looking for its end."""
+        return self.data.lstrip()[:1] == b"[" and not self._is_lost()
+
+    def _is_lost(self) -> bool:
+        """Whether too much was searched for nothing; from then on, only lines are read."""
+        most = min(_MAX_SCANNED_IN_VAIN, _SCANNED_IN_VAIN + _SCANNED_PER_BYTE * self.read)
+        return self.scanned_in_vain > most
+
+    def _hold(self) -> None:
+        """Leave only the beginning in `data`, which is copied for each document or array."""
+        if len(self.data) > 2 * _WINDOW:
+            self.held = self.data[_WINDOW:] + self.held[self.held_at :]
+            self.data, self.held_at = self.data[:_WINDOW], 0
+
     def _more(self) -> bool:
+        if self.held_at < len(self.held):
+            end = self.held_at + max(_WINDOW, len(self.data))
+            self.data += self.held[self.held_at : end]
+            self.held_at = end
+            return True
         try:
             block = next(self.blocks, b"")
         except InputUnreadable as error:
             self.failure = error
             return False
+        self.read += len(block)
         if block:
             self.data = self.data + block if self.data else block
         return bool(block)
@@ -232,9 +275,10 @@ class _Reader:
 
     def _lines(self, lines: list[bytes]) -> Iterator[Chunk]:
         """Records of whole lines: as many at a time as are plain JSON, then the odd one."""
-        start = 0
+        start, step = 0, self.chunk_records
         while start < len(lines):
-            part = lines[start : start + self.chunk_records]
+            part = lines[start : start + step]
+            step = min(2 * step, self.chunk_records)
             short = list(takewhile(lambda line: len(line) <= self.limit, part))
             check_memory(sum(map(len, short)))
             values: list[Any] = []
@@ -246,6 +290,7 @@ class _Reader:
             self._take_values(values, part)
             start += len(values)
             if odd:
+                step = min(_FEW_LINES, self.chunk_records)
                 if self._odd_line(lines[start], lines, start):
                     # A document over several lines: it and the rest are in `self.data` again.
                     yield from self._document()
@@ -299,7 +344,7 @@ class _Reader:
         value, reject = self._parse(line)
         if reject is None:
             self._take(value, line, position)
-        elif line.lstrip()[:1] == b"[":
+        elif line.lstrip()[:1] == b"[" and not self._is_lost():
             return self._put_back(lines, index)
         elif line.lstrip()[:1] != b"{":
             self._reject(position, reject, line)
@@ -313,6 +358,8 @@ class _Reader:
 
     def _put_back(self, lines: list[bytes], index: int) -> bool:
         self.data = b"\n".join([*lines[index:], self.data])
+        self._hold()
+        self.span = _SPAN
         return True
 
     def _values_on_one_line(self, line: bytes, end: int | None, position: str) -> None:
@@ -329,7 +376,7 @@ class _Reader:
 
     def _goes_on(self, line: bytes, lines: list[bytes], index: int) -> bool:
         """Whether an unfinished line is the head of a document, rather than a record cut short."""
-        if ends_in_string(line) or self.scanned_in_vain > _MAX_SCANNED_IN_VAIN:
+        if ends_in_string(line) or self._is_lost():
             return False
         while index + 1 == len(lines):
             if b"\n" in self.data or not self._more():
@@ -365,7 +412,7 @@ class _Reader:
     def _document(self) -> Iterator[Chunk]:
         """Documents over several lines, until a line is whole again."""
         while True:
-            if self.data.lstrip()[:1] == b"[":
+            if self._begins_array():
                 yield from self._array()
                 return
             self._one_document()
@@ -374,8 +421,9 @@ class _Reader:
             while b"\n" not in self.data and len(self.data) <= MAX_DOCUMENT_BYTES:
                 if not self._more():
                     break
+            self._advance(len(self.data) - len(self.data.lstrip(b" \t\r\n")))
             head = self.data.partition(b"\n")[0].strip()
-            if head not in (b"{", b"[") or self.scanned_in_vain > _MAX_SCANNED_IN_VAIN:
+            if head not in (b"{", b"[") or self._is_lost():
                 return
 
     def _one_document(self) -> None:
@@ -463,6 +511,7 @@ class _Reader:
         if self.failure is not None:
             self.data = b""
             return
+        self.scanned_in_vain += len(self.data)
         blank = leading_lines(self.data)
         self._advance(len(self.data) - len(self.data.lstrip()))
         reject = invalid_json("the array is never closed")
@@ -516,8 +565,14 @@ class _Reader:
         else:
             self._reject(position, reject, raw)
 
-    def _take(self, value: Any, raw: bytes, position: str, depth: int = 0) -> None:
+    def _take(self, value: Any, raw: bytes, position: str) -> None:
         """Add a parsed value: a record, or an array or envelope of records."""
+        try:
+            self._take_value(value, raw, position)
+        except Exception as error:
+            self._reject(position, defect(error), raw)
+
+    def _take_value(self, value: Any, raw: bytes, position: str, depth: int = 0) -> None:
         others: Object = {}
         if not depth and may_repeat_keys([value], [raw]):
             value, others = parse_repeated(raw)
@@ -526,7 +581,7 @@ class _Reader:
             self._reject(position, Reject(reason="too_deep", detail=detail), raw)
         elif type(value) is list:
             for number, item in enumerate(value, 1):
-                self._take(item, encode_json(item), f"{position}, item {number}", depth + 1)
+                self._take_value(item, encode_json(item), f"{position}, item {number}", depth + 1)
         elif type(value) is dict and "batch" in value and "event" not in value:
             self._take_envelope(value | others, raw, position, depth)
         elif len(raw) > self.limit:
@@ -549,10 +604,15 @@ class _Reader:
             reject = Reject(reason=reason, detail="the batch envelope has no array of calls")
             self._reject(position, reject, raw)
             return
+        size = len(encode_json({key: envelope[key] for key in envelope if key != "batch"}))
+        if size * len(items) > _REPEATED_BYTES + _REPEATED_PER_BYTE * len(raw):
+            detail = "what the batch says for all of its calls is too large for so many"
+            self._reject(position, Reject(reason="record_too_large", detail=detail), raw)
+            return
         for number, item in enumerate(items, 1):
             if type(item) is dict:
                 item = _with_envelope(item, envelope)
-            self._take(item, encode_json(item), f"{position}, item {number}", depth + 1)
+            self._take_value(item, encode_json(item), f"{position}, item {number}", depth + 1)
 
     def _reject(self, position: str, reject: Reject, raw: bytes) -> None:
         self.chunk.bad.append(BadRecord(position, reject, raw.rstrip(b"\r")))

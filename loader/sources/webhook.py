@@ -18,6 +18,7 @@ from loader.normalize.event import (
     usable_id,
 )
 from loader.normalize.names import table_name
+from loader.normalize.numbers import number_text
 
 # (channel, metric) -> event name, where it is not "<Channel> <Metric>".
 _NAMES = {
@@ -164,7 +165,7 @@ def _first_text(*values: Any) -> str | None:
     """The first value that counts; a deleted person's blank id must not hide the ones behind."""
     for value in values:
         if _is_text(value) and value != "":
-            return str(value)
+            return value if type(value) is str else number_text(value)
     return None
 
 

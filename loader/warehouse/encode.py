@@ -4,7 +4,7 @@ The lines are of COPY's text format here; the short way makes segments of the bi
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,10 @@ DECLARED_SHARED = {column.name: column.type for column in (*SHARED, EXTRA)}
 Layouts = dict[str, list[str]]
 
 
+# The file and the position of the record at a place of a chunk, and the record as it stood there.
+Origin = Callable[[int], tuple[str, str, bytes]]
+
+
 @dataclass(kw_only=True)
 class Segment:
     """Lines for one table, without the values whose column is settled only with the whole batch."""
@@ -37,6 +41,11 @@ class Segment:
     extra: dict[int, dict[str, Any]]
     keys: dict[str, str] = field(default_factory=dict)  # new column -> key as sent
     event_text: str = ""
+    origin: Origin | None = None  # only where the chunk has late values
+
+    def has_late_values(self) -> bool:
+        """Whether some values have to wait."""
+        return bool(self.new or self.new_shared or self.extra)
 
     def late_places(self) -> set[int]:
         """The places of rows with late values."""

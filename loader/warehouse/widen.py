@@ -188,13 +188,13 @@ def _refuse_views(connection: Connection, schema: str, table: str, column: str) 
 # What `normalize.columns.coerce` takes into a type, said once more for values in jsonb. Without a
 # backslash, which the setting standard_conforming_strings would change.
 _FITS = {
-    "text": ("jsonb_typeof(v) IN ('string', 'number', 'boolean')", "v #>> '{}'"),
+    "text": ("jsonb_typeof(w.v) IN ('string', 'number', 'boolean')", "w.v #>> '{}'"),
     "numeric": (
-        "jsonb_typeof(v) = 'number' OR (jsonb_typeof(v) = 'string' AND "
-        "v #>> '{}' ~ '^-?(0|[1-9][0-9]*)([.][0-9]+)?$' AND v #>> '{}' !~ '^-0([.]0*)?$')",
-        "(v #>> '{}')::numeric",
+        "jsonb_typeof(w.v) = 'number' OR (jsonb_typeof(w.v) = 'string' AND "
+        "w.v #>> '{}' ~ '^-?(0|[1-9][0-9]*)([.][0-9]+)?$' AND w.v #>> '{}' !~ '^-0([.]0*)?$')",
+        "(w.v #>> '{}')::numeric",
     ),
-    "jsonb": ("true", "v"),
+    "jsonb": ("true", "w.v"),
 }
 
 
@@ -205,7 +205,7 @@ def _move_back(connection: Connection, schema: str, table: str, column: str, typ
         "WHERE {extra} ? %(column)s AND {column} IS NULL) "
         "UPDATE {table} AS t SET {column} = {value}, "
         "{extra} = nullif(t.{extra} - %(column)s, '{{}}'::jsonb) "
-        "FROM waiting WHERE waiting.id = t.id AND ({fits})"
+        "FROM waiting AS w WHERE w.id = t.id AND ({fits})"
     )
     return _execute(
         connection,

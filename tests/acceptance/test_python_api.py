@@ -199,3 +199,22 @@ def test_normalize_agrees_with_a_load(
                 loaded.pop(name, None)
                 framed.pop(name, None)
             assert framed == loaded, table
+
+
+def test_objects_that_are_to_stay_whole_are_normalized_so() -> None:
+    records = [track("Cart", cart={"a": 1}), track("Cart", cart={"b": {"c": 2}}, order={"n": 1})]
+    frame = loader.normalize(records, json_columns=["cart"])["cart"]
+    assert frame["cart"].tolist() == [{"a": 1}, {"b": {"c": 2}}]
+    assert "order_n" in frame
+
+
+@pytest.mark.parametrize("as_text", [True, False], ids=["text", "dict"])
+def test_an_integer_of_any_length_is_normalized(as_text: bool) -> None:
+    """Python refuses to write integers of more than 4,300 digits."""
+    digits = "9" * 5_000
+    record: Any = f'{{"event":"Email Opened","messageId":"x","properties":{{"v":[{digits}]}}}}'
+    if not as_text:
+        value = sum(9 * 10**n for n in range(5_000))
+        record = {"event": "Email Opened", "messageId": "x", "properties": {"v": [value]}}
+    frames = loader.normalize([record])
+    assert frames["email_opened"]["v"].tolist() == [[digits]]

@@ -68,3 +68,24 @@ def test_a_restored_table_goes_on_where_the_dump_ended(
     given.write(path)
     assert run("load", path, url=empty_db.url).code == 0
     check_settled(empty_db, given)
+
+
+def test_a_schema_full_of_hostile_numbers_can_be_dumped(
+    run: Run, db: Database, empty_db: Database, tmp_path: Path
+) -> None:
+    """75 kB of them came to 1.1 GB when they were printed, which PostgreSQL refuses for ever."""
+    hostile = ",".join(["1e131000"] * 8_300)
+    path = tmp_path / "hostile.ndjson"
+    track = '{{"type":"track","event":"Email Opened","messageId":"{}","{}":{}}}\n'.format
+    path.write_text(
+        track("list", "properties", f'{{"l":[{hostile}]}}')
+        + track("deep", "properties", f'{{"deep":[{{"a":[[{hostile}]]}}]}}')
+        + track("misfit", "properties", f'{{"campaign_id":[{hostile}]}}')
+        + track("context", "context", f'{{"l":[{hostile}]}}')
+        + track("envelope", "unknown", f"[{hostile}]")
+        + track("column", "properties", '{"n":1e131000}')
+    )
+    assert run("load", path).code == 0
+    by_psql(db, empty_db, tmp_path / "dump.sql")
+    assert empty_db.dump() == db.dump()
+    assert (tmp_path / "dump.sql").read_text().count("1e131000") > 5 * 8_300

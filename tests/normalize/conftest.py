@@ -4,7 +4,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from loader import plain
-from loader.plain import NotPlain
 from loader.sources import records
 
 settings.register_profile(
@@ -24,4 +23,8 @@ def few_lines_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "_ENOUGH_BYTES", 0)
     monkeypatch.setattr(records, "_ODD", 1)
     monkeypatch.setattr(plain, "_ODD", 1)
-    monkeypatch.setattr(plain, "_LEAVES", (NotPlain,))  # nothing else is to be expected
+    monkeypatch.setattr(plain.Plain, "_tell", raise_it)
+
+
+def raise_it(_: plain.Plain, error: Exception) -> None:
+    raise error

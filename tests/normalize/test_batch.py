@@ -43,7 +43,7 @@ def normalize(*events: Event, **options: Any) -> Normalized:
 
 
 def texts(rows: Rows, column: str) -> list[str | None]:
-    return list(rows.columns[column].texts)
+    return rows.columns[column].spread(len(rows.members))
 
 
 def moments(rows: Rows, column: str) -> list[datetime | None]:

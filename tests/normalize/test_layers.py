@@ -15,8 +15,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 MAY_IMPORT = {
     "normalize": {"normalize"},
     "native": {"native", "errors"},
-    "sources": {"sources", "normalize", "errors", "native"},
-    "warehouse": {"warehouse", "normalize", "errors", "config", "threads", "native"},
+    "sources": {"sources", "normalize", "errors", "defects", "native"},
+    "warehouse": {"warehouse", "normalize", "errors", "defects", "config", "threads", "native"},
 }
 MAY_PRINT = {"cli/text.py", "cli/log.py", "samples.py"}
 MAY_EXIT = {"cli/app.py", "cli/signals.py", "samples.py", "__main__.py"}

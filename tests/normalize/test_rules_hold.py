@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from loader.normalize.batch import Normalized, Rows, normalize_events
 from loader.normalize.collections import SHARED_NAMES, Type, declared_tables
-from loader.normalize.columns import coerce, flatten, flatten_one, infer
+from loader.normalize.columns import coerce, infer
 from loader.normalize.event import Event, Events
+from loader.normalize.flatten import flatten, flatten_one
 from loader.normalize.names import (
     context_column,
     identifier,
     property_column,
+    property_columns,
     schema_name,
     snake_case,
     table_name,
@@ -132,6 +134,44 @@ def test_flatten_is_flatten_one_for_each_record(records: list[dict[str, Any]]) -
     assert flat.columns.keys() == flat.keys.keys()
 
 
+# Maps: each record has keys of its own.
+maps = st.dictionaries(
+    st.sampled_from(["a", "A", "a b", "a_b", "b", "x1", "X 1", "x_1", "y", "é", "id", "1", "a\nb"])
+    | st.text(max_size=3),
+    few | st.dictionaries(st.text("xyz", max_size=2), few, max_size=3),
+    max_size=6,
+)
+
+
+@given(
+    st.lists(maps | maps.map(lambda inner: {"a": inner, "total": 1, "x_1": 2}), max_size=5),
+    st.frozensets(st.sampled_from(["a", "a_b", "x_1", "a_a", "a_x_1", "total", "b_xx"])),
+)
+@example([{"a": {"b": 1}, "a_b": 2}, {"a": {"c": 1}}], frozenset())
+@example([{"a": {"b": 1, "B": 3}}, {"a": {"c": 1}}], frozenset({"a_b"}))
+@example([{"a": {"b": 1}}, {"a": {"c": 1}}, {"a_b": 2}], frozenset())
+def test_a_map_fills_the_columns_there_are_and_loses_nothing(
+    records: list[dict[str, Any]], known: frozenset[str]
+) -> None:
+    flat = flatten(records, property_column, claim=lambda names: known)
+    for row, record in enumerate(records):
+        expected, losers = flatten_one(record, property_column)
+        kept = {
+            name: values[row] for name, values in flat.columns.items() if values[row] is not None
+        }
+        kept |= {name: by_row[row] for name, by_row in flat.rare.items() if row in by_row}
+        extra = flat.extra.get(row, {})
+        assert expected.keys() & known <= kept.keys()
+        assert repr({name: (kept | extra)[name] for name in expected}) == repr(expected)
+        said = Counter(map(repr, [*expected.values(), *losers.values()]))
+        assert said == Counter(map(repr, [*kept.values(), *extra.values()]))
+
+
+@given(st.lists(names | st.text("aB1_-. ", max_size=70), max_size=6), st.sampled_from(["", "a."]))
+def test_many_names_are_made_like_each_of_them(found: list[str], prefix: str) -> None:
+    assert property_columns(prefix, found) == [property_column(prefix + name) for name in found]
+
+
 @given(st.lists(objects, max_size=5))
 @example([{"a": "x"}, {"a": "y"}])
 def test_a_column_that_is_known_to_be_text_is_text(records: list[dict[str, Any]]) -> None:
@@ -201,7 +241,7 @@ def by_row(rows: Rows) -> dict[int, dict[str, Any]]:
     """Columns, new values and extras of each row; times as moments, not as texts."""
     found: dict[int, dict[str, Any]] = {place: {} for place in rows.members}
     for name, column in rows.columns.items():
-        for place, text in zip(rows.members, column.texts, strict=True):
+        for place, text in zip(rows.members, column.spread(len(rows.members)), strict=True):
             moment = text and declared_tables()["tracks"].get(name) == "timestamptz"
             if text is not None:
                 found[place][name] = datetime.fromisoformat(text) if moment else text
@@ -256,7 +296,7 @@ def test_no_value_of_an_event_is_lost(batch: list[Event]) -> None:
         rows = actual.collections[one.event]
         place = list(rows.members).index(row)
         stored = [c.texts[row] for n, c in actual.shared.columns.items() if n not in own]
-        stored += [c.texts[place] for c in rows.columns.values()]
+        stored += [c.spread(len(rows.members))[place] for c in rows.columns.values()]
         count = sum(text is not None for text in stored)
         for part in (actual.shared, rows):
             count += sum(row in values for values in part.new.values())

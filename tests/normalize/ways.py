@@ -65,8 +65,11 @@ def block(line: bytes) -> WholeLines:
 def long_way(lines: Sequence[bytes], there: Set[str] = frozenset()) -> list[Work]:
     data = b"".join(line + b"\n" for line in lines)
     return [
-        process_chunk(parse_chunk(chunk), tables=TABLES, layouts={}, there=there, **OPTIONS)
+        work
         for chunk in read_chunks([data], max_record_bytes=LIMIT)
+        for work in process_chunk(
+            parse_chunk(chunk), tables=TABLES, layouts={}, there=there, **OPTIONS
+        )
     ]
 
 

@@ -144,7 +144,7 @@ def digest(path: Path) -> Outcome:
     try:
         with open_input(file) as opened:
             for chunk in read_chunks(opened.blocks, max_record_bytes=1 << 20):
-                work = process_chunk(
+                (work,) = process_chunk(
                     parse_chunk(chunk),
                     tables=tables,
                     layouts=layouts,

@@ -39,7 +39,7 @@ def process(
 ) -> Work:
     parsed = parse_chunk(chunk_of(*records, limit=limit))
     there = existing(parsed.ids) if existing is not None and parsed.ids else frozenset()
-    return process_chunk(
+    (work,) = process_chunk(
         parsed,
         tables=declared_tables(),
         layouts={} if layouts is None else layouts,
@@ -47,6 +47,7 @@ def process(
         only=only,
         there=there,
     )
+    return work
 
 
 def rows(segment: Segment) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import loader
 from loader.chunk import parse_chunk
-from loader.normalize.columns import flatten, flatten_one
+from loader.normalize.flatten import flatten, flatten_one
 from loader.normalize.names import property_column
 from loader.sources.jsontext import parse_json
 from loader.sources.records import Chunk, read_chunks
