@@ -220,6 +220,7 @@ class SettingKeywords(TypedDict, total=False):
     auto_migrate: bool
     schema_contract: Literal["evolve", "freeze"]
     max_columns: int
+    max_tables: int
     max_record_bytes: int
     max_reject_ratio: float
     batch_records: int
