@@ -48,7 +48,7 @@ $(SAMPLE): loader/samples.py | $(READY)
 	@mkdir -p $(@D)
 	@$(BIN)/python -m loader.samples --gzip -o $@
 
-$(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard loader/native/*.c)
+$(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard loader/native/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "making $(VENV): Python packages, an embedded PostgreSQL, the compiled part; about a minute ..." >&2

@@ -2,15 +2,19 @@
 
 The rooms, in the order an event goes through them:
 
-- `sources`: files, the records in them, and the forms that senders use;
-- `normalize`: the rules that turn events into rows; pure;
+- `sources`, `inputs`: files, the records in them, and blocks of these;
+- `columns`, `native`: the values of a block as arrays;
+- `forms`: the forms that senders use, as tables, and how each becomes events;
+- `normalize`: the rules for names, types and texts; pure;
+- `load`: batches of events, the schema changes they need, their rows;
 - `warehouse`: PostgreSQL: server, tables, schema changes, writing, the ledger;
 - `pipeline`: the load as a recipe; `cli`: the commands; `config`: the settings.
 """
 
 from typing import TYPE_CHECKING, Any
 
-# The room `normalize` is imported first, so that the name means the function from here on.
+# These rooms are imported first, so that their names mean the functions from here on.
+import loader.load
 import loader.normalize  # noqa: F401
 from loader._version import __version__
 from loader.api import load, normalize

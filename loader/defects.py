@@ -9,6 +9,7 @@ from pathlib import Path
 from loader.errors import LoaderError, is_out_of_memory
 from loader.normalize.event import Reason, Reject
 
+# The reason of such rejects.
 DEFECT: Reason = "defect"
 _PACKAGE = Path(__file__).parent
 

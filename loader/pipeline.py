@@ -30,6 +30,7 @@ from loader.errors import (
     UsageError,
     is_out_of_memory,
 )
+from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.reading import Progress, Run
 from loader.sources.files import InputFile, list_inputs
@@ -71,10 +72,11 @@ class LoadResult:
     waited_for_server: float = 0.0  # seconds
     errors: list[str] = field(default_factory=list)  # inputs that could not be read to their end
     warnings: list[str] = field(default_factory=list)  # what is probably not meant, or was left out
-    is_first: bool = False  # the schema had no events before
-    migration: str = ""  # plan only: what a migration would do
+    rewritten: int = 0  # irregular records, which take longer to read
     without_table: int = 0  # events of names for which `max_tables` left no room
     defects: dict[str, int] = field(default_factory=dict)  # what failed: how often
+    is_first: bool = False  # the schema had no events before
+    migration: str = ""  # plan only: what a migration would do
     pending_sql: str = ""  # plan only: migrations and changes, as SQL
 
     @property
@@ -208,10 +210,17 @@ def _open(
         run = Run(
             source=source,
             settings=settings,
-            tables=start.tables,
-            slots=start.slots,
-            taken=start.taken,
-            started_at=start.load.started_at,
+            context=LoadContext(
+                started_at=start.load.started_at,
+                tables=start.tables,
+                only=source.only_tables,
+                reserved=start.taken,
+                evolve=settings.schema_contract == "evolve",
+                max_columns=settings.max_columns,
+                max_tables=settings.max_tables,
+                json_columns=source.whole,
+                slots=start.slots,
+            ),
             sink=writer,
             asker=Asker(known_ids, known_ids.thread),
             asks=start.has_rows,
@@ -336,10 +345,16 @@ def plan(
         run = Run(
             source=source,
             settings=settings,
-            tables=tables,
-            slots={},
-            taken=select_taken(connection, source.schema_),
-            started_at=_now(),
+            context=LoadContext(
+                started_at=_now(),
+                tables=tables,
+                only=source.only_tables,
+                reserved=select_taken(connection, source.schema_),
+                evolve=settings.schema_contract == "evolve",
+                max_columns=settings.max_columns,
+                max_tables=settings.max_tables,
+                json_columns=source.whole,
+            ),
             sink=planner,
             asker=Asker(
                 planner.remember(there if state.revision is not None else _nothing), there.thread
@@ -442,9 +457,10 @@ def _result(run: Run, *, counts: Counts, **facts: Any) -> LoadResult:
         waited_for_input=run.waited_for_input,
         waited_for_server=run.sink.waited,
         errors=run.errors,
-        warnings=[*run.source.doubts(run.tables), *run.warnings],
+        rewritten=run.rewritten,
         without_table=run.without_table,
         defects=dict(run.defects),
+        warnings=[*run.source.doubts(run.context.tables), *run.warnings],
         **facts,
     )
 
@@ -475,7 +491,7 @@ class _Planner:
     def submit(self, batch: SealedBatch) -> None:
         rows: dict[str, int] = {}
         for copy in batch.copies:
-            rows[copy.table] = rows.get(copy.table, 0) + len(copy.lines)
+            rows[copy.table] = rows.get(copy.table, 0) + len(copy.rows)
             if copy.table == TRACKS:
                 self._seen.add(ids_of(copy))
         self.changes += batch.changes

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, text
 
 from loader.config import Settings, Source, load_settings
 from loader.errors import LoaderError, LockHeld
+from loader.normalize.types import TYPES
 from loader.warehouse import embedded
 from loader.warehouse.engine import connect, lock_key, make_engine
-from loader.warehouse.evolve import WIDER
 from loader.warehouse.migrate import check_state, read_state
 from loader.warehouse.tables import catalogue_type, metadata
 
@@ -57,7 +57,7 @@ def type_differs(
 ) -> bool | None:
     """A column that was widened on purpose is not drift; None leaves the question to Alembic."""
     before = catalogue_type(declared_type)
-    return False if catalogue_type(inspected_type) in WIDER.get(before, ()) else None
+    return False if catalogue_type(inspected_type) in TYPES[before].wider else None
 
 
 def configure(**options: Any) -> None:

@@ -20,7 +20,7 @@ from loader.config.layers import CONFIG_FILE
 from loader.config.words import explain
 from loader.errors import UsageError, did_you_mean, nearest
 from loader.normalize.collections import COLLECTIONS
-from loader.normalize.names import MAX_BYTES, property_column, schema_name, table_name
+from loader.normalize.names import MAX_BYTES, schema_name, table_name
 
 DEFAULT_SOURCE = "Customer.io"
 # "Email Openned" and "Email Open" are that near to "Email Opened"; "Email Dropped" is not.
@@ -80,11 +80,6 @@ class Source(BaseModel):
     def whole(self) -> frozenset[str]:
         """The paths of the properties that are not flattened."""
         return frozenset(self.json_columns)
-
-    @property
-    def json_names(self) -> frozenset[str]:
-        """The columns of these properties."""
-        return frozenset(map(property_column, self.json_columns))
 
     def doubts(self, tables: Iterable[str] = ()) -> list[str]:
         """What is probably not meant: names in `collections` that are almost those of tables.

@@ -1,14 +1,13 @@
-"""Event: the one canonical form that every source is turned into."""
+"""What all forms of events share: identity, values that lost their name, why there is none."""
 
 import hashlib
 import json
-from collections.abc import Sequence, Set
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from loader.normalize.numbers import LongNumber, as_json, number_text
+from loader.normalize.numbers import LongNumber, as_json, number_text, written
 
 # A value as JSON has it, with every fraction as Decimal, so that no digit is lost.
 JSON = dict[str, "JSON"] | list["JSON"] | str | int | Decimal | LongNumber | bool | None
@@ -17,74 +16,6 @@ Object = dict[str, Any]
 # PostgreSQL cannot index a text of more than about 2,700 bytes; Segment's own limit for an id is
 # 1,024 characters, and four bytes each would not fit either.
 MAX_ID_BYTES = 1024
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One event, whatever it was sent as. Times are as sent; `normalize.times` reads them."""
-
-    id: str  # identity: messageId, event_id, or a hash of the content
-    event: str  # slug, the name of its table
-    event_text: str  # the name as sent
-    user_id: str | None
-    anonymous_id: str | None
-    received_at: Any
-    sent_at: Any
-    original_timestamp: Any
-    timestamp: Any
-    context: Object
-    properties: Object
-    extra: Object | None = None  # values of the record that have no column, by key
-
-
-class Events(msgspec.Struct, kw_only=True):
-    """Events by column, one entry per event: what a chunk is normalized from."""
-
-    id: list[str]
-    event: list[str]
-    event_text: list[str]
-    user_id: list[str | None]
-    anonymous_id: list[str | None]
-    received_at: list[Any]
-    sent_at: list[Any]
-    original_timestamp: list[Any]
-    timestamp: list[Any]
-    context: list[Object]
-    properties: list[Object]
-    extra: dict[int, Object]  # only of events that have some
-
-    @classmethod
-    def of(cls, events: Sequence[Event]) -> "Events":
-        """The columns of single events."""
-        columns: dict[str, Any] = {
-            name: [getattr(event, name) for event in events] for name in _COLUMNS
-        }
-        return cls(**columns, extra={i: e.extra for i, e in enumerate(events) if e.extra})
-
-    def insert(self, place: int, event: Event) -> None:
-        """Put one event before the one at `place`."""
-        for name in _COLUMNS:
-            getattr(self, name).insert(place, getattr(event, name))
-        self.extra = {at + (at >= place): extra for at, extra in self.extra.items()}
-        if event.extra:
-            self.extra[place] = event.extra
-
-    def only(self, place: int) -> "Events":
-        """The event at one place."""
-        columns: dict[str, Any] = {name: [getattr(self, name)[place]] for name in _COLUMNS}
-        return Events(**columns, extra={0: self.extra[place]} if place in self.extra else {})
-
-    def without(self, places: Set[int]) -> "Events":
-        """The events but those at some places."""
-        kept = [i for i in range(len(self.id)) if i not in places]
-        columns: dict[str, Any] = {
-            name: [column[i] for i in kept]
-            for name, column in ((name, getattr(self, name)) for name in _COLUMNS)
-        }
-        extra = {new: self.extra[old] for new, old in enumerate(kept) if old in self.extra}
-        return Events(**columns, extra=extra)
-
-
-_COLUMNS = tuple(name for name in Event.__struct_fields__ if name != "extra")
 
 
 # Why a record cannot be loaded. A code is stable once it is released: people count and alert by it.
@@ -137,16 +68,6 @@ def usable_id(value: str) -> str:
     if len(value) <= MAX_ID_BYTES // 4 or len(value.encode("utf-8", "replace")) <= MAX_ID_BYTES:
         return value
     return _hash(value.encode("utf-8", "surrogatepass"))
-
-
-def identity(value: Any, key: str, extra: Object) -> str | None:
-    """`value` as the text of an id; what cannot be one goes to `extra`."""
-    if type(value) is str:
-        return value
-    if type(value) in (dict, list, bool):
-        extra[key] = value
-        return None
-    return None if value is None else number_text(value)
 
 
 def put_extra(extra: Object, key: str, value: Any) -> None:
@@ -203,7 +124,7 @@ def _scalar_text(value: Any) -> str:
     if type(value) is Decimal:
         return str(value)
     if type(value) is int or type(value) is LongNumber:
-        return number_text(value)
+        return written(value) if type(value) is LongNumber else number_text(value)
     return json.dumps(value)
 
 

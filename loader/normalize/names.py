@@ -126,7 +126,7 @@ def property_columns(prefix: str, keys: Sequence[str]) -> list[str]:
     snaked = _snake_lines(text)
     names = snaked.split("\n")
     if (
-        (_UNCHANGED_START.match(prefix) or _CHANGED_LINE.search(snaked) is None)
+        _CHANGED_LINE.search(snaked) is None
         and max(map(len, names)) <= MAX_BYTES
         and _CHANGED.isdisjoint(names)
     ):
@@ -155,7 +155,6 @@ _SEPARATORS = {at: "_" for at in range(128) if chr(at) != "\n" and not chr(at).i
 # Names in snake case that do not stay as they are; so do long ones.
 _CHANGED = RESERVED | SYSTEM_COLUMNS | SHARED_NAMES
 _CHANGED_LINE = re.compile(r"^(?:[^a-z]|context_|$)", re.MULTILINE)
-_UNCHANGED_START = re.compile("(?!context)[a-z]")
 
 
 def _digest(text: str) -> str:

@@ -70,8 +70,20 @@ def number_text(number: int | Decimal | LongNumber) -> str:
     return format(number, "f") if is_storable(number) else str(number)
 
 
+def written(number: int | Decimal | LongNumber) -> str:
+    """The text of a number in ids, which are stored: as Python writes it."""
+    if not isinstance(number, LongNumber):
+        return str(number)
+    if number.text.lstrip("-").isdigit():
+        return number.text
+    try:
+        return str(Decimal(number.text))
+    except ArithmeticError:  # the exponent is beyond any
+        return number.text
+
+
 def as_json(value: object) -> msgspec.Raw:
     """A long number for an encoder to JSON, which knows all other values itself."""
     if isinstance(value, LongNumber):
-        return msgspec.Raw(value.text.encode())
+        return msgspec.Raw(written(value).encode())
     raise TypeError(f"{type(value).__name__} is not a value of JSON")

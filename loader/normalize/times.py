@@ -128,3 +128,9 @@ def _from_epoch(number: Any) -> str | None:
 def _scale(number: Any) -> int:
     """Microseconds in the unit of an epoch number."""
     return 1_000 if abs(Decimal(number)) >= _MILLISECONDS_FROM else 1_000_000
+
+
+def widest(known: tuple[str, str] | None, more: tuple[str, str]) -> tuple[str, str]:
+    """The span of times (ISO 8601) that covers both."""
+    texts = [*(known or ()), *more]
+    return min(texts, key=datetime.fromisoformat), max(texts, key=datetime.fromisoformat)

@@ -68,7 +68,13 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, invalid_json(str(error))
 
 
-_OPENED = frozenset({dict, list})
+def read_value(text: str | bytes) -> Any:
+    """The value of a text that is known to be JSON."""
+    value, reject = parse_json(text.encode() if isinstance(text, str) else text)
+    assert reject is None
+    return value
+
+
 # The end of a key, and what looks like it inside of a string.
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
 _INSIDE = re.compile(rb'\\"[ \t\r\n]*:')
@@ -94,8 +100,7 @@ def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
         objects = [value for value in level if type(value) is dict]
         written -= sum(map(len, objects))
         lists = [value for value in level if type(value) is list]
-        opened = [o.values() for o in objects if not _OPENED.isdisjoint(map(type, o.values()))]
-        children = chain(chain.from_iterable(opened), *lists)
+        children = chain(chain.from_iterable(map(dict.values, objects)), *lists)
         level = [child for child in children if type(child) is dict or type(child) is list]
     return written != inside
 
@@ -104,26 +109,30 @@ def _count(pattern: re.Pattern[bytes], text: bytes) -> int:
     return sum(1 for _ in pattern.finditer(text))  # a list of them could take ten times the text
 
 
-def parse_repeated(raw: bytes) -> tuple[Any, Object]:
-    """The value of a text that is JSON, with the first value of each key; and by path the others.
+# Values of keys that stand twice in one object, but for the first ones, with their path.
+Repeated = list[tuple[str, Any]]
+
+
+def parse_repeated(raw: bytes) -> tuple[Any, Repeated]:
+    """The value of a text that is JSON, with the first value of each key; and the others.
 
     Inside a list, the others stay in their object, as `key#2`.
     """
-    others: Object = {}
+    others: Repeated = []
     try:
         pairs = json.loads(
             raw, parse_float=parse_number, parse_int=parse_integer, object_pairs_hook=_Pairs
         )
         return _untangle(pairs, "", others), others
     except RecursionError:
-        return parse_json(raw)[0], {}
+        return parse_json(raw)[0], []
 
 
 class _Pairs(list[tuple[str, Any]]):
     """An object as it stands in its text."""
 
 
-def _untangle(value: Any, path: str, others: Object | None) -> Any:
+def _untangle(value: Any, path: str, others: Repeated | None) -> Any:
     if type(value) is list:
         return [_untangle(item, "", None) for item in value]
     if type(value) is not _Pairs:
@@ -135,7 +144,7 @@ def _untangle(value: Any, path: str, others: Object | None) -> Any:
         elif others is None:
             put_extra(found, key, _untangle(inner, "", None))
         else:
-            put_extra(others, path + key, _untangle(inner, "", None))
+            others.append((path + key, _untangle(inner, "", None)))
     return found
 
 

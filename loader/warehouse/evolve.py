@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection
 from sqlalchemy.dialects import postgresql
 
 from loader.normalize.collections import Type
-from loader.normalize.columns import clean_text
+from loader.normalize.text import clean_text
 from loader.warehouse.tables import SQL_TYPES, shared_columns
 
 _COMMENT_LENGTH = 500
@@ -65,14 +65,6 @@ class WidenColumn:
 
 
 Change = CreateTable | AddColumn | WidenColumn
-
-# The types that hold every value of a type.
-WIDER: dict[Type, frozenset[Type]] = {
-    "boolean": frozenset({"text", "jsonb"}),
-    "bigint": frozenset({"numeric", "text", "jsonb"}),
-    "numeric": frozenset({"text", "jsonb"}),
-    "text": frozenset({"jsonb"}),
-}
 
 
 def table_comment(event_text: str) -> str:

@@ -43,6 +43,9 @@ class Known(NamedTuple):
     beside: int  # number of the writer's connection that led to the same server
 
 
+NOTHING_KNOWN = Known(set(), 0)
+
+
 def select_existing(connection: Connection, schema: str, table: str, ids: Ids) -> set[str]:
     """Which of some ids a table has."""
     # Behind a SELECT, because the planner would estimate how often each of them is there.

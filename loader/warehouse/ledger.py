@@ -14,8 +14,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from loader.errors import RowsDropped
-from loader.normalize.columns import clean_text
-from loader.warehouse.batch import FileProgress, RejectRow, Replay, widest
+from loader.normalize.text import clean_text
+from loader.normalize.times import widest
+from loader.warehouse.batch import FileProgress, RejectRow, Replay
 from loader.warehouse.tables import files, loads, rejects
 
 RUNNING = "running"

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, insert, select, text
 from loader.config import Source
 from loader.errors import UsageError
 from loader.normalize.collections import EXTRA, SHARED_NAMES, TRACKS, Type, declared_tables
+from loader.normalize.types import TYPES
 from loader.warehouse.engine import driver_cursor
-from loader.warehouse.evolve import WIDER, WidenColumn, apply_changes
+from loader.warehouse.evolve import WidenColumn, apply_changes
 from loader.warehouse.ledger import end_forgotten, require_rows
 from loader.warehouse.tables import loads, select_tables
 
@@ -120,7 +121,7 @@ def widen(
         )
     if column in SHARED_NAMES and not column.startswith("context_"):
         raise UsageError(f"every table and the loader itself rely on the type of {column!r}")
-    wider = WIDER.get(before, frozenset())
+    wider = TYPES[before].wider
     if type_ not in wider:
         choice = ", ".join(sorted(wider)) or "nothing"
         raise UsageError(f"{table}.{column} is {before}, which can be widened to: {choice}")

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from psycopg2 import errors, sql
 from sqlalchemy import Connection
 
-from loader.normalize.batch import span
+from loader.columns.binary import read_time
 from loader.normalize.collections import TRACKS
-from loader.warehouse.batch import Copy, SealedBatch, widest
+from loader.normalize.times import widest
+from loader.warehouse.batch import Copy, SealedBatch
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import apply_changes
 from loader.warehouse.ids import Ids, select_existing
@@ -53,8 +54,8 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
 def _count(copies: Iterable[Copy]) -> dict[str, int]:
     rows: dict[str, int] = {}
     for copy in copies:
-        if len(copy.lines):
-            rows[copy.table] = rows.get(copy.table, 0) + len(copy.lines)
+        if len(copy.rows):
+            rows[copy.table] = rows.get(copy.table, 0) + len(copy.rows)
     return rows
 
 
@@ -86,18 +87,17 @@ def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
 
 
 def _run_copy(connection: Connection, schema: str, copy: Copy) -> None:
-    if not len(copy.lines):
+    if not len(copy.rows):
         return
-    statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         sql.Identifier(schema, copy.table),
         sql.SQL(", ").join(map(sql.Identifier, copy.columns)),
-        sql.SQL(copy.form.options),
     )
-    payload = copy.form.payload(copy.lines)
+    payload = copy.rows.payload()
     with driver_cursor(connection) as cursor, _driver_kept_silent():
         cursor.copy_expert(statement, payload, _COPY_BYTES)
         # A trigger can drop rows without an error.
-        require_rows(f"{schema}.{copy.table}", sent=len(copy.lines), stored=cursor.rowcount)
+        require_rows(f"{schema}.{copy.table}", sent=len(copy.rows), stored=cursor.rowcount)
 
 
 @contextmanager
@@ -118,17 +118,19 @@ def _times(copies: Iterable[Copy]) -> dict[str, tuple[str, str]]:
     """First and last times of the rows that were left."""
     times: dict[str, tuple[str, str]] = {}
     for copy in copies:
-        for name in ("timestamp", "received_at"):
-            place = copy.columns.index(name)
-            texts = copy.form.times(copy.lines, place)
-            if texts:
-                times[name] = widest(times.get(name), span(texts))
+        names = {copy.columns.index(name): name for name in ("timestamp", "received_at")}
+        for values in copy.rows.fields():
+            for place, name in names.items():
+                value = values[place]
+                assert value is not None  # every row has both
+                text = read_time(value)
+                times[name] = widest(times.get(name), (text, text))
     return times
 
 
 def ids_of(copy: Copy) -> list[str]:
     """The ids of the rows."""
-    return copy.form.ids(copy.lines)
+    return copy.rows.ids()
 
 
 def _without_ids(copy: Copy, ids: Set[str]) -> Copy:

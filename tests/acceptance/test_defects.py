@@ -1,6 +1,6 @@
 """A defect of the loader that one record brings to light makes it a reject, and is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,73 +8,73 @@ import pytest
 from acceptance.harness import Database, Write, track
 
 import loader
-from loader import chunk, plain
-from loader.normalize import batch as normalize_batch
-from loader.sources import records, segment
-from loader.warehouse import batch as warehouse_batch
+from loader.forms import read
+from loader.forms.placing import Given
+from loader.load import batch
+from loader.load.context import LoadContext
+from loader.load.plan import Part
 
 SECRET = "secret-4711"
 
 
-def fails(rule: Callable[..., Any]) -> Callable[..., Any]:
+def fails_if(rule: Callable[..., Any], has_secret: Callable[..., bool]) -> Callable[..., Any]:
     """`rule` with a defect: it cannot stand one value."""
 
     def with_defect(*arguments: Any, **more: Any) -> Any:
-        if SECRET in repr(arguments):
-            raise ValueError(f"a message with a value: {arguments}")
+        if has_secret(*arguments):
+            raise ValueError(f"a message with a value: {SECRET}")
         return rule(*arguments, **more)
 
     return with_defect
 
 
-def break_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment, "usable_id", fails(segment.usable_id))
-    monkeypatch.setattr(segment, "parse_plain", fails(segment.parse_plain))
-    monkeypatch.setattr(plain, "parse_chunk", fails_for_blocks)
+def in_spans(data: bytes, starts: Any, ends: Any, *_: Any) -> bool:
+    return any(SECRET.encode() in data[start:end] for start, end in zip(starts, ends, strict=True))
 
 
-def break_normalizing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normalize_batch, "flatten", fails(normalize_batch.flatten))
+def in_records(given: Given, _: Any) -> bool:
+    records = given.records
+    return in_spans(bytes(records.text.original), records.start, records.end)
 
 
-def break_late_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warehouse_batch, "coerce", fails(warehouse_batch.coerce))
+def in_parts(parts: Sequence[Part], _: LoadContext) -> bool:
+    return any(in_part(part) for part in parts)
 
 
-def break_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk, "encode", fails(chunk.encode))
+def in_part(part: Part, *_: Any) -> bool:
+    return SECRET in part.events.ids
 
 
-def fails_for_blocks(*_: Any) -> Any:
-    raise RuntimeError("a defect of blocks")
-
-
-BREAK = {
-    "parsing": break_parsing,
-    "normalizing": break_normalizing,
-    "encoding": break_encoding,
-    "late values": break_late_values,
+# Where the defect is: the module, the function, and whether it was given the value.
+BROKEN: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+    "reading": (read, "read_records", in_spans),
+    "placing": (read, "place", in_records),
+    "planning": (batch, "plan_changes", in_parts),
+    "encoding": (batch, "encode", in_part),
 }
 
 
-@pytest.mark.parametrize("count", [20, 1_200], ids=["by record", "by block"])
-@pytest.mark.parametrize("way", BREAK)
+def break_one(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, name, has_secret = BROKEN[where]
+    monkeypatch.setattr(module, name, fails_if(getattr(module, name), has_secret))
+
+
+@pytest.mark.parametrize("where", BROKEN)
+@pytest.mark.parametrize("count", [20, 12_000], ids=["one block", "blocks"])
 def test_a_record_that_brings_a_defect_to_light_is_a_reject(
-    way: str,
+    where: str,
     count: int,
     db: Database,
     write: Write,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """All others of its chunk are loaded, in all of their tables."""
+    """All others of its batch are loaded, in all of their tables."""
     calls = [track("Cart Seen", note=f"n{n}", messageId=f"m{n:05}") for n in range(count)]
     calls[7] = track("Cart Seen", note=SECRET, messageId=SECRET, extra=["not", "plain"])
     path = write("a.ndjson", *calls)
-    if way != "late values":  # blocks have no such rules of their own
-        monkeypatch.setattr(plain.Plain, "is_worth_trying", lambda _: False)
     monkeypatch.chdir(tmp_path)
-    BREAK[way](monkeypatch)
+    break_one(where, monkeypatch)
     result = loader.load(str(path), warehouse_url=db.url)
     assert (result.counts.rows_loaded, result.counts.rejects) == (count - 1, 1)
     assert db.value("SELECT count(*) FROM cart_seen") == count - 1
@@ -94,25 +94,18 @@ def test_a_record_that_brings_a_defect_to_light_is_a_reject(
     assert (again.counts.rows_loaded, again.counts.duplicates) == (1, count - 1)
 
 
-def test_a_defect_of_blocks_is_told_and_costs_only_time(
-    db: Database, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = write("a.ndjson", *[track("Cart Seen", n=n) for n in range(1_200)])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plain, "Block", fails_for_blocks)
-    result = loader.load(str(path), warehouse_url=db.url)
-    assert (result.counts.rows_loaded, result.counts.rejects) == (1_200, 0)
-    [what] = result.defects
-    assert what.startswith("a defect of the loader: RuntimeError in plain/")
-
-
-def test_a_defect_of_the_reader_rejects_one_line(
-    db: Database, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("where", ["reading", "placing"])
+def test_a_defect_rejects_the_container_of_its_record(
+    where: str,
+    db: Database,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     calls: list[Any] = [track("Cart Seen", n=1), {"batch": [track("Cart Seen", n=SECRET)]}]
     path = write("a.ndjson", *calls, track("Cart Seen", n=2))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(records, "_with_envelope", fails(records._with_envelope))
+    break_one(where, monkeypatch)
     result = loader.load(str(path), warehouse_url=db.url)
     assert (result.counts.rows_loaded, result.counts.rejects) == (2, 1)
     assert db.rows("SELECT reason, position FROM _rejects") == [("defect", "line 2")]

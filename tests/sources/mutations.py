@@ -7,20 +7,19 @@ import lzma
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import zstandard
+from load.loading import load
 
-from loader.chunk import parse_chunk, process_chunk
 from loader.errors import InputUnreadable
-from loader.normalize.collections import declared_tables
+from loader.normalize.event import Reject
 from loader.samples import generate
-from loader.sources.files import list_inputs, open_input
-from loader.sources.records import read_chunks
-from loader.warehouse.batch import Batch, Limits, reject_row
-from loader.warehouse.ids import Known
+from loader.sources.files import OpenInput, list_inputs, open_input
+from loader.warehouse.batch import reject_row
 
 STARTED = "2026-10-01T00:00:00.000Z"
 EVENTS = 40
@@ -135,43 +134,27 @@ class Outcome(NamedTuple):
 def digest(path: Path) -> Outcome:
     """Take a file through everything but the database, and check what must hold for any file."""
     began = time.monotonic()
-    tables, layouts = declared_tables(), {}
-    limits = Limits(evolve=True, max_columns=500)
-    batch = Batch(number=1, limits=limits, tables=tables)
-    records = rejects = 0
     whole = True
+
+    def bytes_of(opened: OpenInput) -> Iterator[bytes]:
+        nonlocal whole
+        try:
+            yield from opened.blocks
+        except InputUnreadable:
+            whole = False
+
     [file] = list_inputs([str(path)])
-    try:
-        with open_input(file) as opened:
-            for chunk in read_chunks(opened.blocks, max_record_bytes=1 << 20):
-                (work,) = process_chunk(
-                    parse_chunk(chunk),
-                    tables=tables,
-                    layouts=layouts,
-                    load_started_at=STARTED,
-                    only=None,
-                    there=frozenset(),
-                )
-                records += len(chunk)
-                rejects += len(work.rejects)
-                assert len(work.ids) + len(work.rejects) == len(chunk)
-                batch.add(work.ids, work.segments, work.spans)
-                for position, reject, raw in work.rejects:
-                    batch.add_reject(reject_row(file.uri, position, reject, raw))
-    except InputUnreadable:
-        whole = False
-    duplicates = batch.duplicates
-    sealed = batch.seal(Known(set(), 0))
-    rows: Counter[str] = Counter()
-    for copy in sealed.copies:
-        rows[copy.table] += len(copy.lines)
-        for line in copy.lines:
-            assert line.count(b"\t") + 1 == len(copy.columns)
-            assert b"\0" not in line
-            line.decode()
+    with open_input(file) as opened:
+        found = load(*bytes_of(opened))
+    rejects = {
+        reject_row(file.uri, p, Reject(reason=r, detail=""), raw).id for p, r, raw in found.rejects
+    }
+    rows = Counter({table: len(rows) for table, rows in found.rows.items()})
+    for copy in found.batches[0].copies:
+        assert all(len(row) == len(copy.columns) for row in copy.rows.fields())
     in_tracks = rows.pop("tracks", 0)
     assert in_tracks == rows.total()
-    assert records == in_tracks + duplicates + len(sealed.rejects)
-    assert rejects >= len(sealed.rejects)
+    assert found.records == len(found.ids) + len(found.rejects)
+    assert len(found.ids) == in_tracks + found.duplicates
     seconds = time.monotonic() - began
-    return Outcome(records, in_tracks, duplicates, len(sealed.rejects), whole, seconds)
+    return Outcome(found.records, in_tracks, found.duplicates, len(rejects), whole, seconds)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.normalize.event import Object
-from loader.sources.jsontext import may_repeat_keys
-from loader.sources.records import read_chunks
+from loader.normalize.numbers import number_text
+from loader.sources.jsontext import may_repeat_keys, parse_json, read_value
 
 # What may make a key, or what is none, hard to count.
 PARTS = st.text(st.sampled_from('a\\":, '), max_size=4)
@@ -50,13 +50,19 @@ def test_no_key_that_stands_twice_is_overlooked(found: list[str]) -> None:
 )
 def test_no_other_record_hides_a_key_that_stands_twice(spoiler: str) -> None:
     """A blank before a colon, or a backslash at the end of a key, made up for it."""
-    lines = f'{spoiler}\n{{"b":2,"b":3}}\n{{"c":1}}\n'.encode()
-    (chunk,) = read_chunks([lines], max_record_bytes=1_000)
-    assert chunk.records[1:] == [{"b": 2}, {"c": 1}]
-    assert chunk.repeated == {1: {"b": 3}}
+    raws = [spoiler.encode(), b'{"b":2,"b":3}', b'{"c":1}']
+    assert may_repeat_keys([parse_json(raw)[0] for raw in raws], raws)
 
 
 @pytest.mark.parametrize("key", ['"a" ', '"a"  ', '"k\\\\"'])
 def test_a_key_that_stands_twice_is_found_beside_any_other(key: str) -> None:
-    (chunk,) = read_chunks([f'{{{key}:1,"b":2,"b":3}}\n'.encode()], max_record_bytes=1_000)
-    assert (chunk.records[0]["b"], chunk.repeated) == (2, {0: {"b": 3}})
+    raw = f'{{{key}:1,"b":2,"b":3}}'.encode()
+    assert may_repeat_keys([parse_json(raw)[0]], [raw])
+
+
+@pytest.mark.parametrize("digits", [18, 19, 20, 350, 351, 4_000, 4_299, 4_301, 9_000])
+def test_numbers_of_any_length_are_read(digits: int) -> None:
+    """Python does not convert integers of more than 4,300 digits, and the quick parser neither."""
+    text = "9" * digits
+    for read in (read_value(text), read_value(text.encode()), read_value(f"[{text}]")[0]):
+        assert number_text(read) == text

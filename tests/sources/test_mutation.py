@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sources.mutations import EVENTS, digest, mutated, originals
 
+from loader.inputs.records import read_blocks
 from loader.normalize.names import property_column
-from loader.sources.records import read_chunks
 
 CASES = 300
 # A harmed file of some 40 kB takes milliseconds; this only finds what does not end.
@@ -40,8 +40,8 @@ def test_no_harmed_file_ends_the_job(tmp_path: Path) -> None:
 
 def test_lines_of_lone_braces_are_one_reject_each() -> None:
     """They took quadratic time: each was searched for its end through all the others."""
-    chunks = read_chunks([b"{\n" * 4_000], max_record_bytes=1 << 20)
-    assert sum(map(len, chunks)) == 4_000
+    blocks = read_blocks([b"{\n" * 4_000])
+    assert sum(len(block.starts) + len(block.bad) for block in blocks) == 4_000
 
 
 def test_long_keys_are_not_remembered() -> None:

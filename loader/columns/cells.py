@@ -1,0 +1,188 @@
+"""Values -> cells: which value becomes a field, and how `rows.c` writes it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from loader import native
+from loader.columns.binary import EncodedRows, field
+from loader.columns.tokens import (
+    DECIMAL,
+    FALSE,
+    INTEGER,
+    ITEMS,
+    JSON,
+    STRING,
+    TIME,
+    TRUE,
+    Longs,
+    Tokens,
+)
+from loader.normalize.collections import Type
+from loader.normalize.types import TYPES
+
+_CODED: tuple[Type, ...] = tuple(TYPES)
+CODES = {type_: code for code, type_ in enumerate(_CODED)}
+
+# As in `rows.c`: how a value is written, in the lowest bits of its cell.
+NULL = -1
+_READY, _AS_TEXT, _AS_LONG, _AS_NUMERIC, _AS_TRUE, _AS_FALSE, _AS_JSON, _AS_STORED = range(1, 9)
+_HOW_BITS = 4
+# How a value of a kind is written in a column of a type; what is not here needs Python. The texts
+# of numbers are as PostgreSQL would write them.
+_HOW = np.zeros((ITEMS + 1, len(_CODED)), np.int64)
+_HOWS: tuple[tuple[int, Type, int], ...] = (
+    (STRING, "text", _AS_TEXT),
+    (STRING, "jsonb", _AS_JSON),
+    (TIME, "text", _AS_TEXT),
+    (TIME, "jsonb", _AS_JSON),
+    (INTEGER, "text", _AS_TEXT),
+    (INTEGER, "bigint", _AS_LONG),
+    (INTEGER, "numeric", _AS_NUMERIC),
+    (INTEGER, "jsonb", _AS_JSON),
+    (DECIMAL, "text", _AS_TEXT),
+    (DECIMAL, "numeric", _AS_NUMERIC),
+    (DECIMAL, "jsonb", _AS_JSON),
+    (TRUE, "text", _AS_TEXT),
+    (TRUE, "boolean", _AS_TRUE),
+    (TRUE, "jsonb", _AS_JSON),
+    (FALSE, "text", _AS_TEXT),
+    (FALSE, "boolean", _AS_FALSE),
+    (FALSE, "jsonb", _AS_JSON),
+    (JSON, "jsonb", _AS_JSON),
+)
+for _kind, _type, _how in _HOWS:
+    _HOW[_kind, CODES[_type]] = _how
+_NO_ROWS = np.zeros(0, np.int64)
+
+
+class Cells:
+    """The cells of a block, and what they refer to."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._ready: list[bytes] = []
+        self._stored: list[Longs] = []
+        self._ready_size = self._stored_size = 0
+
+    def texts(self, tokens: Longs) -> Longs:
+        """The cells of strings; null for token 0."""
+        return np.where(tokens > 0, tokens << _HOW_BITS | _AS_TEXT, NULL)
+
+    def stored(self, numbers: Longs) -> Longs:
+        """The cells of numbers that are given: times in microseconds."""
+        first = self._stored_size
+        self._stored.append(numbers)
+        self._stored_size += len(numbers)
+        return np.arange(first, self._stored_size) << _HOW_BITS | _AS_STORED
+
+    def ready(self, fields: Sequence[bytes]) -> Longs:
+        """The cells of fields that are given."""
+        first = self._ready_size
+        self._ready += fields
+        self._ready_size += len(fields)
+        return np.arange(first, self._ready_size) << _HOW_BITS | _READY
+
+    def settle(self, tokens: Longs, codes: Longs) -> tuple[Longs, Longs]:
+        """The cells of values in columns of types by code, null where a value does not fit.
+
+        Also the indexes of the values that do not fit.
+        """
+        how = _HOW[self._tokens.kind.take(tokens), codes]
+        cells = tokens << _HOW_BITS | how
+        rest = np.flatnonzero(how == 0)
+        if not len(rest):
+            return cells, _NO_ROWS
+        cells[rest] = NULL
+        kinds = self._tokens.kind[tokens[rest]]
+        # A list or an object fits nothing but jsonb.
+        first = self._tokens.text[self._tokens.start[tokens[rest]]]
+        is_nested = (kinds == JSON) & ((first == ord("[")) | (first == ord("{")))
+        is_misfit = is_nested | (codes[rest] == CODES["other"])
+        for code in np.unique(codes[rest[~is_misfit]]).tolist():
+            at = np.flatnonzero(~is_misfit & (codes[rest] == code))
+            values = [self._tokens.value(one) for one in tokens[rest[at]].tolist()]
+            type_ = _CODED[code]
+            texts = list(map(TYPES[type_].coerce, values))
+            fits = np.array([text is not None for text in texts], bool)
+            cells[rest[at[fits]]] = self.ready(
+                [field(text, type_) for text in texts if text is not None]
+            )
+            is_misfit[at[~fits]] = True
+        return cells, rest[is_misfit]
+
+    def objects(self, tokens: Longs, names: Longs, firsts: Longs, texts: Sequence[bytes]) -> Longs:
+        """The cells of objects of values: each begins at one of `firsts`, which has one more.
+
+        `texts` are the names as JSON strings.
+        """
+        fields, kept = self._fields()
+        objects = len(firsts) - 1
+        name_texts = np.frombuffer(b"".join(texts) or b" ", np.uint8)
+        name_ends = np.append(0, np.cumsum([len(text) for text in texts]))
+        tokens, names = (np.ascontiguousarray(each, np.int64) for each in (tokens, names))
+        firsts = np.ascontiguousarray(firsts, np.int64)
+        common = (fields, tokens.ctypes.data, names.ctypes.data)
+        size = native.measure_objects(*common, len(tokens), name_ends.ctypes.data, objects)
+        out, ends = np.empty(size, np.uint8), np.zeros(objects + 1, np.int64)
+        native.write_objects(
+            *common,
+            *(name_texts.ctypes.data, name_ends.ctypes.data, firsts.ctypes.data, objects),
+            *(out.ctypes.data, ends[1:].ctypes.data),
+        )
+        del kept
+        buffer = out.tobytes()
+        return self.ready(
+            [buffer[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+        )
+
+    def rows(self) -> "Rows":
+        """What writes rows of cells, once all of them are known."""
+        return Rows(*self._fields())
+
+    def _fields(self) -> tuple[native.Fields, list[Any]]:
+        """What the compiled part reads, and what has to stay in memory for it."""
+        tokens = self._tokens
+        ready = np.frombuffer(b"".join(self._ready) or b" ", np.uint8)
+        ready_ends = np.append(0, np.cumsum(list(map(len, self._ready)), dtype=np.int64))
+        stored = np.concatenate(self._stored) if self._stored else _NO_ROWS
+        arrays: list[np.ndarray[Any, Any]] = [
+            *(tokens.text, tokens.kind, tokens.start, tokens.end),
+            *(tokens.number, tokens.fraction, tokens.scale, ready, ready_ends, stored),
+        ]
+        arrays = [np.ascontiguousarray(each) for each in arrays]
+        return native.Fields(*(each.ctypes.data for each in arrays)), arrays
+
+
+class Rows:
+    """Writes rows of cells."""
+
+    def __init__(self, fields: native.Fields, kept: list[Any]) -> None:
+        self._fields, self._kept = fields, kept
+
+    def write(
+        self,
+        cells: Longs,
+        at: Longs,
+        columns: int,
+        *,
+        heads: EncodedRows | None = None,
+        of_heads: int = 0,
+    ) -> EncodedRows:
+        """Some rows of `cells` [row, column], their first `columns`.
+
+        They begin with all fields of their `heads`, rows of so many fields, if there are any.
+        """
+        at = np.ascontiguousarray(at, np.int64)
+        cells = np.ascontiguousarray(cells)
+        common = (self._fields, cells.ctypes.data, cells.shape[1], columns, at.ctypes.data, len(at))
+        begins = sizes = None
+        if heads is not None:
+            begins, sizes = heads.begins.ctypes.data, heads.sizes.ctypes.data
+        size = native.measure_rows(*common, sizes)
+        out, ends = np.empty(size, np.uint8), np.empty(len(at), np.int64)
+        native.write_rows(
+            *common, begins, sizes, columns + of_heads, out.ctypes.data, ends.ctypes.data
+        )
+        return EncodedRows.cut(out, ends)

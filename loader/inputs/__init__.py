@@ -1,0 +1,1 @@
+"""Which bytes are read, and where the records in them begin and end."""

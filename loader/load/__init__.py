@@ -1,0 +1,1 @@
+"""The load: what is read becomes batches, and batches are written."""

@@ -1,0 +1,223 @@
+"""A batch: events gathered block by block, then sealed as what one transaction writes."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from loader.columns.binary import EncodedRows, time_text
+from loader.columns.tokens import Longs
+from loader.defects import defect
+from loader.forms.content import raw_text
+from loader.forms.events import Events
+from loader.forms.times import when_it_happened
+from loader.inputs.blocks import Block
+from loader.load.context import LoadContext
+from loader.load.encode import Encoded, Layout, encode, make_layouts
+from loader.load.plan import Part, plan_changes
+from loader.normalize.event import Reject
+from loader.warehouse.batch import Copy, FileProgress, RejectRow, Replay, SealedBatch, reject_row
+from loader.warehouse.evolve import Change
+from loader.warehouse.ids import NOTHING_KNOWN, Known
+
+
+class Origin(NamedTuple):
+    """Where the events of a part come from."""
+
+    file: str
+    block: Block
+    first: int  # number in the block of their first record
+
+    def reject(self, events: Events, at: int, error: Exception) -> RejectRow:
+        """The reject for an event that brings a defect to light."""
+        records, number = events.records, int(events.record[at])
+        record = self.first + records.number(number)
+        position = self.block.position(record, records.items(number))
+        return reject_row(self.file, position, defect(error), raw_text(records, number))
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """A batch while it is gathered."""
+
+    number: int
+    context: LoadContext
+    seen: set[str] = field(default_factory=set)
+    # Ids of batches before this one that were not committed yet when the server was asked.
+    before: Sequence[Set[str]] = ()
+    rejects: dict[str, RejectRow] = field(default_factory=dict)
+    replays: list[Replay] = field(default_factory=list)
+    files: dict[str, FileProgress] = field(default_factory=dict)
+    records: int = 0
+    size: int = 0  # bytes that were read for it
+    duplicates: int = 0
+    new_tables: set[str] = field(default_factory=set)
+    without_table: int = 0  # events for whose table there was no room
+    defects: Counter[str] = field(default_factory=Counter)  # what failed: how often
+    _parts: list[tuple[Part, Origin | None]] = field(default_factory=list)
+    _replaced: int = 0
+    _times: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(
+        self, events: Events, there: Set[str] = frozenset(), *, origin: Origin | None = None
+    ) -> int:
+        """Add the events of a block; of events with one id, the first one stays.
+
+        Those whose id is `there` are known already; returns how many these are.
+        """
+        kept, known = self._fresh(events.ids, there)
+        self.duplicates += len(events) - len(kept)
+        if len(kept) < len(events):
+            events = events.take(kept)
+        if not len(events):
+            return known
+        self._parts.append((Part.of(events, self._tables_of(events)), origin))
+        self._replaced += sum(events.replaced.values())
+        received = events.times["received_at"]
+        arrived = np.where(received.is_given, received.microseconds, self.context.started)
+        for name, found in (
+            ("received_at", arrived),
+            ("timestamp", when_it_happened(events.times, self.context.started)),
+        ):
+            first, last = self._times.get(name, (int(found[0]), int(found[0])))
+            self._times[name] = min(first, int(found.min())), max(last, int(found.max()))
+        return known
+
+    def _fresh(self, ids: Sequence[str], there: Set[str]) -> tuple[Longs, int]:
+        """The indexes of ids that are new, and how many are there already."""
+        fresh = set(ids)
+        if len(fresh) == len(ids) and all(
+            some.isdisjoint(fresh) for some in (self.seen, *self.before, there)
+        ):
+            self.seen |= fresh
+            return np.arange(len(ids)), 0
+        kept, known = [], 0
+        for at, key in enumerate(ids):
+            if key in there:
+                known += 1
+            elif not self.has_met(key):
+                kept.append(at)
+                self.seen.add(key)
+        return np.array(kept, np.int64), known
+
+    def has_met(self, key: str) -> bool:
+        """Whether an id is one of the batch, or of those that it is compared with."""
+        return key in self.seen or any(key in some for some in self.before)
+
+    def _tables_of(self, events: Events) -> set[str]:
+        """The tables of their own that some events have, or get."""
+        context, counts = self.context, np.bincount(events.name, minlength=len(events.names))
+        found: set[str] = set()
+        for number in np.flatnonzero(counts).tolist():
+            table = events.names[number].table
+            if not context.may_have_table(table):
+                continue
+            if table not in context.tables and table not in self.new_tables:
+                if len(context.tables) + len(self.new_tables) >= context.max_tables:
+                    self.without_table += int(counts[number])
+                    continue
+                self.new_tables.add(table)
+            found.add(table)
+        return found
+
+    def add_reject(self, row: RejectRow) -> None:
+        """Add a reject; the same one twice is a duplicate."""
+        if row.id in self.rejects:
+            self.duplicates += 1
+        self.rejects[row.id] = row
+        self.size += len(row.raw)
+
+    def seal(self, known: Known = NOTHING_KNOWN) -> SealedBatch:
+        """Decide the schema changes, and encode the rows.
+
+        An event that brings a defect to light is a reject.
+        """
+        before = self.context.copy()
+        try:
+            changes, layouts, encoded = self._encode()
+        except Exception as error:
+            defect(error)  # raises what is none
+            self.context.tables.update(before.tables)
+            for table in self.context.tables.keys() - before.tables.keys():
+                del self.context.tables[table]
+            self.context.slots.clear()
+            self.context.slots.update(before.slots)
+            self._reject_defects()
+            changes, layouts, encoded = self._encode()
+        self._parts.clear()
+        return SealedBatch(
+            number=self.number,
+            changes=changes,
+            copies=list(_copies(encoded.rows, layouts)),
+            rejects=list(self.rejects.values()),
+            replays=self.replays,
+            files=list(self.files.values()),
+            records=self.records,
+            duplicates=self.duplicates,
+            known=known,
+            extra_values=encoded.extra_values,
+            replaced_characters=self._replaced,
+            times={
+                name: (time_text(first), time_text(last))
+                for name, (first, last) in self._times.items()
+            },
+        )
+
+    def _encode(self) -> tuple[list[Change], dict[str, Layout], Encoded]:
+        parts = [part for part, _ in self._parts]
+        changes = plan_changes(parts, self.context)
+        layouts = make_layouts(parts, self.context)
+        encoded = Encoded(rows={}, extra_values={})
+        for part in parts:
+            encode(part, layouts, self.context, encoded)
+        return changes, layouts, encoded
+
+    def _reject_defects(self) -> None:
+        """Make rejects of the events that cannot be encoded."""
+        kept: list[tuple[Part, Origin | None]] = []
+        for part, origin in self._parts:
+            failed = dict(self._defects(part, np.arange(len(part.events))))
+            for at, error in failed.items():
+                key = part.events.ids[at]
+                self.seen.discard(key)
+                if origin is None:
+                    self._fail_replay(key, defect(error))
+                    continue
+                row = origin.reject(part.events, at, error)
+                self.add_reject(row)
+                self.defects[row.detail] += 1
+            left = np.setdiff1d(np.arange(len(part.events)), list(failed))
+            if len(left):
+                kept.append((Part.of(part.events.take(left), set(part.tables)), origin))
+        self._parts = kept
+
+    def _fail_replay(self, key: str, problem: Reject) -> None:
+        """Of the reject that was tried again and has the event of this id, that is a problem."""
+        for at, replay in enumerate(self.replays):
+            if key in replay.events:
+                events = tuple(one for one in replay.events if one != key)
+                problems = (*replay.problems, problem)
+                self.replays[at] = replay._replace(events=events, problems=problems)
+        self.defects[problem.detail] += 1
+
+    def _defects(self, part: Part, at: Longs) -> Iterable[tuple[int, Exception]]:
+        """Which of some events fail when they are encoded alone, and how."""
+        some, context = Part.of(part.events.take(at), set(part.tables)), self.context.copy()
+        try:
+            plan_changes([some], context)
+            encode(some, make_layouts([some], context), context, Encoded(rows={}, extra_values={}))
+        except Exception as error:
+            defect(error)
+            if len(at) == 1:
+                yield int(at[0]), error
+            else:
+                for half in np.array_split(at, 2):
+                    yield from self._defects(part, half)
+
+
+def _copies(rows: dict[str, list[EncodedRows]], layouts: dict[str, Layout]) -> Iterable[Copy]:
+    for table, layout in layouts.items():
+        if table in rows:
+            yield Copy(table, layout.columns, EncodedRows.join(rows[table]).sort())

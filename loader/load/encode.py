@@ -1,0 +1,366 @@
+"""Events -> rows of their tables, once the tables have the columns that the batch needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from loader.columns.binary import EncodedRows, time_text
+from loader.columns.binary import field as encode_field
+from loader.columns.cells import CODES, NULL, Cells
+from loader.columns.tokens import STRING, Flags, Longs
+from loader.forms.events import Values
+from loader.forms.times import when_it_happened
+from loader.load.context import LoadContext
+from loader.load.plan import DECLARED_SHARED, Part
+from loader.normalize.collections import EXTRA, TRACKS, Type
+from loader.normalize.event import put_extra
+
+_to_json = msgspec.json.Encoder().encode  # of a name
+# So many cells are made at once.
+_MOST_CELLS = 2 << 20
+_TIMES = ("received_at", "timestamp", "sent_at", "original_timestamp")
+_TEXTS = ("id", "event", "event_text", "anonymous_id", "user_id")
+_NO_TYPE = -1
+
+
+@dataclass
+class Layout:
+    """The columns that the rows of a batch have in one table, in order; `_extra` comes behind."""
+
+    shared: tuple[str, ...]
+    own: list[str] = field(default_factory=list)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.shared, *self.own, EXTRA.name)
+
+
+def make_layouts(parts: Sequence[Part], context: LoadContext) -> dict[str, Layout]:
+    """The columns that have a value in a batch, by table, `tracks` first."""
+    shared = dict.fromkeys(("id", "received_at", "timestamp", "event", "event_text"))
+    own: dict[str, dict[str, None]] = {}
+    for part in parts:
+        events = part.events
+        shared |= dict.fromkeys(
+            name for name in ("sent_at", "original_timestamp") if events.times[name].is_given.any()
+        )
+        shared |= dict.fromkeys(
+            name for name in ("anonymous_id", "user_id") if events.texts[name].any()
+        )
+        names, is_context = events.columns.names, events.columns.is_context
+        shared |= dict.fromkeys(names[column] for column in part.used[TRACKS])
+        for table in part.tables:
+            own.setdefault(table, {}).update(
+                dict.fromkeys(names[c] for c in part.used[table] if not is_context[c])
+            )
+    every = tuple(shared)
+    layouts = {TRACKS: Layout(every)}
+    for table in sorted(own):
+        types = context.tables[table]
+        there = tuple(n for n in every if n in types or n in DECLARED_SHARED)
+        layouts[table] = Layout(there, list(own[table]))
+    return layouts
+
+
+@dataclass(kw_only=True)
+class Encoded:
+    """The rows of some events."""
+
+    rows: dict[str, list[EncodedRows]]  # by table
+    extra_values: dict[str, int]  # by id, where there are some
+
+    def add(self, table: str, rows: EncodedRows) -> None:
+        """Add rows of a table."""
+        self.rows.setdefault(table, []).append(rows)
+
+
+# By column the microseconds of each event, and whether it has a time.
+_TimesOf = dict[str, tuple[Longs, Flags]]
+
+
+class _TableCells(NamedTuple):
+    """The cells of one table, some rows of them."""
+
+    table: str
+    at: Longs
+    cells: Longs
+    width: int
+    has_heads: bool  # the shared columns are those of `tracks`
+
+
+def encode(part: Part, layouts: dict[str, Layout], context: LoadContext, found: Encoded) -> None:
+    """Add the rows of the events of a block, in as many pieces as their cells ask for."""
+    width = max(len(layout.columns) for layout in layouts.values())
+    most = max(_MOST_CELLS // width, 1)
+    for first in range(0, len(part.events), most):
+        piece = part
+        if len(part.events) > most:
+            at = np.arange(first, min(first + most, len(part.events)))
+            piece = Part.of(part.events.take(at), set(part.tables))
+        _Encoder(piece, layouts, context).encode(found)
+
+
+class _Pairs:
+    """Values for `_extra`: of which event, under which name."""
+
+    def __init__(self, names: dict[str, int]) -> None:
+        self.names = names  # those of a block have one set of numbers
+        self._found: list[tuple[Longs, Longs, Longs]] = []  # event, token, name
+
+    def add(self, event: Longs, token: Longs, names: Sequence[str], name: Longs) -> None:
+        """Add values; `name` are indexes in `names`."""
+        if len(event):
+            numbers = np.zeros(len(names), np.int64)
+            for one in np.unique(name).tolist():
+                numbers[one] = self.names.setdefault(names[one], len(self.names))
+            self._found.append((event, token, numbers[name]))
+
+    def join(self, others: "_Pairs", which: Flags) -> tuple[Longs, Longs, Longs]:
+        """All values of some events, those of `others` first; by event."""
+        found = [*others._found, *self._found] if others is not self else self._found
+        if not found:
+            none = np.zeros(0, np.int64)
+            return none, none, none
+        event, token, name = (np.concatenate(each) for each in zip(*found, strict=True))
+        at = np.flatnonzero(which[event])
+        at = at[np.argsort(event[at], kind="stable")]
+        return event[at], token[at], self._without_repeated(event[at], name[at])
+
+    def _without_repeated(self, event: Longs, name: Longs) -> Longs:
+        """The names, with other ones where an event has one twice."""
+        code = event * max(len(self.names), 1) + name
+        if len(np.unique(code)) == len(code):
+            return name
+        name, every = name.copy(), list(self.names)
+        order = np.argsort(code, kind="stable")
+        twice = set(event[order[1:][code[order[1:]] == code[order[:-1]]]].tolist())
+        for one in twice:
+            used: dict[str, object] = {}
+            for at in np.flatnonzero(event == one).tolist():
+                put_extra(used, every[name[at]], None)
+                last = next(reversed(used))
+                name[at] = self.names.setdefault(last, len(self.names))
+        return name
+
+
+class _Encoder:
+    """The events of a block on their way into rows."""
+
+    def __init__(self, part: Part, layouts: dict[str, Layout], context: LoadContext) -> None:
+        self.part, self.events = part, part.events
+        self.layouts, self.context = layouts, context
+        self.cells = Cells(part.events.tokens)
+        extra = self.events.extra
+        self._is_own = extra.is_own & (part.table[extra.event] >= 0)
+        self.shared_extra = _Pairs({})
+        self.shared_extra = self._plain_extra()
+        self.own_extra = _Pairs(self.shared_extra.names)
+        some = extra.take(np.flatnonzero(self._is_own))
+        self.own_extra.add(some.event, some.token, self.events.extra_names, some.name)
+
+    def encode(self, found: Encoded) -> None:
+        """Add the rows to those that were found."""
+        events, part = self.events, self.part
+        times = self._times()
+        layout = self.layouts[TRACKS]
+        every = np.arange(len(events))
+        shared = self._shared(TRACKS, layout, every, times, self.shared_extra)
+        own = self._own()
+        tracks_extra, counts = self._extra(self.shared_extra, every)
+        tables = [
+            self._table(number, table, own, times, counts)
+            for number, table in enumerate(part.tables)
+        ]
+        rows = self.cells.rows()
+        of_heads = len(layout.shared)
+        heads = rows.write(shared, every, of_heads)
+        found.add(
+            TRACKS, rows.write(tracks_extra[:, None], every, 1, heads=heads, of_heads=of_heads)
+        )
+        for one in tables:
+            if one.has_heads:
+                done = rows.write(one.cells, one.at, one.width, heads=heads, of_heads=of_heads)
+            else:
+                done = rows.write(one.cells, one.at, one.width)
+            found.add(one.table, done)
+        for event in np.flatnonzero(counts).tolist():
+            found.extra_values[events.ids[event]] = int(counts[event])
+
+    def _table(
+        self, number: int, table: str, own: Longs, times: _TimesOf, counts: Longs
+    ) -> _TableCells:
+        """The cells of one table besides those that it shares with `tracks`."""
+        at = np.flatnonzero(self.part.table == number)
+        layout = self.layouts[table]
+        width, cells, shared_extra = len(layout.own), own, self.shared_extra
+        has_heads = not self._has_other_types(table, layout)
+        if not has_heads:
+            shared_extra = self._plain_extra()
+            shared = np.full((len(own), len(layout.shared)), NULL)
+            shared[at] = self._shared(table, layout, at, times, shared_extra)
+            cells = np.append(shared, own, axis=1)
+            width += len(layout.shared)
+        cells[at, width], counts[at] = self._extra(self.own_extra, at, shared_extra)
+        return _TableCells(table, at, cells, width + 1, has_heads)
+
+    def _plain_extra(self) -> _Pairs:
+        """What of `_extra` does not depend on the types of a table."""
+        found, extra = _Pairs(self.shared_extra.names), self.events.extra
+        some = extra.take(np.flatnonzero(~self._is_own))
+        found.add(some.event, some.token, self.events.extra_names, some.name)
+        return found
+
+    def _has_other_types(self, table: str, layout: Layout) -> bool:
+        """Whether the shared columns of a table are not those of `tracks`."""
+        theirs, own = self.context.tables[TRACKS], self.context.tables[table]
+        every = self.layouts[TRACKS].shared
+        return layout.shared != every or any(theirs.get(n) != own.get(n) for n in every)
+
+    # shared columns
+
+    def _times(self) -> _TimesOf:
+        started = self.context.started
+        times = self.events.times
+        arrived = times["received_at"]
+        every = np.ones(len(self.events), bool)
+        found = {
+            "received_at": (np.where(arrived.is_given, arrived.microseconds, started), every),
+            "timestamp": (when_it_happened(times, started), every),
+        }
+        for name in ("sent_at", "original_timestamp"):
+            found[name] = times[name].microseconds, times[name].is_given
+        return found
+
+    def _shared(
+        self,
+        table: str,
+        layout: Layout,
+        at: Longs,
+        times: _TimesOf,
+        extra: _Pairs,
+    ) -> Longs:
+        """The cells of the shared columns of a table, for some events."""
+        types = self.context.tables[table]
+        cells = np.full((len(at), len(layout.shared)), NULL)
+        for place, name in enumerate(layout.shared):
+            if name in _TIMES or name in _TEXTS:
+                type_ = types.get(name, DECLARED_SHARED[name])
+                cells[:, place] = self._base(name, type_, at, times, extra)
+        where = np.full(len(self.events), -1)
+        where[at] = np.arange(len(at))
+        values = self.events.values
+        some = values.take(np.flatnonzero((self.part.place == 0) & (where.take(values.event) >= 0)))
+        codes, places = self._columns(layout.shared, types, some.column)
+        self._fill(cells, where[some.event], places, some, codes, extra)
+        return cells
+
+    def _base(
+        self,
+        name: str,
+        type_: Type,
+        at: Longs,
+        times: _TimesOf,
+        extra: _Pairs,
+    ) -> Longs:
+        """The cells of a column that is not of the context."""
+        events = self.events
+        if name in times:
+            microseconds, is_given = times[name][0][at], times[name][1][at]
+            if type_ == "timestamptz":
+                return np.where(is_given, self.cells.stored(microseconds), NULL)
+            some = np.where(is_given, microseconds, 0)
+            written = [time_text(one).encode() for one in some.tolist()]
+            tokens = np.where(is_given, events.tokens.add(written, STRING), 0)
+        elif name == "event" or (name == "event_text" and type_ == "text"):
+            names = [one.table if name == "event" else one.text for one in events.names]
+            return self.cells.ready([encode_field(one, "text") for one in names])[events.name[at]]
+        else:
+            tokens = events.texts[name][at]
+            if type_ == "text":
+                return self.cells.texts(tokens)
+        # Somebody gave it another type.
+        cells = np.full(len(at), NULL)
+        given = np.flatnonzero(tokens > 0)
+        codes = np.full(len(given), CODES[type_])
+        cells[given], misfits = self.cells.settle(tokens[given], codes)
+        lost = given[misfits]
+        extra.add(at[lost], tokens[lost], [name], np.zeros(len(lost), np.int64))
+        return cells
+
+    def _columns(
+        self, names: Sequence[str], types: dict[str, Type], columns: Longs
+    ) -> tuple[Longs, Longs]:
+        """By value the code of its column's type, or that there is none, and its place."""
+        known = {name: place for place, name in enumerate(names)}
+        every = self.events.columns.names
+        codes, places = np.full((2, len(every)), _NO_TYPE)
+        for one in np.flatnonzero(np.bincount(columns, minlength=len(every))).tolist():
+            place = known.get(every[one])
+            if place is not None:
+                codes[one], places[one] = CODES[types[every[one]]], place
+        return codes[columns], places[columns]
+
+    def _fill(
+        self,
+        cells: Longs,
+        row: Longs,
+        place: Longs,
+        values: Values,
+        codes: Longs,
+        extra: _Pairs,
+    ) -> None:
+        """Put values into their cells; those that have none, or do not fit, into `extra`."""
+        has_column = codes != _NO_TYPE
+        at = np.flatnonzero(has_column)
+        settled, misfits = self.cells.settle(values.token[at], codes[at])
+        cells[row[at], place[at]] = settled
+        lost = np.sort(np.append(np.flatnonzero(~has_column), at[misfits]))
+        names = self.events.columns.names
+        extra.add(values.event[lost], values.token[lost], names, values.column[lost])
+
+    # own columns
+
+    def _own(self) -> Longs:
+        """The cells of the properties, by event, in the layout of its table; one more behind."""
+        part, values = self.part, self.events.values
+        width = max((len(self.layouts[table].own) for table in part.tables), default=0)
+        cells = np.full((len(self.events), width + 1), NULL)
+        columns = len(self.events.columns.names)
+        codes, places = np.full((2, (len(part.tables) + 1) * columns), _NO_TYPE)
+        known = {
+            table: {name: at for at, name in enumerate(self.layouts[table].own)}
+            for table in part.tables
+        }
+        names, is_context = self.events.columns.names, self.events.columns.is_context
+        for number, table in enumerate(part.tables, 1):
+            types = self.context.tables[table]
+            for column in part.used[table]:
+                name = names[column]
+                if name in types and not is_context[column]:
+                    at = number * columns + column
+                    codes[at], places[at] = CODES[types[name]], known[table][name]
+        some = values.take(np.flatnonzero(part.place > 0))
+        code = part.place[part.place > 0] * columns + some.column
+        self._fill(cells, some.event, places[code], some, codes[code], self.own_extra)
+        homeless = values.take(np.flatnonzero(part.place < 0))
+        self.shared_extra.add(homeless.event, homeless.token, names, homeless.column)
+        return cells
+
+    # extra
+
+    def _extra(self, own: _Pairs, at: Longs, shared: _Pairs | None = None) -> tuple[Longs, Longs]:
+        """The cells of `_extra` for some events, and how many values each has."""
+        which = np.zeros(len(self.events), bool)
+        which[at] = True
+        event, token, name = own.join(shared or own, which)
+        cells, counts = np.full(len(self.events), NULL), np.zeros(len(self.events), np.int64)
+        if len(event):
+            firsts = np.flatnonzero(np.diff(event, prepend=-1))
+            texts = [_to_json(one) for one in own.names]
+            owners = event[firsts]
+            cells[owners] = self.cells.objects(token, name, np.append(firsts, len(event)), texts)
+            counts[owners] = np.diff(np.append(firsts, len(event)))
+        return cells[at], counts[at]

@@ -1,0 +1,102 @@
+"""The types of columns: which one holds some values, what fits into one, and what is wider.
+
+Values are as JSON has them, with fractions as Decimal and long numbers as LongNumber.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from loader.normalize.collections import Type
+from loader.normalize.numbers import MAX_DIGITS, LongNumber, is_storable, number_text
+from loader.normalize.times import parse_times
+
+_BIGINT = range(-(2**63), 2**63)
+_PLAIN_INTEGER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
+_NUMBERS = frozenset({int, Decimal, LongNumber})
+_BOOLEANS = {True: "true", False: "false"}
+
+
+def infer(values: Iterable[Any]) -> Type:
+    """The narrowest of boolean, bigint, numeric, text, jsonb that holds every one of `values`."""
+    kept = [value for value in values if value is not None]
+    kinds = set(map(type, kept))
+    if kinds & {list, dict}:
+        return "jsonb"
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int} and min(kept) in _BIGINT and max(kept) in _BIGINT:
+        return "bigint"
+    if kinds and kinds <= {int, Decimal} and all(map(is_storable, kept)):
+        return "numeric"
+    return "text"
+
+
+class Rule(NamedTuple):
+    """What a type is for the loader."""
+
+    # A value as the text that PostgreSQL reads; None where it does not convert without loss. Lists
+    # and objects fit nothing but jsonb, which takes the JSON as it stands.
+    coerce: Callable[[Any], str | None]
+    wider: frozenset[Type]  # the types that hold every value of it
+    dtype: str  # of pandas
+
+
+def _coerce_text(value: Any) -> str | None:
+    if type(value) is str:
+        return value
+    if type(value) is bool:
+        return _BOOLEANS[value]
+    return number_text(value) if type(value) in _NUMBERS else None
+
+
+def _coerce_bigint(value: Any) -> str | None:
+    if type(value) is str:
+        if len(value) > 20 or not _PLAIN_INTEGER.fullmatch(value) or value == "-0":
+            return None
+        value = int(value)
+    elif type(value) is Decimal:
+        if not -18 <= value.adjusted() <= 18 or value != value.to_integral_value():
+            return None
+        value = int(value)
+    return str(value) if type(value) is int and value in _BIGINT else None
+
+
+def _coerce_numeric(value: Any) -> str | None:
+    if type(value) is str:
+        if len(value) > 2 * MAX_DIGITS + 2 or not _PLAIN_NUMBER.fullmatch(value):
+            return None
+        value = Decimal(value)
+        if value.is_zero() and value.is_signed():  # numeric has no negative zero
+            return None
+    if (type(value) is int or type(value) is Decimal) and is_storable(value):
+        return number_text(value)
+    return None
+
+
+def _coerce_boolean(value: Any) -> str | None:
+    if type(value) is bool:
+        return _BOOLEANS[value]
+    return value if value in ("true", "false") and type(value) is str else None
+
+
+def _coerce_time(value: Any) -> str | None:
+    texts, inexact = parse_times([value])
+    return None if inexact else texts[0]
+
+
+def _coerce_nothing(_value: Any) -> str | None:
+    return None
+
+
+TYPES: Mapping[Type, Rule] = {
+    "boolean": Rule(_coerce_boolean, frozenset({"text", "jsonb"}), "boolean"),
+    "bigint": Rule(_coerce_bigint, frozenset({"numeric", "text", "jsonb"}), "Int64"),
+    "numeric": Rule(_coerce_numeric, frozenset({"text", "jsonb"}), "object"),
+    "text": Rule(_coerce_text, frozenset({"jsonb"}), "string"),
+    "jsonb": Rule(_coerce_nothing, frozenset(), "object"),
+    "timestamptz": Rule(_coerce_time, frozenset(), "datetime64[us, UTC]"),
+    "other": Rule(_coerce_nothing, frozenset(), "object"),
+}

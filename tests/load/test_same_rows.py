@@ -1,0 +1,145 @@
+"""The same events give the same rows, in whatever form and in whatever pieces they come."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+from forms.generated import EXAMPLES, anything, call, hook, senders, text_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from load.loading import Loaded, load, shown, split
+
+from loader.sources.jsontext import parse_json
+
+generated = settings(
+    max_examples=3 * EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def is_whole(line: bytes) -> bool:
+    """Whether a text can be an item of an array: an object, which is no envelope itself."""
+    value, reject = parse_json(line)
+    return reject is None and type(value) is dict
+
+
+def facts(found: Loaded) -> Any:
+    reasons = sorted(reason for _, reason, _ in found.rejects)
+    return shown(found.rows), reasons, found.records, found.duplicates, found.replaced
+
+
+def as_array(lines: list[bytes], between: bytes = b",") -> bytes:
+    return b"[" + between.join(lines) + b"]"
+
+
+def pretty(data: bytes) -> bytes:
+    """The same tokens, each on a line of its own, where they are no part of a string."""
+    found, is_string, is_escaped = bytearray(), False, False
+    for sign in data:
+        if is_string:
+            is_string = is_escaped or sign != ord('"')
+            is_escaped = not is_escaped and sign == ord("\\")
+        elif sign == ord('"'):
+            is_string = True
+        elif sign in b"{}[],:":
+            found += b"\n  " if sign in b"}]" else b""
+            found.append(sign)
+            found += b"\n  \t" if sign in b"{[," else b" "
+            continue
+        found.append(sign)
+    return bytes(found)
+
+
+def check_forms(lines: list[bytes], size: int) -> None:
+    """As lines, as an array, in an array in envelopes; and split into pieces of bytes."""
+    expected = facts(load(b"".join(line + b"\n" for line in lines)))
+    array = as_array(lines)
+    forms = {
+        "no line feed at the end": b"\n".join(lines),
+        "an array": array,
+        "an array over lines": b"[\n" + b",\n".join(lines) + b"\n]\n",
+        "a pretty array": pretty(array),
+        "pretty documents": b"\n".join(map(pretty, lines)),
+        "in one line": b" ".join(lines),
+    }
+    for name, data in forms.items():
+        pieces = split(data, range(0, len(data), size))
+        assert (name, facts(load(*pieces))) == (name, expected)
+    if lines:
+        for name, data in {
+            "an envelope": b'{"batch":%b}' % array,
+            "a pretty envelope": pretty(b'{"batch":%b}' % array),
+            "envelopes": b"\n".join(b'{"batch":[%b]}' % line for line in lines),
+            "envelopes in an array": as_array([b'{"batch":[%b]}' % line for line in lines]),
+            "an array in an array": b"[[%b]]" % array,
+        }.items():
+            actual = facts(load(*split(data, range(0, len(data), size))))
+            assert (name, actual) == (name, expected)
+
+
+@generated
+@given(senders, st.sampled_from([1, 7, 64, 5_000]))
+def test_any_form_gives_the_rows_of_lines(lines: list[bytes], size: int) -> None:
+    check_forms([line for line in lines if is_whole(line)], size)
+
+
+@generated
+@given(anything, st.sampled_from([1, 7, 64, 5_000]))
+def test_any_form_of_any_record_gives_the_rows_of_lines(lines: list[bytes], size: int) -> None:
+    check_forms([line for line in lines if is_whole(line)], size)
+
+
+@generated
+@given(
+    senders | anything,
+    st.sampled_from([1, 7, 5_000]),
+    st.lists(st.integers(0, 1 << 20), max_size=9),
+    st.integers(1, 9),
+)
+def test_any_pieces_give_the_same_rows(
+    lines: list[bytes], most_records: int, cuts: list[int], batch_records: int
+) -> None:
+    """Where the columns are declared before: the type of a new one depends on its batch."""
+    data = b"".join(line + b"\n" for line in lines)
+    whole = load(data)
+    pieces = load(
+        *split(data, cuts),
+        most_records=most_records,
+        batch_records=batch_records,
+        tables=whole.tables,
+    )
+    assert pieces.tables == whole.tables
+    assert facts(pieces) == facts(load(data, tables=whole.tables))
+    assert pieces.rejects == whole.rejects
+
+
+def test_many_records_give_the_rows_that_each_gives_alone() -> None:
+    """Columns that few records have, in blocks of many."""
+    rng = random.Random(7)
+    values = ["x", "7", 7, 1.5, True, [1], {"y": 1}, None, "2026-03-04T05:06:07Z"]
+    records = []
+    for number in range(600):
+        extra = {f"k{rng.randrange(90)}": rng.choice(values) for _ in range(rng.randrange(4))}
+        make = rng.choice((call, hook))
+        changes = {"properties" if make is call else "data": extra}
+        records.append(text_of(make(number, **changes)))
+    whole = load(b"\n".join(records))
+    tables = whole.tables
+    expected = shown(load(b"\n".join(records), tables=tables).rows)
+    for number, record in enumerate(records):
+        for table, rows in shown(load(record, tables=tables).rows).items():
+            for key, row in rows.items():
+                assert expected[table][key] == row, number
+
+
+@pytest.mark.parametrize("key", ["context", "sentAt", "receivedAt"])
+def test_what_an_envelope_says_counts_as_if_each_call_said_it(key: str) -> None:
+    value = {"context": {"ip": "192.0.2.7", "app": {"build": 7}}}.get(key, "2026-03-04T05:06:08Z")
+    calls = [call(n, **{key: None}) for n in range(3)]
+    lines = [text_of(one | {key: value}) for one in calls]
+    envelope = json.dumps({"batch": calls, key: value}).encode()
+    assert facts(load(envelope)) == facts(load(b"\n".join(lines)))
