@@ -300,7 +300,7 @@ def _start(
                     grant_reader(connection, source.schema_, settings.reader_role)
                 found = _Start(
                     ledger.start_load(connection, source.name, __version__),
-                    ledger.select_files(connection, [file.uri for file in inputs]),
+                    ledger.select_files(connection, [file.uri for file in inputs], __version__),
                     select_tables(connection, source.schema_),
                     select_slots(connection, source.schema_),
                     select_taken(connection, source.schema_),
@@ -336,7 +336,8 @@ def plan(
         if state.revision is not None:
             _check_owner(connection, source)
             tables = select_tables(connection, source.schema_)
-            known_files = ledger.select_files(connection, [file.uri for file in inputs])
+            uris = [file.uri for file in inputs]
+            known_files = ledger.select_files(connection, uris, __version__)
         planner = _Planner(connection if state.revision is not None else None)
         there = KnownIds(
             Session(server, source.schema_, lock_timeout=settings.lock_timeout),

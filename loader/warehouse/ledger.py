@@ -9,7 +9,17 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, NamedTuple, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Connection, Numeric, cast, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Numeric,
+    case,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -124,11 +134,20 @@ def select_source(connection: Connection) -> str | None:
     return connection.scalar(statement)
 
 
-def select_files(connection: Connection, uris: Sequence[str]) -> dict[str, FileProgress]:
-    """How far the files were read before."""
-    statement = select(
-        files.c.uri, files.c.size, files.c.modified_at, files.c.records_done, files.c.finished
-    ).where(files.c.uri == func.any(list(uris)))
+def select_files(
+    connection: Connection, uris: Sequence[str], version: str
+) -> dict[str, FileProgress]:
+    """How far the files were read before.
+
+    Another `version` of the loader may have counted records by other rules, so a file that it left
+    before its end is read from its start.
+    """
+    done = case((loads.c.loader_version == version, files.c.records_done), else_=0)
+    statement = (
+        select(files.c.uri, files.c.size, files.c.modified_at, done, files.c.finished)
+        .outerjoin(loads, loads.c.id == files.c.load_id)
+        .where(files.c.uri == func.any(list(uris)))
+    )
     return {row.uri: FileProgress(*row) for row in connection.execute(statement)}
 
 

@@ -685,7 +685,7 @@ def test_one_load_is_one_row_in_loads_that_balances(loaded: Database) -> None:
             )
         ],
         "error": None,
-        "loader_version": "0.1.0",
+        "loader_version": "0.2.0",
     }
 
 

@@ -59,10 +59,23 @@ def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
     whole = half._replace(records_done=9, finished=True)
     stream = FileProgress("-", None, None, 3, True)
     ledger.record_batch(connection, load, ledger.Counts(), [half, stream])
-    assert ledger.select_files(connection, ["/a é.json", "/b.json"]) == {"/a é.json": half}
+    assert ledger.select_files(connection, ["/a é.json", "/b.json"], "1") == {"/a é.json": half}
     ledger.record_batch(connection, load, ledger.Counts(), [whole])
-    assert ledger.select_files(connection, ["/a é.json", "-"]) == {"/a é.json": whole, "-": stream}
-    assert ledger.select_files(connection, []) == {}
+    assert ledger.select_files(connection, ["/a é.json", "-"], "1") == {
+        "/a é.json": whole,
+        "-": stream,
+    }
+    assert ledger.select_files(connection, [], "1") == {}
+
+
+def test_how_far_another_version_has_read_a_file_does_not_count(connection: Connection) -> None:
+    """It may have counted records by other rules, so records would be passed over."""
+    half = FileProgress("/a.json", 10, NOW, 5, False)
+    load, *_ = ledger.start_load(connection, "Customer.io", "0.9")
+    ledger.record_batch(connection, load, ledger.Counts(), [half])
+    assert ledger.select_files(connection, ["/a.json"], "1") == {
+        "/a.json": half._replace(records_done=0)
+    }
 
 
 def test_counts_are_stored_as_they_are(connection: Connection, db: Database) -> None:
