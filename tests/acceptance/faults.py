@@ -445,6 +445,7 @@ class Proxy:
         self.lose_commit = ""  # "before" or "after" the server gets it; happens once
         self.cut_at = b""  # cut when the client sends this; happens once
         self.mute = False  # new connections get no answer
+        self.muted = threading.Event()  # there was one
         self.then_port = port  # of the server that is reached once `lost` is set
         self.lost = threading.Event()
         self._armed = False
@@ -515,6 +516,7 @@ class Proxy:
                 if self.mute:
                     drop_packets(client)
                     self._pairs.append((client, client))
+                    self.muted.set()
                     continue
                 try:
                     server = socket.create_connection(("127.0.0.1", self.server_port))

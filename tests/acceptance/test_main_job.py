@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -650,7 +651,9 @@ def test_one_load_is_one_row_in_loads_that_balances(loaded: Database) -> None:
     [found] = loaded.dicts("SELECT * FROM _loads")
     assert found["started_at"] <= found["finished_at"]
     assert found["records_read"] == found["rows_loaded"] + found["duplicates"] + found["rejects"]
-    kept = {k: v for k, v in found.items() if k not in ("started_at", "finished_at")}
+    assert re.fullmatch("[0-9a-f]{32}", found["token"])  # drawn anew for each load
+    drawn = ("started_at", "finished_at", "token")
+    kept = {k: v for k, v in found.items() if k not in drawn}
     received = loaded.rows("SELECT min(received_at), max(received_at) FROM tracks")
     assert kept == {
         "id": 1,
