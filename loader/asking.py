@@ -14,9 +14,8 @@ from loader.sources import likely_ids
 from loader.threads import SteadyThread
 from loader.warehouse.ids import Ids, Known
 
-_MOST_BLOCKS = 8
 # So many blocks may wait: while those of one question are processed, the next one is asked.
-DEPTH = 2 * _MOST_BLOCKS
+_MOST_WAITING = 16
 
 Existing = Callable[[Ids], Known]
 
@@ -37,7 +36,10 @@ class Question:
 class Asker:
     """Asks the server on a thread."""
 
-    def __init__(self, existing: Existing, thread: SteadyThread) -> None:
+    def __init__(
+        self, existing: Existing, thread: SteadyThread, *, most_waiting: int = _MOST_WAITING
+    ) -> None:
+        self.most_waiting = min(max(most_waiting, 1), _MOST_WAITING)
         self._existing = existing
         self._thread = thread
         self._question = Question()  # that more blocks can come into
@@ -52,7 +54,7 @@ class Asker:
         if len(question.blocks) == self._most_blocks:
             self._submit()
             # The first answers are waited for, so their questions are small.
-            self._most_blocks = min(2 * self._most_blocks, _MOST_BLOCKS)
+            self._most_blocks = min(2 * self._most_blocks, max(self.most_waiting // 2, 1))
         return question
 
     def there(self, question: Question, ids: Sequence[str]) -> Set[str]:

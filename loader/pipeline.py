@@ -30,6 +30,7 @@ from loader.errors import (
     UsageError,
     is_out_of_memory,
 )
+from loader.inputs.records import BLOCK_RECORDS
 from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.reading import Progress, Run
@@ -222,7 +223,12 @@ def _open(
                 slots=start.slots,
             ),
             sink=writer,
-            asker=Asker(known_ids, known_ids.thread),
+            asker=Asker(
+                known_ids,
+                known_ids.thread,
+                # No more than two batches hold, so that a slow writer of a pipe is not waited for.
+                most_waiting=2 * settings.batch_records // BLOCK_RECORDS,
+            ),
             asks=start.has_rows,
             progress=progress,
         )

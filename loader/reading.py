@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from loader.asking import DEPTH, Asker, Question
+from loader.asking import Asker, Question
 from loader.config import Settings, Source
 from loader.defects import defect
 from loader.errors import InputUnreadable
@@ -149,7 +149,7 @@ class Run:
                 question = self.asker.ask_for(block.data) if self.asks else None
                 number = self._batches + (self._batch is None)
                 self._waiting.append(_Waiting(file, number, block, question, done_before))
-                self._settle(leave=DEPTH if question is not None else 0)
+                self._settle(leave=self.asker.most_waiting if question is not None else 0)
                 if self.progress is not None:
                     self.progress(self._seen(opened.tell()))
         self._stored += file.size or 0
