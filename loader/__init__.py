@@ -19,6 +19,7 @@ import loader.normalize  # noqa: F401
 from loader._version import __version__
 from loader.api import load, normalize
 from loader.errors import (
+    BrokenInstallation,
     InputUnreadable,
     LedgerDisagrees,
     LoaderError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from loader.pipeline import LoadResult
 
 __all__ = [
+    "BrokenInstallation",
     "InputUnreadable",
     "LedgerDisagrees",
     "LoadResult",

@@ -14,6 +14,9 @@ from loader.sources.jsontext import Repeated
 
 # The shortest value with its key, and the shortest item of an array with its comma.
 _TOKEN_BYTES, _ITEM_BYTES = 4, 2
+# There is room for so many items. A block of many records cannot have more; a larger record that
+# has is looked at in Python, which refuses it.
+_MOST_ITEMS = 1 << 20
 
 
 class Scratch:
@@ -106,7 +109,7 @@ class Tokenizer:
         """Add the tokens of regular records; returns the indexes of the others."""
         size = int((ends - starts).sum())
         self._scratch.make_room(self._count + size // _TOKEN_BYTES + 1, self._count)
-        self._scratch.make_room_for_items(size // _ITEM_BYTES + 1)
+        self._scratch.make_room_for_items(min(size // _ITEM_BYTES + 1, _MOST_ITEMS))
         arrays, items = self._scratch.arrays, self._scratch.items
         refused = np.zeros(len(starts), np.uint8)
         spans = [np.ascontiguousarray(one, np.int64) for one in (starts, ends, numbers)]

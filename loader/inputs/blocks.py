@@ -1,5 +1,6 @@
 """Blocks: spans of bytes with a record each, or a container of records, from one file."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -56,6 +57,7 @@ class Gathering:
     records: int = 0
     size: int = 0  # bytes of records
     _bad_size: int = 0
+    _before_bad: list[int] = field(default_factory=list)  # records in front of each bad one
     _parts: list[bytes] = field(default_factory=list)
     _spans: list[tuple[Longs, Longs, Longs, Longs]] = field(default_factory=list)
 
@@ -79,10 +81,14 @@ class Gathering:
     def add_bad(self, position: str, reject: Reject, raw: bytes) -> None:
         """Add a piece that is no record."""
         self.bad.append(BadRecord(position, reject, raw.rstrip(b"\r")))
+        self._before_bad.append(self.records)
         self._bad_size += len(raw)
 
     def blocks(self) -> list[Block]:
-        """What was gathered, in blocks of no more than the most records; it is empty then."""
+        """What was gathered, in blocks of no more than the most records; it is empty then.
+
+        A bad record is in the block of the one in front of it: a load that goes on counts both.
+        """
         if not self._spans and not self.bad:
             return []
         spans = [np.concatenate(each) for each in zip(*self._spans, strict=True)] or [_NONE] * 4
@@ -91,6 +97,8 @@ class Gathering:
             starts, ends, lines, items = (each[first : first + self.most_records] for each in spans)
             begin = int(starts[0]) if len(starts) else 0
             end = int(ends[-1]) if len(ends) else 0
+            behind = first + self.most_records
+            from_, to = (bisect_right(self._before_bad, at) for at in (first or -1, behind))
             found.append(
                 Block(
                     data=data[begin:end],
@@ -98,10 +106,10 @@ class Gathering:
                     ends=ends - begin,
                     lines=lines,
                     items=items,
-                    bad=self.bad if not first else [],
+                    bad=self.bad[from_:to],
                 )
             )
-        self.bad, self._parts, self._spans = [], [], []
+        self.bad, self._before_bad, self._parts, self._spans = [], [], [], []
         self.records = self.size = self._bad_size = 0
         return found
 

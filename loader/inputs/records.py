@@ -307,6 +307,10 @@ class _Reader:
         following = self.data[end + 1 : self._line_end(end + 1)]
         if not following.strip():
             return end + 1 < self.size
+        if following.lstrip()[:1] != b"{":
+            return True
+        if len(following) > _HEAD_BYTES:  # its values would take thirty times as much
+            return self._value_end(end + 1, self._line_end(end + 1))[0] < 0
         return type(parse_json(following)[0]) is not dict
 
     def _document(self) -> None:

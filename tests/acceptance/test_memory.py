@@ -90,7 +90,9 @@ def test_a_record_that_takes_many_times_its_size_is_refused_in_time(
     assert peak < MOST_MEMORY
     assert (numbers(result), rows(db)) == ((20, 0, 1), 20)
     [(reason, size)] = db.rows("SELECT reason, length(raw) FROM _rejects")
-    assert reason == "record_too_large"
+    assert reason == (
+        "invalid_json" if form == "lists that are never closed" else "record_too_large"
+    )
     assert size <= 16 << 20
 
 

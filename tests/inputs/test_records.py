@@ -698,3 +698,16 @@ def test_no_input_ends_the_load(data: bytes, size: int) -> None:
 def test_lines_are_read_alike_for_every_size_of_block(data: bytes) -> None:
     first = read(data)[:2]
     assert [first] * len(BLOCKS) == [read(data, size)[:2] for size in BLOCKS]
+
+
+def test_a_bad_record_is_in_the_block_of_the_one_in_front_of_it() -> None:
+    """All were in the first block, so a load that went on with smaller blocks lost records."""
+    lines = [b"{a", *[b'{"a":1}'] * 5, b"{b", b"{c", *[b'{"a":1}'] * 2, b"{d"]
+    for size in (1, 2, 3, 5, 7, 100):
+        seen = 0
+        for block in read_blocks([b"\n".join(lines)], most_records=size):
+            numbers = [int(bad.position.split()[1]) for bad in block.bad]
+            numbers += block.lines.tolist()
+            assert sorted(numbers) == list(range(seen + 1, seen + 1 + len(numbers)))
+            seen += len(numbers)
+        assert seen == len(lines)
