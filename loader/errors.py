@@ -117,6 +117,8 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
 OUT_OF_MEMORY = "out of memory: lower batch_records and batch_bytes, or give the job more"
 # What Python says instead where it has not even the memory for a MemoryError.
 _NO_MEMORY = ("can't start new thread", "can't allocate lock", "out of memory")
+# The system's words, and those of the linker.
+_NO_ROOM = ("Cannot allocate memory", "failed to map segment")
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
@@ -127,7 +129,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         if isinstance(error, RuntimeError) and str(error) in _NO_MEMORY:
             return True
         # Reading a file, or mapping a library that is imported.
-        if isinstance(error, OSError | ImportError) and "Cannot allocate memory" in str(error):
+        if isinstance(error, OSError | ImportError) and any(w in str(error) for w in _NO_ROOM):
             return True
         # Of the interpreter's own: a function failed and could not say why.
         if isinstance(error, SystemError) and "without" in str(error):

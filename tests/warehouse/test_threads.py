@@ -54,6 +54,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (RuntimeError("can't start new thread"), True),
         (RuntimeError("can't allocate lock"), True),
         (OSError(12, "Cannot allocate memory"), True),
+        (ImportError("libany.so.6: failed to map segment from shared object"), True),
         (SystemError("error return without exception set"), True),
         (caused(LoaderError("it failed"), MemoryError()), True),
         (RuntimeError("something else"), False),
