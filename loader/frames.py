@@ -41,7 +41,7 @@ def to_frames(
                 batch.add(read.events)
                 found += [one.reject for one in read.refused]
             rejects += [(f"record {number}", one.reason, one.detail) for one in found]
-    copies = {copy.table: copy for copy in batch.seal().copies}
+    copies = {copy.table: copy for copy in batch.seal(lambda _changes: []).copies}
     frames = {TRACKS: _frame(copies.get(TRACKS), context.tables[TRACKS])}
     for table, copy in copies.items():
         frames[table] = _frame(copy, context.tables[table])

@@ -31,15 +31,17 @@ from loader.errors import (
     is_out_of_memory,
 )
 from loader.inputs.records import BLOCK_RECORDS
-from loader.load.context import LoadContext
+from loader.load.context import LoadContext, by_table
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.reading import Progress, Run
 from loader.sources.files import InputFile, list_inputs
 from loader.threads import SteadyThread, ends
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
-from loader.warehouse.batch import FileProgress, SealedBatch
+from loader.warehouse.batch import FileProgress, SealedBatch, Waiting
+from loader.warehouse.changes import TablesDiffer, find_waiting
 from loader.warehouse.engine import Session
+from loader.warehouse.evolve import Change
 from loader.warehouse.grants import grant_reader
 from loader.warehouse.ids import Ids, Known, KnownIds, SeenIds
 from loader.warehouse.ledger import Counts, Load
@@ -47,6 +49,8 @@ from loader.warehouse.tables import select_slots, select_tables, select_taken, t
 from loader.warehouse.write import Written, ids_of
 from loader.warehouse.writer import Writer, add_batch
 
+# A load, whose tables others change all the time.
+_MOST_BEGUN_ANEW = 3
 # How long a server that does not answer yet is waited for before anything was read.
 _SECONDS_TO_CONNECT = 10.0
 # Kept free for the last words of a load that ran out of memory; until then only address space.
@@ -77,6 +81,8 @@ class LoadResult:
     without_table: int = 0  # events of names for which `max_tables` left no room
     defects: dict[str, int] = field(default_factory=dict)  # what failed: how often
     is_first: bool = False  # the schema had no events before
+    # Columns that wait for a lock, as `table.column`, and who held their table.
+    waiting: dict[str, str] = field(default_factory=dict)
     migration: str = ""  # plan only: what a migration would do
     pending_sql: str = ""  # plan only: migrations and changes, as SQL
 
@@ -94,6 +100,14 @@ class LoadResult:
                 "record.defect",
                 f"{what}; {count} times. Please report it. Rejects with the reason {DEFECT!r} "
                 "can be replayed with a version that has it repaired",
+            )
+        if self.waiting:
+            first, who = next(iter(self.waiting.items()))
+            more = f" and {len(self.waiting) - 1:,} more columns" if len(self.waiting) > 1 else ""
+            yield (
+                "columns.waiting",
+                f"{first}{more} could not be added, because somebody held the table: {who}. Their "
+                "values are in _extra until a later load adds them; see `customerio-loader status`",
             )
         if self.without_table:
             yield (
@@ -118,9 +132,20 @@ def load(
 ) -> LoadResult:
     """Load `paths` into the schema of `source`. Raises LoaderError; see `loader.errors`."""
     inputs = list_inputs(paths)
-    with _open(source, settings, url, inputs, wait=wait, progress=progress) as opened:
-        opened.run.read(inputs, {} if force else opened.files)
-    return opened.result()
+    begun_anew: list[str] = []
+    while True:
+        try:
+            with _open(source, settings, url, inputs, wait=wait, progress=progress) as opened:
+                opened.run.read(inputs, {} if force else opened.files)
+            break
+        except TablesDiffer as error:
+            # Another load goes on behind its last batch, for the tables as they are now.
+            if len(begun_anew) == _MOST_BEGUN_ANEW or any(file.is_stream for file in inputs):
+                raise
+            begun_anew.append(f"a load was begun anew behind its last batch: {error}")
+    result = opened.result()
+    result.warnings += begun_anew
+    return result
 
 
 def replay(
@@ -155,7 +180,7 @@ class _Opened:
 
     def select_rejects(self, after: str, **filters: Any) -> list[dict[str, Any]]:
         """The next rejects to try."""
-        self.run.flush()
+        self.run.finish()
         return self.writer.ask(partial(ledger.select_rejects, after=after, **filters))
 
     def result(self) -> LoadResult:
@@ -167,6 +192,7 @@ class _Opened:
             counts=self.writer.counts,
             seconds=time.monotonic() - self.began,
             is_first=self.is_first,
+            waiting=self.writer.waiting,
         )
 
 
@@ -183,14 +209,13 @@ def _open(
     """Begin a load; at the end of the block it is written to its end and recorded."""
     began = time.monotonic()
     reserve = mmap.mmap(-1, _RESERVE_BYTES)  # takes no memory until it is written to
-    session = Session(
-        warehouse.make_engine(url), source.schema_, lock_timeout=settings.lock_timeout
-    )
+    lock_timeout = settings.wait_for_locks
+    session = Session(warehouse.make_engine(url), source.schema_, lock_timeout=lock_timeout)
     # A signal is heard only by a main thread that does not wait in the client library.
     thread = SteadyThread("writer")
     canceller = SteadyThread("canceller")
     known_ids = KnownIds(
-        Session(session.engine, source.schema_, lock_timeout=settings.lock_timeout),
+        Session(session.engine, source.schema_, lock_timeout=lock_timeout),
         retry_timeout=settings.retry_timeout,
         beside=session,
     )
@@ -200,6 +225,7 @@ def _open(
         session,
         thread,
         canceller,
+        lock_timeout=settings.lock_timeout,
         retry_timeout=settings.retry_timeout,
         reader_role=settings.reader_role,
     )
@@ -207,7 +233,7 @@ def _open(
     run: Run | None = None
     try:
         start = thread.result(beginning)
-        writer = make_writer(load=start.load)
+        writer = make_writer(load=start.load, revision=start.revision, waiting=start.waiting)
         run = Run(
             source=source,
             settings=settings,
@@ -221,6 +247,7 @@ def _open(
                 max_tables=settings.max_tables,
                 json_columns=source.whole,
                 slots=start.slots,
+                waiting=by_table(column for column, _ in start.waiting),
             ),
             sink=writer,
             asker=Asker(
@@ -237,8 +264,7 @@ def _open(
         )
         with _long_lived_garbage():
             yield opened
-            run.flush()
-        writer.wait()
+            run.finish()
         if not writer.counts.balances():
             raise AssertionError(f"records do not balance: {writer.counts}")
         opened.status = "partial" if run.errors else "success"
@@ -253,7 +279,8 @@ def _open(
             traceback.clear_frames(error.__traceback__)
             gc.collect()
         if writer is None and ends(beginning, _SECONDS_TO_CLOSE) and not beginning.exception():
-            writer = make_writer(load=beginning.result().load)  # it began nevertheless
+            begun = beginning.result()  # it began nevertheless
+            writer = make_writer(load=begun.load, revision=begun.revision)
         if writer is not None:
             _record_end(writer, error)
         if isinstance(error, Interrupted):
@@ -272,8 +299,10 @@ class _Start(NamedTuple):
     """What a load finds."""
 
     load: Load
+    revision: str
     files: dict[str, FileProgress]
     tables: dict[str, dict[str, Type]]
+    waiting: list[Waiting]
     slots: dict[str, int]
     taken: frozenset[str]
     has_rows: bool
@@ -298,16 +327,20 @@ def _start(
                     f"another load of {source.name!r} is running: wait for it, or say --wait"
                 )
             connection = session.connection
-            _prepare_schema(connection, source, auto_migrate=settings.auto_migrate)
+            revision = _prepare_schema(connection, source, auto_migrate=settings.auto_migrate)
             with connection.begin():
                 _check_owner(connection, source)
                 _check_encoding(connection)
                 if settings.reader_role:
                     grant_reader(connection, source.schema_, settings.reader_role)
+                load = ledger.start_load(connection, source.name, __version__)
+                tables = select_tables(connection, source.schema_)
                 found = _Start(
-                    ledger.start_load(connection, source.name, __version__),
+                    load,
+                    revision,
                     ledger.select_files(connection, [file.uri for file in inputs], __version__),
-                    select_tables(connection, source.schema_),
+                    tables,
+                    find_waiting(connection, source.schema_, tables),
                     select_slots(connection, source.schema_),
                     select_taken(connection, source.schema_),
                     bool(connection.scalar(select(exists().select_from(tracks)))),
@@ -346,7 +379,7 @@ def plan(
             known_files = ledger.select_files(connection, uris, __version__)
         planner = _Planner(connection if state.revision is not None else None)
         there = KnownIds(
-            Session(server, source.schema_, lock_timeout=settings.lock_timeout),
+            Session(server, source.schema_, lock_timeout=settings.wait_for_locks),
             retry_timeout=settings.retry_timeout,
         )
         run = Run(
@@ -395,12 +428,15 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def _prepare_schema(connection: Connection, source: Source, *, auto_migrate: bool) -> None:
+def _prepare_schema(connection: Connection, source: Source, *, auto_migrate: bool) -> str:
+    """Bring a schema to head; returns its revision."""
     with connection.begin():
         state = migrate.read_state(connection, source.schema_)
     migrate.check_state(state, source, auto_migrate=auto_migrate)
-    if state.kind != "head":
-        migrate.upgrade(connection, source)
+    if state.kind == "head" and state.revision is not None:
+        return state.revision
+    migrate.upgrade(connection, source)
+    return migrate.head_revision()
 
 
 def _check_owner(connection: Connection, source: Source) -> None:
@@ -481,7 +517,7 @@ class _Planner:
     def __init__(self, ledger_at: Connection | None) -> None:
         self.counts = Counts()
         self.waited = 0.0
-        self.changes: list[Any] = []
+        self.changes: list[Change] = []
         self._ledger_at = ledger_at
         self._seen = SeenIds()
         self._rejects = SeenIds()
@@ -495,13 +531,19 @@ class _Planner:
 
         return remembered
 
+    def make(self, changes: Sequence[Change]) -> list[Waiting]:
+        self.changes += changes
+        return []
+
+    def wait(self) -> None:
+        pass
+
     def submit(self, batch: SealedBatch) -> None:
         rows: dict[str, int] = {}
         for copy in batch.copies:
             rows[copy.table] = rows.get(copy.table, 0) + len(copy.rows)
             if copy.table == TRACKS:
                 self._seen.add(ids_of(copy))
-        self.changes += batch.changes
         written = Written(rows, frozenset(), batch.times)
         rejects = {row.id for row in batch.rejects}
         rejects -= self._rejects.among(list(rejects))
@@ -509,6 +551,7 @@ class _Planner:
         if self._ledger_at is not None:
             rejects -= ledger.select_known_rejects(self._ledger_at, list(rejects))
         self.counts = add_batch(self.counts, batch, written, len(rejects))
+        self.counts.schema_changes = [change.as_json() for change in self.changes]
 
     def last_duplicates(self) -> int:
         return 1  # keep asking: nothing is written that could find them

@@ -7,7 +7,8 @@ ones are there. Blocks come into their batch in order, so the first copy of an i
 import gc
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -21,8 +22,11 @@ from loader.inputs.blocks import Block
 from loader.inputs.records import BLOCK_RECORDS, read_blocks
 from loader.load.batch import Batch, Origin
 from loader.load.context import LoadContext
+from loader.load.plan import change_tables
 from loader.sources.files import InputFile, open_input, read_ahead
-from loader.warehouse.batch import FileProgress, Replay, SealedBatch, reject_row
+from loader.warehouse.batch import FileProgress, Replay, SealedBatch, Waiting, reject_row
+from loader.warehouse.changes import TablesDiffer
+from loader.warehouse.evolve import Change
 
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
@@ -51,8 +55,14 @@ class Sink(Protocol):
 
     waited: float
 
+    def make(self, changes: Sequence[Change]) -> list[Waiting]:
+        """Change tables, once what was taken over is written; see `MakeChanges`."""
+
     def submit(self, batch: SealedBatch) -> None:
-        """Take a batch over; may wait for the one before it."""
+        """Take a batch over, once the one before it is written."""
+
+    def wait(self) -> None:
+        """Wait until what was taken over is written."""
 
     def last_duplicates(self) -> int:
         """How many ids of the last finished batch the tables had already."""
@@ -259,7 +269,8 @@ class Run:
         if self._batch is None:
             return
         self._remember(self._batch)
-        sealed = self._batch.seal(self.asker.take_known())
+        self._batch.known = self.asker.take_known()
+        sealed = self._seal(self._batch)
         self.without_table += self._batch.without_table
         self.defects += self._batch.defects
         self._batch = None
@@ -269,6 +280,22 @@ class Run:
         self._known = 0
         if self._batches % _BATCHES_TO_COLLECT == 0:
             gc.collect()
+
+    def finish(self) -> None:
+        """Have everything written, and try the columns that wait once more."""
+        self.flush()
+        self.sink.wait()
+        with suppress(TablesDiffer):  # they stay recorded
+            change_tables([], self.context, self.sink.make)
+
+    def _seal(self, batch: Batch) -> SealedBatch:
+        """Encode a batch for the tables that there are, whoever has made them so."""
+        while True:
+            try:
+                return batch.seal(self.sink.make)
+            except TablesDiffer as error:
+                if error.is_of_submitted or not self.context.adopt(error.there):
+                    raise
 
     def _remember(self, batch: Batch) -> None:
         """Keep the ids of a batch as long as the answers for some blocks may not know of them.

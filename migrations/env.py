@@ -18,11 +18,11 @@ from loader.errors import LoaderError, LockHeld
 from loader.normalize.types import TYPES
 from loader.warehouse import embedded
 from loader.warehouse.engine import connect, lock_key, make_engine
-from loader.warehouse.migrate import check_state, read_state
+from loader.warehouse.migrate import check_state, promise, read_state
 from loader.warehouse.tables import catalogue_type, metadata
 
-# A migration must not queue behind a long query and stop everybody behind itself.
-LOCK_TIMEOUT = "10s"
+# Readers queue behind a migration that waits for one of them. A load tries again for a while.
+LOCK_TIMEOUT = "1s"
 
 config = context.config
 if config.cmd_opts is not None and config.file_config.has_section("formatters"):
@@ -95,9 +95,13 @@ def run_online(connection: Connection, source: Source) -> None:
     configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
-        if changes_schema() and context.get_context().get_current_revision() is None:
-            # Back at the beginning; SQL printed for an upgrade makes this table again.
-            connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+        if changes_schema():
+            revision = context.get_context().get_current_revision()
+            if revision is None:
+                # Back at the beginning; SQL printed for an upgrade makes this table again.
+                connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+            else:
+                write_promise(revision)
     connection.commit()
 
 
@@ -109,6 +113,17 @@ def run_offline(source: Source) -> None:
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
         context.execute(f"SET LOCAL search_path = {quoted}")
         context.run_migrations()
+        target = context.script.get_revision(context.get_revision_argument())
+        if target is not None:
+            write_promise(target.revision)
+
+
+def write_promise(revision: str) -> None:
+    """Say in the schema which loaders can work with it, whichever revision they know."""
+    script = context.script.get_revision(revision)
+    said = promise(script) if script is not None else None
+    literal = f"'{said}'" if said else "NULL"
+    context.execute(f"COMMENT ON TABLE alembic_version IS {literal}")
 
 
 try:

@@ -1,14 +1,15 @@
 """`columns list` and `columns widen`."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from loader._version import __version__
-from loader.cli.context import existing_schema, read_settings, running_server
+from loader.cli.context import existing_schema, read_settings, running_server, schema_at
 from loader.cli.options import AsJson, SourceName, WarehouseUrl, examples
-from loader.cli.text import number, out, out_json, out_table
-from loader.errors import LockHeld
+from loader.cli.text import number, out, out_exactly, out_json, out_table
+from loader.errors import LockHeld, UsageError
 
 app = typer.Typer(help="Columns of the event tables.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,7 +19,11 @@ def _types(incomplete: str) -> list[str]:
 
 
 _LIST_EPILOG = examples("customerio-loader columns list email_opened")
-_WIDEN_EPILOG = examples("customerio-loader columns widen email_opened campaign_id text")
+_WIDEN_EPILOG = examples(
+    "customerio-loader columns widen email_opened campaign_id text --dry-run",
+    "customerio-loader columns widen email_opened campaign_id text",
+)
+_MOST_BYTES_UNASKED = 1_000_000_000
 
 
 @app.command("list", epilog=_LIST_EPILOG)
@@ -69,24 +74,61 @@ def columns_widen(
     ],
     source: SourceName = None,
     warehouse_url: WarehouseUrl = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, with its SQL.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask, however large the tables are.")
+    ] = False,
 ) -> None:
-    """Give a column a wider type, and move the values that wait in _extra into it."""
-    from loader.warehouse import engine, widen
+    """Give a column a wider type, and move the values that wait in _extra into it.
+
+    The tables are rewritten, and nobody can read them meanwhile.
+    """
+    from loader.warehouse import engine, evolve, widen
 
     settings = read_settings(warehouse_url=warehouse_url)
     chosen = settings.find_source(source)
     with running_server(settings) as url:
-        session = engine.Session(
-            engine.make_engine(url), chosen.schema_, lock_timeout=settings.lock_timeout
-        )
+        with schema_at(url, chosen) as connection:
+            changes = widen.plan_widening(connection, chosen, table, column, type_)
+            sizes = {
+                change.table: widen.select_bytes(connection, chosen.schema_, change.table)
+                for change in changes
+            }
+        for name, size in sizes.items():
+            out(f"{name} has {size / 1e6:,.1f} MB: it is rewritten under an ACCESS EXCLUSIVE lock")
+        if dry_run:
+            out_exactly(evolve.changes_sql(chosen.schema_, changes).rstrip())
+            return
+        if not yes:
+            _ask(sum(sizes.values()))
+        session = engine.Session(engine.make_engine(url), chosen.schema_)
         try:
             if not session.open():
                 raise LockHeld(f"a load of {chosen.name!r} is running: widen when it has ended")
-            with engine.translate(session.engine.url), session.connection.begin():
-                moved = widen.widen(
-                    session.connection, chosen, table, column, type_, version=__version__
+            connection = session.connection
+            with engine.translate(session.engine.url), connection.begin():
+                widen.lock_tables(
+                    connection,
+                    chosen.schema_,
+                    list(sizes),
+                    lock_timeout=settings.lock_timeout,
+                    retry_timeout=settings.retry_timeout,
                 )
+                # Somebody may have changed them since.
+                changes = widen.plan_widening(connection, chosen, table, column, type_)
+                moved = widen.widen(connection, chosen, changes, version=__version__)
         finally:
             session.close()
     for name, count in moved.items():
         out(f"{name}.{column} is {type_} now; {number(count, 'value')} moved from _extra")
+
+
+def _ask(size: int) -> None:
+    """Ask whether so many bytes shall be rewritten, if that takes long."""
+    if size <= _MOST_BYTES_UNASKED:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("the tables have more than 1 GB: say --yes, at a time when nobody reads")
+    typer.confirm("The tables have more than 1 GB. Rewrite them now?", abort=True)

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from loader.cli import log
-from loader.errors import LoaderWarning, UsageError
+from loader.errors import LoaderWarning, SchemaNotAtHead, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from loader.config import Given, Settings, Source
+    from loader.warehouse.migrate import SchemaState
 
 
 def read_settings(**flags: Any) -> "Settings":
@@ -73,16 +74,31 @@ def sources_and_inputs(
 @contextmanager
 def existing_schema(settings: "Settings", source: "Source") -> "Iterator[Connection]":
     """A connection to the schema of a source, which must be there."""
+    with running_server(settings) as url, schema_at(url, source) as connection:
+        yield connection
+
+
+@contextmanager
+def schema_at(url: str, source: "Source") -> "Iterator[Connection]":
+    """The same, on a server that runs."""
     from loader.warehouse import engine, migrate
 
-    with running_server(settings) as url, engine.connect(engine.make_engine(url)) as connection:
-        require_loads(migrate.read_state(connection, source.schema_).revision, source)
+    with engine.connect(engine.make_engine(url)) as connection:
+        require_loads(migrate.read_state(connection, source.schema_), source)
         yield connection.execution_options(schema_translate_map={None: source.schema_})
 
 
-def require_loads(revision: str | None, source: "Source") -> None:
-    """Refuse a schema that is not there."""
-    if revision is None:
+def require_loads(state: "SchemaState", source: "Source") -> None:
+    """Refuse a schema that is not there, or that this version cannot read."""
+    from loader.warehouse import migrate
+
+    if state.revision is None:
         raise UsageError(
             f"nothing was loaded into {source.schema_!r} yet: run `customerio-loader load`"
+        )
+    migrate.check_state(state, source, auto_migrate=True)
+    if state.kind == "behind":
+        raise SchemaNotAtHead(
+            f"the schema {source.schema_!r} is at revision {state.revision}, older than this "
+            f"loader's {migrate.head_revision()}: run `customerio-loader migrate`"
         )

@@ -98,13 +98,14 @@ def status(
                     if not as_json:
                         out(f"{chosen.name} -> schema {chosen.schema_}: nothing was loaded yet")
                     continue
-                require_loads(state.revision, chosen)
+                require_loads(state, chosen)
                 named = connection.execution_options(schema_translate_map={None: chosen.schema_})
                 shown = {
                     "source": chosen.name,
                     "schema": chosen.schema_,
                     "loads": ledger.select_loads(named, loads),
                     "tables": [t._asdict() for t in inspect.table_status(named, chosen.schema_)],
+                    "waiting_columns": [one._asdict() for one in ledger.select_waiting(named)],
                     "rejects": ledger.count_rejects(named),
                 }
                 out_json(shown) if as_json else print_status(shown)

@@ -201,6 +201,20 @@ def print_status(shown: dict[str, Any]) -> None:
             for one in shown["tables"]
         ],
     )
+    if shown["waiting_columns"]:
+        out()
+        out_table(
+            ("waiting for a lock", "type", "since", "held by"),
+            [
+                (
+                    f"{one['table']}.{one['column']}",
+                    one["type"],
+                    f"{one['since']:%Y-%m-%d %H:%M:%S}",
+                    one["blocker"],
+                )
+                for one in shown["waiting_columns"]
+            ],
+        )
     if shown["rejects"]:
         out()
         out_table(("rejects", "count"), list(shown["rejects"].items()))

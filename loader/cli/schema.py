@@ -43,7 +43,7 @@ def migrate(
                 elif state.kind == "head":
                     out(at_head)
                 else:
-                    migrate.upgrade(connection, chosen)
+                    migrate.upgrade(connection, chosen, retry_timeout=settings.retry_timeout)
                     before = state.revision or "nothing"
                     out(f"{chosen.schema_}: from {before} to revision {migrate.head_revision()}")
     return outcomes.code()

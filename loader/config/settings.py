@@ -25,6 +25,7 @@ from loader.normalize.names import MAX_BYTES, schema_name, table_name
 DEFAULT_SOURCE = "Customer.io"
 # "Email Openned" and "Email Open" are that near to "Email Opened"; "Email Dropped" is not.
 _NEAR_NAME = 0.85
+_MOST_SECONDS_FOR_LOCKS = 10.0
 
 
 class Source(BaseModel):
@@ -135,7 +136,9 @@ class Settings(BaseModel):
         24 << 20, ge=1 << 20, le=1 << 30, description="Bytes of rows per transaction, about."
     )
     lock_timeout: float = Field(
-        10.0, gt=0, description="Seconds to wait for a lock on a table before trying again."
+        0.1,
+        gt=0,
+        description="Seconds to wait for a lock on a table that needs new columns, a try.",
     )
     retry_timeout: float = Field(
         60.0, ge=0, description="Seconds for which faults of the server that may pass are retried."
@@ -164,6 +167,11 @@ class Settings(BaseModel):
     def url(self) -> str | None:
         """The URL of the user's own server, or None for the embedded one."""
         return self.warehouse_url.get_secret_value() or None if self.warehouse_url else None
+
+    @property
+    def wait_for_locks(self) -> float:
+        """Seconds that a try waits for a lock behind which no reader queues."""
+        return max(self.lock_timeout, min(_MOST_SECONDS_FOR_LOCKS, self.retry_timeout))
 
     def sources(self) -> tuple[Source, ...]:
         """The configured sources, or the default one."""

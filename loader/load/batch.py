@@ -14,12 +14,20 @@ from loader.forms.content import raw_text
 from loader.forms.events import Events
 from loader.forms.times import when_it_happened
 from loader.inputs.blocks import Block
-from loader.load.context import LoadContext
+from loader.load.context import DECLARED_SHARED, LoadContext
 from loader.load.encode import Encoded, Layout, encode, make_layouts
-from loader.load.plan import Part, plan_changes
+from loader.load.plan import MakeChanges, Part, change_tables
+from loader.normalize.collections import Type
 from loader.normalize.event import Reject
-from loader.warehouse.batch import Copy, FileProgress, RejectRow, Replay, SealedBatch, reject_row
-from loader.warehouse.evolve import Change
+from loader.warehouse.batch import (
+    Copy,
+    FileProgress,
+    RejectRow,
+    Replay,
+    SealedBatch,
+    Waiting,
+    reject_row,
+)
 from loader.warehouse.ids import NOTHING_KNOWN, Known
 
 
@@ -45,6 +53,7 @@ class Batch:
     number: int
     context: LoadContext
     seen: set[str] = field(default_factory=set)
+    known: Known = NOTHING_KNOWN  # of the duplicates, what the server was said to have
     # Ids of batches before this one that were not committed yet when the server was asked.
     before: Sequence[Set[str]] = ()
     rejects: dict[str, RejectRow] = field(default_factory=dict)
@@ -129,34 +138,31 @@ class Batch:
         self.rejects[row.id] = row
         self.size += len(row.raw)
 
-    def seal(self, known: Known = NOTHING_KNOWN) -> SealedBatch:
-        """Decide the schema changes, and encode the rows.
+    def seal(self, make: MakeChanges) -> SealedBatch:
+        """Have the tables get what the events need, and encode the rows for what they have then.
 
-        An event that brings a defect to light is a reject.
+        An event that brings a defect to light is a reject. Where `make` raises TablesDiffer, the
+        batch is as it was, and can be sealed once more.
         """
-        before = self.context.copy()
         try:
-            changes, layouts, encoded = self._encode()
+            waiting, encoded, layouts = self._seal(make)
         except Exception as error:
             defect(error)  # raises what is none
-            self.context.tables.update(before.tables)
-            for table in self.context.tables.keys() - before.tables.keys():
-                del self.context.tables[table]
-            self.context.slots.clear()
-            self.context.slots.update(before.slots)
             self._reject_defects()
-            changes, layouts, encoded = self._encode()
+            waiting, encoded, layouts = self._seal(make)
         self._parts.clear()
+        copies = list(_copies(encoded.rows, layouts))
         return SealedBatch(
             number=self.number,
-            changes=changes,
-            copies=list(_copies(encoded.rows, layouts)),
+            types={copy.table: self._types(copy) for copy in copies},
+            waiting=waiting,
+            copies=copies,
             rejects=list(self.rejects.values()),
             replays=self.replays,
             files=list(self.files.values()),
             records=self.records,
             duplicates=self.duplicates,
-            known=known,
+            known=self.known,
             extra_values=encoded.extra_values,
             replaced_characters=self._replaced,
             times={
@@ -165,14 +171,15 @@ class Batch:
             },
         )
 
-    def _encode(self) -> tuple[list[Change], dict[str, Layout], Encoded]:
+    def _seal(self, make: MakeChanges) -> tuple[list[Waiting], Encoded, dict[str, Layout]]:
         parts = [part for part, _ in self._parts]
-        changes = plan_changes(parts, self.context)
-        layouts = make_layouts(parts, self.context)
-        encoded = Encoded(rows={}, extra_values={})
-        for part in parts:
-            encode(part, layouts, self.context, encoded)
-        return changes, layouts, encoded
+        waiting = change_tables(parts, self.context, make)
+        return waiting, *_encode(parts, self.context)
+
+    def _types(self, copy: Copy) -> dict[str, Type]:
+        """The types that the columns of some rows were encoded for."""
+        types = DECLARED_SHARED | self.context.tables[copy.table]
+        return {name: types[name] for name in copy.columns}
 
     def _reject_defects(self) -> None:
         """Make rejects of the events that cannot be encoded."""
@@ -206,8 +213,8 @@ class Batch:
         """Which of some events fail when they are encoded alone, and how."""
         some, context = Part.of(part.events.take(at), set(part.tables)), self.context.copy()
         try:
-            plan_changes([some], context)
-            encode(some, make_layouts([some], context), context, Encoded(rows={}, extra_values={}))
+            change_tables([some], context, lambda _: [])
+            _encode([some], context)
         except Exception as error:
             defect(error)
             if len(at) == 1:
@@ -215,6 +222,14 @@ class Batch:
             else:
                 for half in np.array_split(at, 2):
                     yield from self._defects(part, half)
+
+
+def _encode(parts: Sequence[Part], context: LoadContext) -> tuple[Encoded, dict[str, Layout]]:
+    layouts = make_layouts(parts, context)
+    encoded = Encoded(rows={}, extra_values={})
+    for part in parts:
+        encode(part, layouts, context, encoded)
+    return encoded, layouts
 
 
 def _copies(rows: dict[str, list[EncodedRows]], layouts: dict[str, Layout]) -> Iterable[Copy]:

@@ -1,11 +1,26 @@
 """The facts of a load that do not change while it runs."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from loader.columns.binary import microseconds_of
-from loader.normalize.collections import Type
+from loader.normalize.collections import EXTRA, SHARED, Type
+from loader.normalize.names import property_column
+from loader.warehouse.evolve import AddColumn, Change, CreateTable
+
+# The shared columns of a table that does not exist yet.
+DECLARED_SHARED = {column.name: column.type for column in (*SHARED, EXTRA)}
 
 Tables = dict[str, dict[str, Type]]
+
+
+def by_table(columns: Iterable[AddColumn]) -> dict[str, dict[str, AddColumn]]:
+    """Columns by table and name."""
+    found: dict[str, dict[str, AddColumn]] = {}
+    for column in columns:
+        found.setdefault(column.table, {})[column.column] = column
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +37,14 @@ class LoadContext:
     json_columns: frozenset[str] = frozenset()  # paths of properties that stay one value each
     # Columns that a table ever had: dropped ones count for PostgreSQL's limit too.
     slots: dict[str, int] = field(default_factory=dict)
+    # Columns that a table needs and could not get, because somebody held it; their values are in
+    # `_extra` meanwhile. By table and name.
+    waiting: dict[str, dict[str, AddColumn]] = field(default_factory=dict)
+
+    @cached_property
+    def json_names(self) -> frozenset[str]:
+        """The columns of `json_columns`."""
+        return frozenset(map(property_column, self.json_columns))
 
     @property
     def started(self) -> int:
@@ -32,7 +55,45 @@ class LoadContext:
         """Whether events of that name get a table of their own, if there is room for it."""
         return table not in self.reserved and (self.only is None or table in self.only)
 
+    def take(self, change: Change) -> None:
+        """Know of a change that is planned."""
+        if isinstance(change, CreateTable):
+            self.tables[change.table] = dict(DECLARED_SHARED)
+        elif isinstance(change, AddColumn):
+            columns = self.tables[change.table]
+            self.slots[change.table] = max(self.slots.get(change.table, 0), len(columns)) + 1
+            columns[change.column] = change.type
+
+    def undo(self, changes: Sequence[Change]) -> None:
+        """Forget changes that were planned and not made."""
+        for change in reversed(changes):
+            if isinstance(change, CreateTable):
+                del self.tables[change.table]
+                self.slots.pop(change.table, None)
+            elif isinstance(change, AddColumn):
+                self.slots[change.table] -= 1
+                del self.tables[change.table][change.column]
+
+    def wait_for(self, column: AddColumn) -> None:
+        """Know of a planned column that its table cannot get yet."""
+        self.undo([column])
+        self.waiting.setdefault(column.table, {})[column.column] = column
+
+    def has_got(self, column: AddColumn) -> None:
+        """Know of a planned column that its table has got."""
+        self.waiting.get(column.table, {}).pop(column.column, None)
+
+    def adopt(self, there: Mapping[str, dict[str, Type]]) -> bool:
+        """Know tables as they were found to be; False if they are known so already."""
+        known = {table: self.tables.get(table, {}) for table in there}
+        for table, columns in there.items():
+            self.tables[table] = dict(columns)
+            if not columns:
+                del self.tables[table]
+        return known != there
+
     def copy(self) -> "LoadContext":
         """The same, of which the tables can be changed by themselves."""
         tables = {name: dict(columns) for name, columns in self.tables.items()}
-        return replace(self, tables=tables, slots=dict(self.slots))
+        waiting = {name: dict(columns) for name, columns in self.waiting.items()}
+        return replace(self, tables=tables, slots=dict(self.slots), waiting=waiting)

@@ -13,8 +13,8 @@ from loader.columns.cells import CODES, NULL, Cells
 from loader.columns.tokens import STRING, Flags, Longs
 from loader.forms.events import Values
 from loader.forms.times import when_it_happened
-from loader.load.context import LoadContext
-from loader.load.plan import DECLARED_SHARED, Part
+from loader.load.context import DECLARED_SHARED, LoadContext
+from loader.load.plan import Part
 from loader.normalize.collections import EXTRA, TRACKS, Type
 from loader.normalize.event import put_extra
 
@@ -51,11 +51,12 @@ def make_layouts(parts: Sequence[Part], context: LoadContext) -> dict[str, Layou
             name for name in ("anonymous_id", "user_id") if events.texts[name].any()
         )
         names, is_context = events.columns.names, events.columns.is_context
-        shared |= dict.fromkeys(names[column] for column in part.used[TRACKS])
+        types = context.tables[TRACKS]
+        shared |= dict.fromkeys(names[c] for c in part.given[TRACKS] if names[c] in types)
         for table in part.tables:
-            own.setdefault(table, {}).update(
-                dict.fromkeys(names[c] for c in part.used[table] if not is_context[c])
-            )
+            types = context.tables[table]
+            given = (c for c in part.given[table] if not is_context[c] and names[c] in types)
+            own.setdefault(table, {}).update(dict.fromkeys(names[c] for c in given))
     every = tuple(shared)
     layouts = {TRACKS: Layout(every)}
     for table in sorted(own):
@@ -337,7 +338,7 @@ class _Encoder:
         names, is_context = self.events.columns.names, self.events.columns.is_context
         for number, table in enumerate(part.tables, 1):
             types = self.context.tables[table]
-            for column in part.used[table]:
+            for column in part.given[table]:
                 name = names[column]
                 if name in types and not is_context[column]:
                     at = number * columns + column

@@ -1,25 +1,29 @@
 """Which tables and columns the events of a batch need, and with which types."""
 
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from loader.columns.tokens import DECIMAL, FALSE, INTEGER, JSON, STRING, TIME, TRUE, Longs
 from loader.forms.events import Events
 from loader.load.context import LoadContext
-from loader.normalize.collections import EXTRA, SHARED, TRACKS, Type
-from loader.normalize.names import property_column
-from loader.normalize.types import infer
+from loader.normalize.collections import TRACKS, Type
+from loader.normalize.names import is_context_column
+from loader.normalize.types import cover, infer
+from loader.warehouse.batch import Waiting
 from loader.warehouse.evolve import AddColumn, Change, CreateTable, column_comment, table_comment
 
-# The shared columns of a table that does not exist yet.
-DECLARED_SHARED = {column.name: column.type for column in (*SHARED, EXTRA)}
 # PostgreSQL's limit of columns, less some for migrations to come.
 MAX_SLOTS = 1_580
 
 # What stands for the values of a kind where a type is inferred.
 _EXAMPLES = {STRING: "", TIME: "", TRUE: True, FALSE: True, INTEGER: 0}
+
+
+# Makes changes of tables, all of one table or none; returns the columns that have to wait. Raises
+# TablesDiffer if a table is not as it was planned for.
+MakeChanges = Callable[[Sequence[Change]], list[Waiting]]
 
 
 @dataclass(kw_only=True)
@@ -31,8 +35,7 @@ class Part:
     table: Longs  # by event: index in `tables`; -1 for none
     # By value: its table (0 is `tracks`, which has the context; others begin at 1; -1 for none).
     place: Longs
-    # Columns of the block that have values, by table. Once it is planned: those that exist.
-    used: dict[str, list[int]] = field(default_factory=dict)
+    given: dict[str, list[int]]  # columns of the block that have values, by table
 
     @classmethod
     def of(cls, events: Events, tables: Set[str]) -> "Part":
@@ -50,16 +53,16 @@ class Part:
         # A context value also belongs to the event's own table.
         code = np.where(own, own, place) * columns + values.column
         count = np.bincount(code[code >= 0], minlength=columns * (len(own_tables) + 1))
-        used = count.reshape(-1, columns) > 0
-        used[0] |= np.array(events.columns.is_context) & used.any(axis=0)
+        given = count.reshape(-1, columns) > 0
+        given[0] |= np.array(events.columns.is_context) & given.any(axis=0)
         return cls(
             events=events,
             tables=own_tables,
             table=table,
             place=place,
-            used={
+            given={
                 name: np.flatnonzero(row).tolist()
-                for name, row in zip((TRACKS, *own_tables), used, strict=True)
+                for name, row in zip((TRACKS, *own_tables), given, strict=True)
             },
         )
 
@@ -71,6 +74,11 @@ class _New:
         self.key = key
         self.is_context = is_context
         self.found: list[tuple[Part, int]] = []  # part, column of the block
+
+    @property
+    def comment(self) -> str:
+        """The comment of the column."""
+        return column_comment("Context key" if self.is_context else "Property", self.key)
 
     def infer(self, table: str) -> Type:
         """The narrowest type that holds all of its values."""
@@ -92,28 +100,45 @@ class _New:
 
 
 def plan_changes(parts: Sequence[Part], context: LoadContext) -> list[Change]:
-    """The changes that the events of a batch need, which `context.tables` has from here on.
+    """The changes that the events of a batch need, which `context` has from here on.
 
-    Columns come in the order in which they are met.
+    Columns come in the order in which they are met, behind those that wait for a lock on their
+    table.
     """
     changes: list[Change] = []
-    json_names = set(map(property_column, context.json_columns))
-    for part in parts:
-        changes += _new_tables(part, context)
-    for table in sorted({t for part in parts for t in part.used}, key=lambda t: (t != TRACKS, t)):
-        for name, wanted in _new_columns(parts, table, context):
-            type_ = context.tables[TRACKS].get(name) if wanted.is_context else None
-            if wanted.is_context and table != TRACKS and type_ in (None, "other"):
-                continue  # it has the same type in every table, or is in none
-            if not wanted.is_context and name in json_names:
-                type_ = "jsonb"
-            changes.append(_add(table, name, type_ or wanted.infer(table), wanted, context))
-    for part in parts:
-        names = part.events.columns.names
-        for table, columns in part.used.items():
-            types = context.tables[table]
-            part.used[table] = [column for column in columns if names[column] in types]
+    try:
+        for change in _needed(parts, context):
+            context.take(change)
+            changes.append(change)
+    except BaseException:
+        context.undo(changes)
+        raise
     return changes
+
+
+def change_tables(parts: Sequence[Part], context: LoadContext, make: MakeChanges) -> list[Waiting]:
+    """Have the changes made that events need; returns the columns that have to wait."""
+    changes = plan_changes(parts, context)
+    try:
+        waiting = make(changes) if changes else []
+    except BaseException:
+        context.undo(changes)  # what was made nevertheless is found when it is planned again
+        raise
+    for change in changes:
+        if isinstance(change, AddColumn):
+            context.has_got(change)
+    for one in waiting:
+        context.wait_for(one.column)
+    return waiting
+
+
+def _needed(parts: Sequence[Part], context: LoadContext) -> Iterator[Change]:
+    """One change after the other; each may depend on those before it."""
+    for part in parts:
+        yield from _new_tables(part, context)
+    tables = {table for part in parts for table in part.given} | context.waiting.keys()
+    for table in sorted(tables & context.tables.keys(), key=lambda t: (t != TRACKS, t)):
+        yield from _new_columns(parts, table, context)
 
 
 def _new_tables(part: Part, context: LoadContext) -> Iterator[CreateTable]:
@@ -121,40 +146,67 @@ def _new_tables(part: Part, context: LoadContext) -> Iterator[CreateTable]:
         if table not in context.tables:
             first = part.events.name[np.flatnonzero(part.table == number)[0]]
             comment = table_comment(part.events.names[int(first)].text)
-            context.tables[table] = dict(DECLARED_SHARED)
             yield CreateTable(table=table, comment=comment)
 
 
-def _new_columns(
-    parts: Sequence[Part], table: str, context: LoadContext
-) -> Iterator[tuple[str, _New]]:
-    """The columns that a table lacks and has room for, those of the context first."""
-    room = _room(table, context)
+def _new_columns(parts: Sequence[Part], table: str, context: LoadContext) -> Iterator[AddColumn]:
+    """The columns that a table lacks and has room for."""
+    waiting = {
+        name: column
+        for name, column in context.waiting.get(table, {}).items()
+        if context.evolve and name not in context.tables[table]
+    }
+    found = _missing(parts, table, context, waiting.keys())
+    for name in dict.fromkeys([*waiting, *found]):
+        type_ = _given_type(table, name, context)
+        if type_ == "other":
+            continue
+        before, wanted = waiting.get(name), found.get(name)
+        if type_ is None:
+            # What waits has values in `_extra`, which it has to hold too.
+            types: list[Type] = [before.type] if before is not None else []
+            if wanted is not None:
+                types.append(wanted.infer(table))
+            type_ = cover(types[0], types[-1])
+        if before is not None:
+            yield replace(before, type=type_)
+        elif wanted is not None:
+            yield AddColumn(table=table, column=name, type=type_, comment=wanted.comment)
+
+
+def _given_type(table: str, name: str, context: LoadContext) -> Type | None:
+    """The type of a new column, if its values do not decide it; `other` if it cannot be made."""
+    if is_context_column(name):
+        # It has the same type in every table, or is in none.
+        return None if table == TRACKS else context.tables[TRACKS].get(name, "other")
+    return "jsonb" if name in context.json_names else None
+
+
+def _missing(
+    parts: Sequence[Part], table: str, context: LoadContext, waiting: Set[str]
+) -> dict[str, _New]:
+    """The columns that a table lacks, of which it can have only so many; the context's first."""
+    room = _room(table, context, len(waiting))
     types = context.tables[table]
     found: dict[str, _New] = {}
-    for part in parts:
+    for part in parts if room or waiting else ():
         columns = part.events.columns
-        for column in part.used.get(table, ()) if room else ():
+        for column in part.given.get(table, ()):
             name = columns.names[column]
-            if name in types or (len(found) == room and name not in found):
+            if name in types:
                 continue
             if name not in found:
-                is_context = columns.is_context[column]
-                found[name] = _New(columns.keys[column], is_context=is_context)
+                if name not in waiting:
+                    if not room:
+                        continue
+                    room -= 1
+                found[name] = _New(columns.keys[column], is_context=columns.is_context[column])
             found[name].found.append((part, column))
-    yield from sorted(found.items(), key=lambda item: not item[1].is_context)
+    return dict(sorted(found.items(), key=lambda item: not item[1].is_context))
 
 
-def _room(table: str, context: LoadContext) -> int:
-    """How many columns a table may still get."""
+def _room(table: str, context: LoadContext, waiting: int) -> int:
+    """How many columns a table may still get, besides those that wait."""
     columns = len(context.tables[table])
     left = min(context.max_columns - columns, MAX_SLOTS - context.slots.get(table, columns))
-    return max(left, 0) if context.evolve else 0
-
-
-def _add(table: str, name: str, type_: Type, wanted: _New, context: LoadContext) -> AddColumn:
-    columns = context.tables[table]
-    context.slots[table] = max(context.slots.get(table, 0), len(columns)) + 1
-    columns[name] = type_
-    comment = column_comment("Context key" if wanted.is_context else "Property", wanted.key)
-    return AddColumn(table=table, column=name, type=type_, comment=comment)
+    return max(left - waiting, 0) if context.evolve else 0

@@ -89,6 +89,7 @@ _MESSAGE = (
     Column("newsletter_id", "bigint", "Newsletter; null for other messages."),
     Column("content_id", "bigint", "Variant of a newsletter."),
     Column("transactional_message_id", "bigint", "Transactional message; null for others."),
+    Column("event_type", "text", "Type of the event in legacy webhooks; null in others."),
 )
 
 _MACHINE = (

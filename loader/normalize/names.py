@@ -102,6 +102,11 @@ def table_name(event_text: str) -> str:
     return "_" + name if name in OWN_TABLES else name
 
 
+def is_context_column(column: str) -> bool:
+    """Whether a column has a value of the context; no property's column has such a name."""
+    return column.startswith("context_")
+
+
 def context_column(path: str) -> str:
     """The column of a key in `context`; `path` joins nested keys with dots."""
     return identifier("context." + (path if snake_case(path) else identifier(path)))
@@ -115,7 +120,7 @@ def property_column(path: str) -> str:
     `context_` counts, because a context column may be added to the shared ones at any time.
     """
     name = identifier(path)
-    return shorten("_" + name) if name in SHARED_NAMES or name.startswith("context_") else name
+    return shorten("_" + name) if name in SHARED_NAMES or is_context_column(name) else name
 
 
 def property_columns(prefix: str, keys: Sequence[str]) -> list[str]:

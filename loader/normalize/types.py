@@ -34,6 +34,16 @@ def infer(values: Iterable[Any]) -> Type:
     return "text"
 
 
+def cover(one: Type, other: Type) -> Type:
+    """The narrowest type that holds every value of both, of those that `infer` gives."""
+    if one == other:
+        return one
+    both = TYPES[one].wider | {one}
+    both &= TYPES[other].wider | {other}
+    order: tuple[Type, ...] = ("numeric", "text", "jsonb")
+    return next(type_ for type_ in order if type_ in both)
+
+
 class Rule(NamedTuple):
     """What a type is for the loader."""
 

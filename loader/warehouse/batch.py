@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from loader.columns.binary import EncodedRows
+from loader.normalize.collections import Type
 from loader.normalize.event import Reject
 from loader.normalize.text import clean_text
-from loader.warehouse.evolve import Change
+from loader.warehouse.evolve import AddColumn
 from loader.warehouse.ids import Known
 
 # The largest `max_record_bytes`: what is longer could never be replayed, so its head is enough.
@@ -69,12 +70,20 @@ class Copy(NamedTuple):
         return self._replace(rows=self.rows.without(at))
 
 
+class Waiting(NamedTuple):
+    """A column that a table could not get yet; a row of `_waiting_columns`."""
+
+    column: AddColumn
+    blocker: str  # who held the table, for people
+
+
 @dataclass(kw_only=True)
 class SealedBatch:
     """What one transaction writes."""
 
     number: int
-    changes: list[Change]
+    types: dict[str, dict[str, Type]]  # what the rows were encoded for, by table and column
+    waiting: list[Waiting]  # columns whose values are in `_extra` meanwhile
     copies: list[Copy]  # that of `tracks` first
     rejects: list[RejectRow]
     replays: list[Replay]

@@ -135,7 +135,7 @@ class Session:
 
     def __init__(self, engine: Engine, schema: str, *, lock_timeout: float = 10.0) -> None:
         self.engine = engine
-        self._lock_timeout = lock_timeout
+        self._lock_timeout = lock_timeout  # seconds that a try waits, behind which no reader queues
         self._backend: dict[str, Any] = {}  # of the server, the last one that held the lock
         self.number = 0  # of connections that held the lock, this one included
         self.schema = schema
@@ -222,7 +222,6 @@ class Session:
             self._connection = self.engine.connect().execution_options(
                 schema_translate_map={None: self.schema}
             )
-            # A wait for a lock would make everybody behind it wait too.
             timeout = f"SET lock_timeout = {int(self._lock_timeout * 1000)}"
             self._connection.execute(text(timeout))
             self._connection.commit()

@@ -15,19 +15,21 @@ from sqlalchemy import (
     Numeric,
     case,
     cast,
+    delete,
     func,
     insert,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from loader.errors import RowsDropped
+from loader.normalize.collections import Type
 from loader.normalize.text import clean_text
 from loader.normalize.times import widest
-from loader.warehouse.batch import FileProgress, RejectRow, Replay
-from loader.warehouse.tables import files, loads, rejects
+from loader.warehouse.batch import FileProgress, RejectRow, Replay, Waiting
+from loader.warehouse.tables import batches, files, loads, rejects, waiting_columns
 
 RUNNING = "running"
 
@@ -38,6 +40,17 @@ class Load(NamedTuple):
     id: int
     token: str  # by which it knows its row: after a failover the server may issue an id again
     started_at: str  # by the server's clock, ISO 8601
+
+
+class WaitingRow(NamedTuple):
+    """A column that waits for a lock on its table."""
+
+    table: str
+    column: str
+    type: Type
+    comment: str
+    blocker: str
+    since: datetime
 
 
 class RejectFilter(TypedDict, total=False):
@@ -155,7 +168,12 @@ def record_batch(
     connection: Connection, load_id: int, counts: Counts, progress: Iterable[FileProgress]
 ) -> None:
     """The counts of a load and the progress of its files, in the batch's transaction."""
-    _update_load(connection, load_id, asdict(counts))
+    values = asdict(counts)
+    del values["schema_changes"]  # which are recorded as they are made
+    _update_load(connection, load_id, values)
+    number = {"load_id": load_id, "number": counts.batches}
+    done = connection.execute(insert(batches).values(number))
+    require_rows(batches.name, sent=1, stored=done.rowcount)
     rows = [row._asdict() | {"load_id": load_id} for row in progress]
     if rows:
         new = upsert(files).excluded
@@ -170,6 +188,67 @@ def record_batch(
         )
         stored = connection.scalars(statement, rows).all()
         require_rows(files.name, sent=len(rows), stored=len(stored))
+
+
+def record_changes(
+    connection: Connection, load_id: int, changes: Sequence[dict[str, str]]
+) -> list[dict[str, str]]:
+    """Add changes to those of a load, in their transaction; returns all that it has made."""
+    so_far = func.coalesce(loads.c.schema_changes, cast([], JSONB))
+    recorded = connection.execute(
+        update(loads)
+        .where(loads.c.id == load_id)
+        .values(schema_changes=so_far.op("||")(cast(list(changes), JSONB)))
+        .returning(loads.c.schema_changes)
+    ).all()
+    require_rows(loads.name, sent=1, stored=len(recorded))
+    return list(recorded[0].schema_changes)
+
+
+def record_waiting(connection: Connection, load_id: int, waiting: Sequence[Waiting]) -> None:
+    """Remember columns whose values are in `_extra`, until their tables can get them."""
+    if not waiting:
+        return
+    values = [
+        {
+            "table_name": column.table,
+            "column_name": column.column,
+            "type": column.type,
+            "comment": column.comment,
+            "blocker": blocker,
+            "load_id": load_id,
+        }
+        for column, blocker in waiting
+    ]
+    new = upsert(waiting_columns).excluded
+    statement = (
+        upsert(waiting_columns)
+        .on_conflict_do_update(
+            index_elements=list(waiting_columns.primary_key),
+            set_={name: getattr(new, name) for name in ("type", "blocker", "load_id")},
+        )
+        .returning(waiting_columns.c.table_name)
+    )
+    stored = connection.scalars(statement, values).all()
+    require_rows(waiting_columns.name, sent=len(values), stored=len(stored))
+
+
+def select_waiting(connection: Connection) -> list[WaitingRow]:
+    """The columns that wait, oldest first."""
+    rows = waiting_columns.c
+    statement = select(
+        rows.table_name, rows.column_name, rows.type, rows.comment, rows.blocker, rows.since
+    ).order_by(rows.since, rows.table_name, rows.column_name)
+    return [WaitingRow(*row) for row in connection.execute(statement)]
+
+
+def forget_waiting(connection: Connection, table: str, column: str) -> bool:
+    """Forget a column that waited; whether it did."""
+    rows = waiting_columns.c
+    done = connection.execute(
+        delete(waiting_columns).where(rows.table_name == table, rows.column_name == column)
+    )
+    return done.rowcount == 1
 
 
 def _update_load(connection: Connection, load_id: int, values: dict[str, Any]) -> None:

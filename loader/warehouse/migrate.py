@@ -1,18 +1,25 @@
 """Migrations: which revision a schema has, and bringing it to head with Alembic."""
 
 import io
+import re
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from psycopg2 import errors
 from sqlalchemy import Connection, column, exists, select, table, text
+from sqlalchemy.exc import DBAPIError
 
+from loader._version import __version__
 from loader.config import Source
 from loader.errors import SchemaNotAtHead, SchemaRefused
+from loader.warehouse.engine import retrying
+from loader.warehouse.faults import explain
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.operations import Operations
+    from alembic.script.base import Script
 
 _HERE = Path(__file__).resolve().parent.parent
 # In a wheel the migrations are inside the package; in the repository they are beside it.
@@ -24,6 +31,7 @@ FOLDER = next(
 class SchemaState(NamedTuple):
     """What a load finds where its schema should be."""
 
+    # A newer revision that suits this loader counts as its head.
     kind: Literal["missing", "empty", "foreign", "behind", "head", "ahead"]
     revision: str | None
 
@@ -35,19 +43,46 @@ def head_revision() -> str:
 
 def read_state(connection: Connection, schema: str) -> SchemaState:
     """The state of a schema, and its revision if it has one."""
-    exists, tables, versioned = connection.execute(_SELECT_STATE, {"schema": schema}).one()
+    exists, tables, versioned, promised = connection.execute(
+        _SELECT_STATE, {"schema": schema}
+    ).one()
     if not exists:
         return SchemaState("missing", None)
     if not versioned:
         return SchemaState("foreign" if tables else "empty", None)
-    versions = table("alembic_version", schema=schema)
-    revision = connection.scalar(select(column("version_num")).select_from(versions))
+    revision = read_revision(connection, schema)
     if revision is None:
         return SchemaState("empty", None)
     head = head_revision()
-    if revision == head:
-        return SchemaState("head", revision)
-    return SchemaState("behind" if revision < head else "ahead", revision)
+    if revision < head:
+        return SchemaState("behind", revision)
+    return SchemaState("head" if revision == head or _suits(promised) else "ahead", revision)
+
+
+def read_revision(connection: Connection, schema: str) -> str | None:
+    """The revision of a schema that has a table for it."""
+    versions = table("alembic_version", schema=schema)
+    return connection.scalar(select(column("version_num")).select_from(versions))
+
+
+# The comment of `alembic_version`: what a revision promises to loaders that do not know it.
+_PROMISE = "Loaders from version {} on can work with this schema."
+_PROMISED = re.compile(re.escape(_PROMISE).replace(r"\{\}", r"(\d+)\.(\d+)\.(\d+)"))
+
+
+def promise(revision: "Script") -> str | None:
+    """The comment that `alembic_version` has at a revision; None where it promises nothing."""
+    oldest = getattr(revision.module, "oldest_loader", None)
+    return oldest and _PROMISE.format(oldest)
+
+
+def _suits(promised: str | None) -> bool:
+    """Whether a newer schema promises to work with this version of the loader."""
+    found = _PROMISED.fullmatch(promised or "")
+    own = re.match(r"(\d+)\.(\d+)\.(\d+)", __version__)
+    if found is None or own is None:
+        return False
+    return [*map(int, found.groups())] <= [*map(int, own.groups())]
 
 
 _SELECT_STATE = text(
@@ -57,7 +92,8 @@ _SELECT_STATE = text(
         EXISTS (SELECT FROM pg_namespace WHERE nspname = :schema),
         count(*) > 0,
         count(*) FILTER (WHERE c.relname = 'alembic_version') > 0
-            AND (count(*) = 1 OR count(*) FILTER (WHERE c.relname = '_loads') > 0)
+            AND (count(*) = 1 OR count(*) FILTER (WHERE c.relname = '_loads') > 0),
+        max(obj_description(c.oid, 'pg_class')) FILTER (WHERE c.relname = 'alembic_version')
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -85,14 +121,25 @@ def check_state(state: SchemaState, source: Source, *, auto_migrate: bool) -> No
         )
 
 
-def upgrade(connection: Connection, source: Source) -> None:
-    """Bring a schema to head, on an open connection without a transaction."""
+def upgrade(connection: Connection, source: Source, *, retry_timeout: float = 0.0) -> None:
+    """Bring a schema to head, on an open connection without a transaction.
+
+    Where somebody holds a table, it is tried again for so many seconds, in short tries.
+    """
     from alembic import command
 
     config = _config()
     config.attributes["connection"] = connection
     config.attributes["source"] = source
-    command.upgrade(config, "head")
+    for attempt in retrying(retry_timeout):
+        with attempt:
+            try:
+                command.upgrade(config, "head")
+            except DBAPIError as error:
+                connection.rollback()
+                if isinstance(error.orig, errors.LockNotAvailable):
+                    raise explain(error.orig, connection.engine.url) from error
+                raise
 
 
 def upgrade_sql(source: Source, start: str | None) -> str:

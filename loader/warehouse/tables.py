@@ -1,5 +1,6 @@
 """SQLAlchemy tables of one source schema, made from the catalogue; and what is really there."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
@@ -114,7 +115,7 @@ loads = Table(
         BigInteger,
         nullable=False,
         server_default=text("0"),
-        comment="Records read; rows_loaded + duplicates + rejects.",
+        comment="Records read; rows_loaded + duplicates + rejects + ignored.",
     ),
     Column(
         "rows_loaded",
@@ -160,7 +161,37 @@ loads = Table(
     Column("error", Text, comment="What went wrong, in words."),
     Column("loader_version", Text, nullable=False, comment="Version of the loader."),
     Column("token", Text, comment="Random; by it a load knows the row as its own."),
+    Column(
+        "ignored",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Records left out on purpose.",
+    ),
+    Column("part_of", BigInteger, comment="The load that this one is a part of."),
+    Column("part", BigInteger, comment="Which part of it; the first is 1."),
     comment="One row per load.",
+)
+
+batches = Table(
+    "_batches",
+    metadata,
+    Column("load_id", BigInteger, primary_key=True, autoincrement=False, comment="The load."),
+    Column(
+        "number",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="Number of the batch in it.",
+    ),
+    Column(
+        "uuid_ts",
+        _TIME,
+        nullable=False,
+        server_default=func.now(),
+        comment="uuid_ts of the rows that it wrote.",
+    ),
+    comment="One row per batch, which is one transaction.",
 )
 
 files = Table(
@@ -175,6 +206,7 @@ files = Table(
     Column(
         "updated_at", _TIME, nullable=False, server_default=func.now(), comment="When that was."
     ),
+    Column("version", Text, comment="Version of an object in a bucket; null for a file."),
     comment="One row per input file; a finished one is read again only if it changes.",
 )
 
@@ -194,10 +226,24 @@ rejects = Table(
     Column("replayed_at", _TIME, comment="When it was tried again; null if never."),
     Column("replayed_by", BigInteger, comment="The load that tried it again."),
     Column("outcome", Text, comment="Of the last replay: loaded, duplicate or rejected."),
+    Column("place", Text, comment="Where in the record it is wrong, if that is one place."),
     comment="One row per record that could not be loaded.",
 )
 
-LEDGER = (loads, files, rejects)
+waiting_columns = Table(
+    "_waiting_columns",
+    metadata,
+    Column("table_name", Text, primary_key=True, comment="The table."),
+    Column("column_name", Text, primary_key=True, comment="The column that it lacks."),
+    Column("type", Text, nullable=False, comment="Type that holds its values so far."),
+    Column("comment", Text, nullable=False, comment="Comment that the column will get."),
+    Column("blocker", Text, nullable=False, comment="Who held the table."),
+    Column("load_id", BigInteger, nullable=False, comment="The last load that tried."),
+    Column("since", _TIME, nullable=False, server_default=func.now(), comment="First try."),
+    comment="Columns that wait for a lock on their table; meanwhile values are in _extra.",
+)
+
+LEDGER = (loads, batches, files, rejects, waiting_columns)
 
 _SELECT_COLUMNS = text(
     """
@@ -207,6 +253,7 @@ _SELECT_COLUMNS = text(
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE n.nspname = :schema AND c.relkind IN ('r', 'p')
+      AND (CAST(:tables AS text[]) IS NULL OR c.relname = ANY(:tables))
     ORDER BY c.relname, a.attnum
     """
 )
@@ -254,10 +301,13 @@ def select_slots(connection: Connection, schema: str) -> dict[str, int]:
     return {table: slots for table, slots in found}  # noqa: C416  # rows are no tuples to mypy
 
 
-def select_tables(connection: Connection, schema: str) -> dict[str, dict[str, Type]]:
-    """Column types by table: the event tables that a schema really has."""
+def select_tables(
+    connection: Connection, schema: str, only: Collection[str] | None = None
+) -> dict[str, dict[str, Type]]:
+    """Column types by table: the event tables that a schema really has, or some of them."""
+    names = {"schema": schema, "tables": None if only is None else list(only)}
     tables: dict[str, dict[str, Type]] = {}
-    for table, column, type_name in connection.execute(_SELECT_COLUMNS, {"schema": schema}):
+    for table, column, type_name in connection.execute(_SELECT_COLUMNS, names):
         if table not in _OWN:
             tables.setdefault(table, {})[column] = _TYPE_NAMES.get(type_name, "other")
     return tables

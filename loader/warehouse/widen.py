@@ -1,17 +1,21 @@
 """Columns on purpose: list them, and widen one together with the values that wait in `_extra`."""
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from psycopg2 import sql
-from sqlalchemy import Connection, insert, select, text
+from psycopg2 import errors, sql
+from sqlalchemy import Connection, func, insert, select, text
 
 from loader.config import Source
-from loader.errors import UsageError
-from loader.normalize.collections import EXTRA, SHARED_NAMES, TRACKS, Type, declared_tables
+from loader.errors import TransientFault, UsageError
+from loader.normalize.collections import SHARED_NAMES, TRACKS, Type, declared_tables
+from loader.normalize.names import is_context_column
 from loader.normalize.types import TYPES
-from loader.warehouse.engine import driver_cursor
+from loader.warehouse.blockers import select_blockers
+from loader.warehouse.engine import driver_cursor, retrying
 from loader.warehouse.evolve import WidenColumn, apply_changes
+from loader.warehouse.extra import move_back
 from loader.warehouse.ledger import end_forgotten, require_rows
 from loader.warehouse.tables import loads, select_tables
 
@@ -103,13 +107,12 @@ def _count(
     return rows, dict(zip(columns, filled, strict=True)), waiting
 
 
-def widen(
-    connection: Connection, source: Source, table: str, column: str, type_: str, *, version: str
-) -> dict[str, int]:
-    """Widen a column and move what fits from `_extra` into it; returns values moved by table.
+def plan_widening(
+    connection: Connection, source: Source, table: str, column: str, type_: str
+) -> list[WidenColumn]:
+    """The changes that widen a column: a context column has the same type in every table.
 
-    Runs in the caller's transaction. A context column is widened in every table, where it has the
-    same type. Raises UsageError where that is impossible. `version` is the loader's.
+    Raises UsageError where that is impossible.
     """
     schema = source.schema_
     tables = select_tables(connection, schema)
@@ -119,7 +122,7 @@ def widen(
             f"there is no column {column!r} in a table {table!r} of the schema {schema!r}: "
             "see `customerio-loader columns list`"
         )
-    if column in SHARED_NAMES and not column.startswith("context_"):
+    if column in SHARED_NAMES and not is_context_column(column):
         raise UsageError(f"every table and the loader itself rely on the type of {column!r}")
     wider = TYPES[before].wider
     if type_ not in wider:
@@ -128,16 +131,45 @@ def widen(
     changed = [
         name
         for name, columns in tables.items()
-        if columns.get(column) == before and (name == table or column.startswith("context_"))
-    ]
-    changes = [
-        WidenColumn(table=name, column=column, before=before, type=_as_type(type_))
-        for name in changed
+        if columns.get(column) == before and (name == table or is_context_column(column))
     ]
     for name in changed:
         _refuse_views(connection, schema, name, column)
+    return [
+        WidenColumn(table=name, column=column, before=before, type=_as_type(type_))
+        for name in changed
+    ]
+
+
+def select_bytes(connection: Connection, schema: str, table: str) -> int:
+    """How large a table is on the server's disk, with its indexes."""
+    names = {"schema": schema, "table": table}
+    return int(connection.scalar(_SELECT_BYTES, names) or 0)
+
+
+_SELECT_BYTES = text(
+    """
+    -- Bytes of a table.
+    SELECT pg_total_relation_size(c.oid)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relname = :table
+    """
+)
+
+
+def widen(
+    connection: Connection, source: Source, changes: Sequence[WidenColumn], *, version: str
+) -> dict[str, int]:
+    """Widen columns and move what fits from `_extra` into them; returns values moved by table.
+
+    Runs in the caller's transaction, with the tables locked. `version` is the loader's.
+    """
+    schema = source.schema_
     apply_changes(connection, schema, changes)
-    moved = {name: _move_back(connection, schema, name, column, type_) for name in changed}
+    moved = {
+        change.table: move_back(connection, schema, change.table, change.column, change.type)
+        for change in changes
+    }
     # A load that comes back after it lost its connection has prepared rows of the old type.
     end_forgotten(connection)
     done = connection.execute(
@@ -151,6 +183,36 @@ def widen(
     )
     require_rows(loads.name, sent=1, stored=done.rowcount)
     return moved
+
+
+def lock_tables(
+    connection: Connection,
+    schema: str,
+    tables: Sequence[str],
+    *,
+    lock_timeout: float,
+    retry_timeout: float,
+) -> None:
+    """Lock tables for the rest of the transaction, in short tries: readers queue behind each.
+
+    Raises TransientFault, with who holds them, if that takes longer than `retry_timeout`.
+    """
+    names = sql.SQL(", ").join(sql.Identifier(schema, table) for table in tables)
+    seconds, before = lock_timeout, connection.scalar(text("SHOW lock_timeout"))
+    for attempt in retrying(retry_timeout):
+        with attempt:
+            try:
+                with connection.begin_nested(), driver_cursor(connection) as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = %s", (int(seconds * 1000),))
+                    cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+            except errors.LockNotAvailable as error:
+                blockers = select_blockers(connection, schema, tables)
+                seconds = blockers.next_wait(connection, lock_timeout, last=seconds)
+                raise TransientFault(
+                    f"{', '.join(tables)}: held by {blockers.words}; wait until they have "
+                    "finished, or end them, and widen again"
+                ) from error
+    connection.execute(select(func.set_config("lock_timeout", before, True)))
 
 
 def _as_type(name: str) -> Type:
@@ -184,44 +246,3 @@ def _refuse_views(connection: Connection, schema: str, table: str, column: str) 
             f"views use {table}.{column}: {', '.join(views)}; "
             "drop them, widen the column, and make them again"
         )
-
-
-# What `normalize.columns.coerce` takes into a type, said once more for values in jsonb. Without a
-# backslash, which the setting standard_conforming_strings would change.
-_FITS = {
-    "text": ("jsonb_typeof(w.v) IN ('string', 'number', 'boolean')", "w.v #>> '{}'"),
-    "numeric": (
-        "jsonb_typeof(w.v) = 'number' OR (jsonb_typeof(w.v) = 'string' AND "
-        "w.v #>> '{}' ~ '^-?(0|[1-9][0-9]*)([.][0-9]+)?$' AND w.v #>> '{}' !~ '^-0([.]0*)?$')",
-        "(w.v #>> '{}')::numeric",
-    ),
-    "jsonb": ("true", "w.v"),
-}
-
-
-def _move_back(connection: Connection, schema: str, table: str, column: str, type_: str) -> int:
-    fits, value = _FITS[type_]
-    statement = sql.SQL(
-        "WITH waiting AS (SELECT id, {extra} -> %(column)s AS v FROM {table} "
-        "WHERE {extra} ? %(column)s AND {column} IS NULL) "
-        "UPDATE {table} AS t SET {column} = {value}, "
-        "{extra} = nullif(t.{extra} - %(column)s, '{{}}'::jsonb) "
-        "FROM waiting AS w WHERE w.id = t.id AND ({fits})"
-    )
-    return _execute(
-        connection,
-        statement.format(
-            extra=sql.Identifier(EXTRA.name),
-            table=sql.Identifier(schema, table),
-            column=sql.Identifier(column),
-            value=sql.SQL(value),
-            fits=sql.SQL(fits),
-        ),
-        {"column": column},
-    )
-
-
-def _execute(connection: Connection, statement: sql.Composable, values: dict[str, Any]) -> int:
-    with driver_cursor(connection) as cursor:
-        cursor.execute(statement, values)
-        return int(cursor.rowcount)

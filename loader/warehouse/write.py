@@ -1,4 +1,4 @@
-"""Write one batch: schema changes and COPY, in the caller's transaction."""
+"""Write the rows of one batch by COPY, in the caller's transaction."""
 
 import sys
 from collections.abc import Iterable, Iterator, Set
@@ -13,7 +13,6 @@ from loader.normalize.collections import TRACKS
 from loader.normalize.times import widest
 from loader.warehouse.batch import Copy, SealedBatch
 from loader.warehouse.engine import driver_cursor
-from loader.warehouse.evolve import apply_changes
 from loader.warehouse.ids import Ids, select_existing
 from loader.warehouse.ledger import require_rows
 
@@ -30,12 +29,11 @@ class Written(NamedTuple):
 
 
 def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Written:
-    """Apply the batch's changes and COPY its rows, in the caller's transaction.
+    """COPY the rows of a batch, in the caller's transaction.
 
     The primary key finds the ids that are there already. Until it has, nobody asks for them: what
     meets one is rolled back, and then table by table repeated without the known ids.
     """
-    apply_changes(connection, schema, batch.changes)
     if _copy_all(connection, schema, batch.copies):
         return Written(_count(batch.copies), frozenset(), dict(batch.times))
     known: set[str] = set()

@@ -1,18 +1,13 @@
-"""The writer: batches go to the server one after the other, on a thread of its own.
-
-A fault that passes is waited out: the batch is kept until its transaction is known to be
-committed, and the ledger tells whether it was. Each transaction begins by demanding that the
-ledger shows everything that was committed before it, see `claim.py`.
-"""
+"""The writer: batches go to the server one after the other, on a thread of its own."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,14 +15,13 @@ from loader.errors import LedgerDisagrees, LoaderError
 from loader.normalize.collections import TRACKS
 from loader.threads import SteadyThread, ends
 from loader.warehouse import ledger
-from loader.warehouse.batch import SealedBatch
-from loader.warehouse.claim import Standing, Verdict, claim, disagreement
-from loader.warehouse.engine import Session, retrying, translate
-from loader.warehouse.evolve import CreateTable
-from loader.warehouse.grants import grant_tables
+from loader.warehouse.batch import SealedBatch, Waiting
+from loader.warehouse.changes import Changes, require_types
+from loader.warehouse.engine import Session
+from loader.warehouse.evolve import Change
 from loader.warehouse.ids import Ids, Known, select_existing
-from loader.warehouse.ledger import RUNNING, Counts, Load
-from loader.warehouse.opening import describe
+from loader.warehouse.ledger import Counts, Load
+from loader.warehouse.transactions import Transactions
 from loader.warehouse.write import Written, write_rows
 
 # A stopped load has 10 seconds to leave: most of them to finish, the rest to roll back.
@@ -48,22 +42,47 @@ class Writer:
         canceller: SteadyThread,
         load: Load,
         *,
+        revision: str,
+        waiting: Sequence[Waiting] = (),
+        lock_timeout: float,
         retry_timeout: float,
         reader_role: str = "",
     ) -> None:
         self.session = session
         self.load = load
-        self.counts = Counts()  # of what is committed
         self.waited = 0.0  # seconds that the reading side waited for the server
-        self._retry_timeout = retry_timeout
-        self._reader_role = reader_role
         self._stopped = threading.Event()
         self._thread = thread
         self._canceller = canceller
-        self._running: Future[int] | None = None
+        self._running: Future[Any] | None = None
         self._duplicates = 0
-        # What the ledger shows if the transaction was committed whose COMMIT has no answer.
-        self._doubtful: Standing | None = None
+        self._transactions = Transactions(
+            session, load, revision=revision, retry_timeout=retry_timeout, stopped=self._stopped
+        )
+        self._changes = Changes(
+            self._transactions,
+            waiting=waiting,
+            lock_timeout=lock_timeout,
+            retry_timeout=retry_timeout,
+            reader_role=reader_role,
+            stopped=self._stopped,
+        )
+
+    @property
+    def counts(self) -> Counts:
+        """The counts of what is committed."""
+        return self._transactions.counts
+
+    @property
+    def waiting(self) -> dict[str, str]:
+        """The columns that wait for a lock, as `table.column`, and who held their table."""
+        return self._changes.waiting
+
+    def make(self, changes: Sequence[Change]) -> list[Waiting]:
+        """Change tables, once the batch in hand is committed; see `Changes.make`."""
+        self.wait()
+        self._running = self._thread.submit(partial(self._changes.make, changes))
+        return self._result(self._running)
 
     def submit(self, batch: SealedBatch) -> None:
         """Take over a batch, once the one before it is committed."""
@@ -77,12 +96,15 @@ class Writer:
     def finish(self, status: str, error: str | None) -> None:
         """Record the end of the load, once everything is committed."""
         self.wait()
-        self._thread.do(partial(self._finish, status, error, self._retry_timeout))
+        self._thread.do(partial(self._finish, status, error))
 
     def ask(self, question: Callable[[Connection], T]) -> T:
         """Have the server answer something, once everything is committed."""
         self.wait()
-        return self._thread.do(partial(self._ask, question))
+        run = partial(self._transactions.run_until_done, question, even_stopped=True)
+        answer = self._thread.do(run)
+        assert answer is not None, "what changes nothing is never found done already"
+        return answer
 
     def record_failure(self, status: str, error: str, seconds: float) -> None:
         """Record how an abandoned load ended, if that takes only so long."""
@@ -90,7 +112,7 @@ class Writer:
             self._thread.within(seconds, partial(self._finish, status, error, seconds))
 
     def abandon(self) -> bool:
-        """Let the batch in hand be committed or rolled back; False if the server is silent."""
+        """Let what is in hand be committed or rolled back; False if the server is silent."""
         self._stopped.set()
         running, self._running = self._running, None
         if running is None or ends(running, _SECONDS_TO_FINISH):
@@ -101,99 +123,44 @@ class Writer:
         return not self.session.silent
 
     def wait(self) -> None:
-        """Wait until the batch in hand is committed."""
-        running = self._running
-        if running is not None:
-            start = time.monotonic()
-            try:
-                self._duplicates = self._thread.result(running)
-            finally:
-                self.waited += time.monotonic() - start
-            self._running = None
+        """Wait until the batch in hand is committed. Raises TablesDiffer if it cannot be."""
+        if self._running is not None:
+            self._duplicates = self._result(self._running)
+
+    def _result(self, running: Future[T]) -> T:
+        start = time.monotonic()
+        try:
+            return self._thread.result(running)
+        finally:
+            self.waited += time.monotonic() - start
+            if running.done():
+                self._running = None
 
     # on the thread
 
     def _write(self, batch: SealedBatch) -> int:
         """Write one batch, however often it takes. Returns the duplicates that it met."""
-        for attempt in retrying(self._retry_timeout, self._stopped.is_set):
-            with attempt, translate(self.session.engine.url):
-                if attempt.num > 1:
-                    self.session.revive()
-                done = self._transaction(partial(self._write_batch, batch), batches=1)
-                if done is not None:
-                    self.counts, duplicates = done
-                    return duplicates
-        return 0  # an earlier attempt had committed it
+        self._changes.remember(batch.waiting)
+        write = partial(self._write_batch, batch)
+        done = self._transactions.run_until_done(write, batches=1)
+        if done is None:
+            return 0  # an earlier attempt had committed it
+        self._transactions.counts, duplicates = done
+        return duplicates
 
-    def _ask(self, question: Callable[[Connection], T]) -> T:
-        answer = self._last_words(question, RUNNING, self._retry_timeout)
-        assert answer is not None, "what changes nothing is never found done already"
-        return answer
-
-    def _finish(self, status: str, error: str | None, seconds: float) -> None:
+    def _finish(self, status: str, error: str | None, seconds: float | None = None) -> None:
         finish = partial(ledger.finish_load, load_id=self.load.id, status=status, error=error)
-        self._last_words(finish, status, seconds)
-
-    def _last_words(
-        self, work: Callable[[Connection], T], status: str, retry_timeout: float
-    ) -> T | None:
-        """A transaction behind all batches, on a connection that may have been lost unnoticed."""
-        done: T | None = None
-        for attempt in retrying(retry_timeout):
-            with attempt, translate(self.session.engine.url):
-                self.session.revive()
-                done = self._transaction(work, status=status)
-        return done
-
-    def _transaction(
-        self, work: Callable[[Connection], T], *, status: str = RUNNING, batches: int = 0
-    ) -> T | None:
-        """One transaction of the load; all of them are made here.
-
-        It leaves the load in `status`, with so many batches more. Returns None, without doing the
-        work, if an earlier attempt at it is found committed.
-        """
-        connection = self.session.connection
-        with connection.begin():
-            self.session.verify_lock()
-            if self._is_committed(connection, status, batches):
-                return None
-            done = work(connection)
-            self._doubtful = Standing(status, self.counts.batches + batches)
-        self._doubtful = None
-        return done
-
-    def _is_committed(self, connection: Connection, status: str, batches: int) -> bool:
-        """Demand that the ledger shows what was committed, and at most the COMMIT in doubt.
-
-        Raises LedgerDisagrees otherwise; the counts are then what the ledger has.
-        """
-        doubtful = self._doubtful
-        leaves = Standing(status, self.counts.batches + batches)
-        verdict = claim(connection, self.load, self.counts.batches, doubtful)
-        if verdict is Verdict.COMMITTED:
-            self.counts = ledger.select_counts(connection, self.load.id)
-            if doubtful != leaves:  # another transaction of the load, and this one comes after it
-                verdict = claim(connection, self.load, self.counts.batches, None)
-        self._doubtful = None
-        if verdict in (Verdict.GO_ON, Verdict.COMMITTED):
-            return verdict is Verdict.COMMITTED
-        counted, self.counts = self.counts, Counts()
-        if verdict not in (Verdict.GONE, Verdict.ANOTHER):
-            self.counts = ledger.select_counts(connection, self.load.id)
-        where = describe(self.session.engine.url)
-        raise disagreement(verdict, self.load, counted=counted, recorded=self.counts, where=where)
+        self._transactions.run_until_done(finish, status=status, seconds=seconds, even_stopped=True)
 
     def _write_batch(self, batch: SealedBatch, connection: Connection) -> tuple[Counts, int]:
-        """Changes, rows, rejects, ledger. Returns the counts with this batch, and duplicates."""
-        load = self.load.id
+        """Rows, rejects, ledger. Returns the counts with this batch, and duplicates."""
+        load, schema = self.load.id, self.session.schema
         self._check_known(batch.known, connection)
-        written = write_rows(connection, self.session.schema, batch)
-        if self._reader_role:
-            made = [c.table for c in batch.changes if isinstance(c, CreateTable)]
-            grant_tables(connection, self.session.schema, self._reader_role, made)
+        require_types(connection, schema, batch.types)
+        written = write_rows(connection, schema, batch)
         stored = ledger.record_rejects(connection, load, batch.rejects)
         ledger.record_replays(connection, load, batch.replays, written.known)
+        ledger.record_waiting(connection, load, batch.waiting)
         counts = add_batch(self.counts, batch, written, stored)
         ledger.record_batch(connection, load, counts, batch.files)
         return counts, len(written.known)
@@ -210,7 +177,7 @@ class Writer:
         there = select_existing(connection, self.session.schema, TRACKS, Ids.join(known.ids))
         if gone := len(known.ids) - len(there):
             raise LedgerDisagrees(
-                f"{describe(self.session.engine.url)} no longer has {gone:,} of the "
+                f"{self._transactions.where} no longer has {gone:,} of the "
                 f"{len(known.ids):,} events that were there when load {self.load.id} asked for "
                 "them (a standby that lagged was promoted, or they were deleted): load again"
             )
@@ -233,7 +200,6 @@ def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int
         + sum(n for key, n in batch.extra_values.items() if key not in written.known),
         replaced_characters=counts.replaced_characters + batch.replaced_characters,
         rows_per_table=per_table,
-        schema_changes=counts.schema_changes + [change.as_json() for change in batch.changes],
     )
     added.widen(written.times)
     return added

@@ -7,12 +7,9 @@ transaction of a load demands number and token.
 Adds columns without a default, which reads and rewrites no row: it takes an ACCESS EXCLUSIVE lock
 on `_loads` for an instant, and on nothing else. Rows from before have null in them.
 
-Only adds, and still no older loader may run on it: a loader refuses a schema that is newer than
-itself. The way back to an older one is `alembic downgrade 0003`, which loses the tokens and no
+Only adds, and still no older loader may run on it: those loaders refuse a schema that is newer than
+themselves. The way back to an older one is `alembic downgrade 0003`, which loses the tokens and no
 event; no load may run meanwhile, and none can.
-
-It is the one revision of the ledger in its release: what else that release adds to the ledger
-becomes a column here, until it is out.
 """
 
 import sqlalchemy as sa

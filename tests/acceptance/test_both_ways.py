@@ -155,7 +155,7 @@ def state(db: Database) -> dict[str, Any]:
     """Everything in the schema that does not say when it was written."""
     tables = [name for (name,) in db.rows(
         "SELECT table_name FROM information_schema.columns "
-        "WHERE table_schema = 'customerio' AND column_name = 'uuid_ts' ORDER BY 1"
+        "WHERE table_schema = 'customerio' AND column_name = 'event_text' ORDER BY 1"
     )]  # fmt: skip
     found: dict[str, Any] = {
         table: sorted(

@@ -263,9 +263,9 @@ def test_check_names_the_tables_that_belong_to_another_role(
     name = db.value("SELECT current_database()::text")
     db.execute(f"GRANT USAGE, CREATE ON SCHEMA customerio TO {name}")
     wanted = advice(run, role)
-    assert len(wanted) == 11
+    assert len(wanted) == 13
     assert wanted[0] == (
-        f"ALTER TABLE customerio._files OWNER TO {name}; or GRANT postgres TO {name};"
+        f"ALTER TABLE customerio._batches OWNER TO {name}; or GRANT postgres TO {name};"
     )
     for one in wanted:
         db.execute(one.partition(" or ")[0])

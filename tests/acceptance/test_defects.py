@@ -10,7 +10,7 @@ from acceptance.harness import Database, Write, track
 import loader
 from loader.forms import read
 from loader.forms.placing import Given
-from loader.load import batch
+from loader.load import batch, plan
 from loader.load.context import LoadContext
 from loader.load.plan import Part
 
@@ -49,7 +49,7 @@ def in_part(part: Part, *_: Any) -> bool:
 BROKEN: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "reading": (read, "read_records", in_spans),
     "placing": (read, "place", in_records),
-    "planning": (batch, "plan_changes", in_parts),
+    "planning": (plan, "plan_changes", in_parts),
     "encoding": (batch, "encode", in_part),
 }
 

@@ -91,7 +91,7 @@ def test_a_deadlock_is_tried_again(start: Start, db: Database, path: Path) -> No
     with holding(db, "SET deadlock_timeout = '1h'") as cursor:
         cursor.execute(f"BEGIN; LOCK TABLE {SCHEMA}.email_opened IN SHARE MODE")
         process = start("load", path, url=db.url)
-        wait_until(db, waits_for_lock('copy .*"email_opened"'))
+        wait_until(db, waits_for_lock('lock table .*"email_opened"'))
         cursor.execute(f"LOCK TABLE {SCHEMA}.tracks IN EXCLUSIVE MODE")  # the job is the victim
         cursor.execute("ROLLBACK")
     finishes(process)
@@ -106,7 +106,7 @@ def test_a_lock_on_a_table_is_waited_out_in_turns(
     start: Start, db: Database, path: Path, mode: str
 ) -> None:
     env = SMALL | {"LOADER_LOCK_TIMEOUT": "0.3"}
-    with locked(db, "email_opened", mode, 'copy .*"email_opened"|alter table') as waits:
+    with locked(db, "email_opened", mode, 'lock table .*"email_opened"|alter table') as waits:
         process = start("load", path, url=db.url, env=env)
         wait_until(db, waits)
         time.sleep(1.5)  # several turns

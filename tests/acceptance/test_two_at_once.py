@@ -115,13 +115,21 @@ def test_whoever_changes_the_schema_is_refused_while_a_load_runs(
 def test_a_load_waits_for_a_migration_or_says_so(
     start: Start, empty_db: Database, path: Path
 ) -> None:
-    with ddl(empty_db, "CREATE TABLE") as waits:
-        migration = start("migrate", url=empty_db.url)
-        wait_until(empty_db, waits)
-        finishes(start("load", path, url=empty_db.url), 75, "is running")
-        waiting = start("load", path, "--wait", url=empty_db.url)
-        time.sleep(1)
-        assert waiting.poll() is None
+    empty_db.execute(
+        "CREATE FUNCTION public.slowly() RETURNS event_trigger LANGUAGE plpgsql "
+        "AS 'BEGIN PERFORM pg_sleep(0.5); END'; CREATE EVENT TRIGGER slowly ON ddl_command_end "
+        "WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.slowly()"
+    )
+    migration = start("migrate", url=empty_db.url)
+    wait_until(
+        empty_db,
+        "SELECT count(*) > 0 FROM pg_stat_activity "
+        "WHERE wait_event = 'PgSleep' AND datname = current_database()",
+    )
+    finishes(start("load", path, url=empty_db.url), 75, "is running")
+    waiting = start("load", path, "--wait", url=empty_db.url)
+    time.sleep(1)
+    assert (migration.poll(), waiting.poll()) == (None, None)
     finishes(migration)
     finishes(waiting)
     check_settled(empty_db, GIVEN)

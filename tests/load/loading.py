@@ -1,6 +1,6 @@
 """A load without a server: bytes -> batches -> the rows that COPY would get, read back."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import Type, declared_tables
 from loader.sources.jsontext import encode_json
-from loader.warehouse.batch import SealedBatch
+from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.evolve import Change
 
 STARTED = "2026-10-01T00:00:00+00:00"
@@ -94,9 +94,12 @@ def lines(*records: dict[str, Any] | bytes) -> bytes:
 
 
 def seal(batch: Batch, found: Loaded) -> None:
-    sealed = batch.seal()
+    def make(changes: Sequence[Change]) -> list[Waiting]:
+        found.changes += changes
+        return []
+
+    sealed = batch.seal(make)
     found.batches.append(sealed)
-    found.changes += sealed.changes
     found.records += sealed.records
     for copy in sealed.copies:
         rows = found.rows.setdefault(copy.table, {})

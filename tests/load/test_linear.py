@@ -155,7 +155,7 @@ def seconds(data: bytes) -> float:
     for block in read_blocks(chunks):
         for read in reader.read(*block.spans):
             batch.add(read.events)
-    batch.seal()
+    batch.seal(lambda _changes: [])
     return time.process_time() - began
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "columns": {"columns", "sources", *_RULES},
     "forms": {"forms", "columns", "sources", *_RULES},
     "inputs": {"inputs", "columns", "sources", *_RULES},
-    "warehouse": {"warehouse", "columns", "config", "threads", *_RULES},
+    "warehouse": {"warehouse", "columns", "config", "threads", "_version", *_RULES},
     "load": {"load", "inputs", "forms", "columns", "warehouse", "sources", "defects", *_RULES},
 }
 # Of `sources`, what is no input: the others may use nothing else of it.

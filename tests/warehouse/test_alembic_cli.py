@@ -58,7 +58,7 @@ def test_upgrade_current_and_check_work_for_all_sources_or_for_one(
     url = empty_db.url
     one = alembic("-x", "source=Shop", "upgrade", "head", url=url)
     assert one.code == 0, one.err
-    assert (empty_db.tables("customerio"), len(empty_db.tables("shop"))) == ([], 11)
+    assert (empty_db.tables("customerio"), len(empty_db.tables("shop"))) == ([], 13)
     both = alembic("upgrade", "head", url=url)
     assert both.code == 0, both.err
     assert empty_db.tables("customerio") == empty_db.tables("shop")
@@ -68,19 +68,26 @@ def test_upgrade_current_and_check_work_for_all_sources_or_for_one(
     assert alembic("-x", "source=Shop", "current", url=url).out.count(HEAD) == 1
     assert alembic("check", url=url).code == 0
     other = alembic("-x", "source=Third Party", "upgrade", "head", url=url)
-    assert (other.code, len(empty_db.tables("third_party"))) == (0, 11)
+    assert (other.code, len(empty_db.tables("third_party"))) == (0, 13)
 
 
 def test_a_schema_goes_back_to_the_revision_before_and_keeps_all_events(
     alembic: Alembic, run: Run, used: Database
 ) -> None:
-    counts = [row for row in used.dump() if len(row) == 3]
+    def counts() -> list[object]:
+        return [
+            row
+            for row in used.dump()
+            if len(row) == 3 and row[1] not in ("_batches", "_waiting_columns")
+        ]
+
+    before = counts()
     back = alembic("downgrade", "0003")
     assert back.code == 0, back.err
-    assert [row for row in used.dump() if len(row) == 3] == counts
+    assert counts() == before
     assert alembic("upgrade", "head").code == 0
     assert alembic("check").code == 0
-    assert [row for row in used.dump() if len(row) == 3] == counts
+    assert counts() == before
     assert run("load", "-", stdin=ndjson(track("Email Opened"))).code == 0
 
 

@@ -20,6 +20,7 @@ from load.loading import load as load_bytes
 
 import loader
 from loader.normalize.numbers import number_text
+from loader.warehouse.tables import LEDGER
 
 fixed = settings(
     max_examples=EXAMPLES,
@@ -73,7 +74,7 @@ def collections(db: Database) -> list[str]:
     return [
         name
         for name in db.tables()
-        if name not in ("tracks", "alembic_version", "_loads", "_files", "_rejects")
+        if name not in ("tracks", "alembic_version", *(table.name for table in LEDGER))
     ]
 
 

@@ -58,9 +58,9 @@ def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
     half = FileProgress("/a é.json", 10, NOW, 5, False)
     whole = half._replace(records_done=9, finished=True)
     stream = FileProgress("-", None, None, 3, True)
-    ledger.record_batch(connection, load, ledger.Counts(), [half, stream])
+    ledger.record_batch(connection, load, ledger.Counts(batches=1), [half, stream])
     assert ledger.select_files(connection, ["/a é.json", "/b.json"], "1") == {"/a é.json": half}
-    ledger.record_batch(connection, load, ledger.Counts(), [whole])
+    ledger.record_batch(connection, load, ledger.Counts(batches=2), [whole])
     assert ledger.select_files(connection, ["/a é.json", "-"], "1") == {
         "/a é.json": whole,
         "-": stream,
@@ -87,11 +87,14 @@ def test_counts_are_stored_as_they_are(connection: Connection, db: Database) -> 
         duplicates=2,
         rejects=1,
         rows_per_table={"tracks": 7, "e": 7},
-        schema_changes=[{"change": "create table", "table": "e"}],
     )
     counts.widen({"timestamp": ("2026-01-01T00:00:00Z", "2026-01-03T00:00:00.5+02:00")})
     counts.widen({"timestamp": ("2026-01-02T00:00:00Z", "2026-01-02T23:00:00Z")})
+    made = [{"change": "create table", "table": "e"}, {"change": "create table", "table": "f"}]
+    assert ledger.record_changes(connection, load, made[:1]) == made[:1]
+    assert ledger.record_changes(connection, load, []) == made[:1]
     ledger.record_batch(connection, load, counts, [])
+    assert ledger.record_changes(connection, load, made[1:]) == made
     [row] = db.rows(
         "SELECT records_read, rows_loaded, duplicates, rejects, rows_per_table, schema_changes, "
         "first_timestamp, last_timestamp, first_received_at FROM _loads"
@@ -102,7 +105,7 @@ def test_counts_are_stored_as_they_are(connection: Connection, db: Database) -> 
         2,
         1,
         {"tracks": 7, "e": 7},
-        [{"change": "create table", "table": "e"}],
+        made,
         datetime(2026, 1, 1, tzinfo=UTC),
         datetime(2026, 1, 2, 23, tzinfo=UTC),
         None,

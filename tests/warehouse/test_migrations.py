@@ -1,7 +1,10 @@
 """Migrations as a loader runs them: from nothing to head, down, and up again."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +17,11 @@ from sqlalchemy.pool import NullPool
 from loader.config import Source
 from loader.errors import SchemaNotAtHead, SchemaRefused
 from loader.warehouse import migrate
+from loader.warehouse.engine import OLDEST_VERSION
 from loader.warehouse.tables import metadata
 
 SOURCE = Source()  # type: ignore[call-arg]
+REVISIONS = sorted(path.name[:4] for path in (migrate.FOLDER / "versions").glob("[0-9]*.py"))
 
 
 @contextmanager
@@ -88,7 +93,7 @@ def test_every_constraint_has_a_name_by_the_convention(db: Database) -> None:
         "SELECT conrelid::regclass::text, conname::text FROM pg_constraint "
         "WHERE connamespace = 'customerio'::regnamespace AND contype <> 'n' ORDER BY 1"
     )
-    assert len(found) == 11
+    assert len(found) == 13
     assert all(name == f"{table}_pkey" for table, name in found if table != "alembic_version")
 
 
@@ -121,7 +126,16 @@ def test_the_state_of_a_schema_is_told_apart(empty_db: Database) -> None:
     empty_db.execute("UPDATE alembic_version SET version_num = '0001'")
     assert state(empty_db) == ("behind", "0001")
     empty_db.execute("UPDATE alembic_version SET version_num = '9999'")
-    assert state(empty_db) == ("ahead", "9999")
+    # What a newer revision promises to older loaders.
+    assert state(empty_db) == ("head", "9999")
+    for comment, kind in (
+        ("NULL", "ahead"),
+        ("'Loaders from version 999.0.0 on can work with this schema.'", "ahead"),
+        ("'Loaders from version 0.1.9 on can work with this schema.'", "head"),
+        ("'Loaders from version 0.1.9 on can work with this schema, perhaps.'", "ahead"),
+    ):
+        empty_db.execute(f"COMMENT ON TABLE alembic_version IS {comment}")
+        assert state(empty_db) == (kind, "9999")
 
 
 @pytest.mark.parametrize(
@@ -161,3 +175,30 @@ def test_the_sql_of_the_rest_brings_an_older_schema_to_head(
     with closing(empty_db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(migrate.upgrade_sql(SOURCE, "0001"))
     assert empty_db.dump() == db.dump()
+
+
+def lint(sql: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """What squawk says of some SQL, for the oldest server that the loader works with."""
+    path = folder / "migration.sql"
+    path.write_text(sql, "utf-8")
+    squawk = Path(sys.executable).with_name("squawk")
+    # A limit of time would end a migration of many tables, which is one transaction, in vain; what
+    # stops others is waiting for a lock, and that has a limit. Alembic's own table has a varchar.
+    without = "require-statement-timeout,prefer-text-field"
+    options = ["--exclude", without, "--pg-version", f"{OLDEST_VERSION}.0"]
+    return subprocess.run(
+        [squawk, *options, path], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("start", [None, *REVISIONS[:-1]])
+def test_no_migration_stops_others_for_long(start: str | None, tmp_path: Path) -> None:
+    done = lint(migrate.upgrade_sql(SOURCE, start), tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_linter_finds_what_would_stop_others(tmp_path: Path) -> None:
+    slow = "SET lock_timeout = '1s'; ALTER TABLE tracks ALTER COLUMN user_id TYPE bigint;"
+    done = lint(slow, tmp_path)
+    assert done.returncode != 0
+    assert "changing-column-type" in done.stdout
