@@ -15,6 +15,7 @@ from loader.inputs.records import read_blocks
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type, declared_tables
+from loader.normalize.event import Reject
 from loader.normalize.types import TYPES
 from loader.sources.jsontext import encode_json
 from loader.warehouse.batch import Copy
@@ -33,21 +34,27 @@ def to_frames(
     )
     batch = Batch(number=1, context=context)
     reader = Reader(max_record_bytes=_MAX_RECORD_BYTES, json_columns=json_columns)
-    rejects: list[tuple[str, str, str]] = []
+    rejects: list[tuple[str, str, str, str | None]] = []
     for number, record in enumerate(records, 1):
         for block in read_blocks([_text(record)]):
             found = [bad.reject for bad in block.bad]
             for read in reader.read(*block.spans):
                 batch.add(read.events)
                 found += [one.reject for one in read.refused]
-            rejects += [(f"record {number}", one.reason, one.detail) for one in found]
+            rejects += [(f"record {number}", *_facts(one)) for one in found]
     copies = {copy.table: copy for copy in batch.seal(lambda _changes: []).copies}
     frames = {TRACKS: _frame(copies.get(TRACKS), context.tables[TRACKS])}
     for table, copy in copies.items():
         frames[table] = _frame(copy, context.tables[table])
     if rejects:
-        frames["_rejects"] = pd.DataFrame(rejects, columns=["position", "reason", "detail"])
+        frames["_rejects"] = pd.DataFrame(
+            rejects, columns=["position", "reason", "detail", "place"]
+        )
     return frames
+
+
+def _facts(reject: Reject) -> tuple[str, str, str | None]:
+    return reject.reason, reject.detail, reject.place or None
 
 
 def _text(record: Mapping[str, Any] | str | bytes) -> bytes:

@@ -156,9 +156,9 @@ def print_hints(schema: str) -> None:
 
 def print_rejects(found: Sequence[dict[str, Any]]) -> None:
     """Where rejects stood, why, and how they begin."""
-    names = ("load_id", "file", "position", "reason", "detail", "outcome", "raw")
+    names = ("load_id", "file", "position", "reason", "detail", "place", "outcome", "raw")
     out_table(
-        ("load", "file", "position", "reason", "detail", "outcome", "record"),
+        ("load", "file", "position", "reason", "detail", "place", "outcome", "record"),
         [[one[name] or "" for name in names] for one in found],
     )
 

@@ -43,7 +43,8 @@ class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that cannot be loaded."""
 
     reason: Reason
-    detail: str  # what is wrong, in words; never a value of the payload
+    detail: str  # what is wrong, in the same words each time; never a value of the payload
+    place: str = ""  # where in the record, if that is one place
 
 
 _canonical = msgspec.json.Encoder(order="deterministic", decimal_format="number", enc_hook=as_json)

@@ -51,8 +51,8 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        detail = f"not UTF-8 at byte {error.start + 1}"
-        return None, Reject(reason="invalid_utf8", detail=detail)
+        place = f"byte {error.start + 1}"
+        return None, Reject(reason="invalid_utf8", detail="not UTF-8", place=place)
     try:
         return json.loads(
             text,
@@ -63,7 +63,8 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
     except RecursionError:
         return None, Reject(reason="too_deep", detail="nested too deep to be read")
     except json.JSONDecodeError as error:
-        return None, invalid_json(f"{error.msg} at character {error.pos + 1}")
+        # Its words differ between versions of Python, and some have a character of the payload.
+        return None, invalid_json(place=f"character {error.pos + 1}")
     except ValueError as error:
         return None, invalid_json(str(error))
 
@@ -148,9 +149,9 @@ def _untangle(value: Any, path: str, others: Repeated | None) -> Any:
     return found
 
 
-def invalid_json(detail: str = "the JSON is cut short or broken") -> Reject:
+def invalid_json(detail: str = "the JSON is cut short or broken", place: str = "") -> Reject:
     """The reject for a text that is not JSON."""
-    return Reject(reason="invalid_json", detail=detail)
+    return Reject(reason="invalid_json", detail=detail, place=place)
 
 
 def encode_json(value: Any) -> bytes:

@@ -27,6 +27,7 @@ class RejectRow(NamedTuple):
     reason: str
     detail: str
     raw: str
+    place: str | None  # where in the record it is wrong
 
 
 def reject_row(file: str, position: str, reject: Reject, raw: bytes) -> RejectRow:
@@ -37,7 +38,7 @@ def reject_row(file: str, position: str, reject: Reject, raw: bytes) -> RejectRo
         shown = shown[:RAW_HEAD]
     content = "\0".join((file, position, reject.reason, shown))
     key = hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=16).hexdigest()
-    return RejectRow(key, file, position, reject.reason, detail, shown)
+    return RejectRow(key, file, position, reject.reason, detail, shown, reject.place or None)
 
 
 class Replay(NamedTuple):

@@ -287,6 +287,7 @@ def record_replays(
             first = replay.problems[0]
             values |= {"outcome": "rejected", "reason": first.reason}
             values["detail"] = clean_text(first.detail)
+            values["place"] = first.place or None
         elif all(event in repeated for event in replay.events):
             values["outcome"] = "duplicate"
         statement = update(rejects).where(rejects.c.id == replay.reject_id).values(**values)
@@ -355,7 +356,7 @@ def select_first_rejects(
     return [dict(row._mapping) for row in connection.execute(statement)], int(count or 0)
 
 
-_SHOWN = ("load_id", "file", "position", "reason", "detail", "outcome")
+_SHOWN = ("load_id", "file", "position", "reason", "detail", "place", "outcome")
 _EXCERPT = 60  # characters
 
 

@@ -49,6 +49,15 @@ def test_each_reason_has_its_code_position_and_raw_text(
         (str(path.resolve()), 1, None)
     ]
     assert db.value("SELECT count(*) FROM _rejects WHERE detail !~ '[a-z]{3}'") == 0
+    # What is wrong can be grouped by; where stands in a column of its own.
+    broken = "reason IN ('invalid_json', 'invalid_utf8')"
+    assert db.rows(f"SELECT detail, place, count(*) FROM _rejects WHERE {broken} "
+                   "GROUP BY 1, 2 ORDER BY 1, 2") == [
+        ("NaN is not JSON", None, 1),
+        ("not UTF-8", "byte 18", 1),
+        ("the JSON is cut short or broken", "character 1", 1),
+        ("the JSON is cut short or broken", None, 1),  # it goes on to the end of the input
+    ]  # fmt: skip
     assert db.rows("SELECT id FROM email_opened ORDER BY id") == [("good 1",), ("good 2",)]
     counts = {name: result.json[name] for name in ("records_read", "rows_loaded", "rejects")}
     assert counts == {"records_read": len(lines), "rows_loaded": 2, "rejects": len(expected)}

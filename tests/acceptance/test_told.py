@@ -218,7 +218,16 @@ def test_rejects_are_listed_by_load_file_and_position_with_how_they_begin(
     run("load", path, env=ANY)
     run("load", path.with_name("a.ndjson"), env=ANY)
     head, *rows = lines(run("rejects", "list").out)
-    assert head.split() == ["load", "file", "position", "reason", "detail", "outcome", "record"]
+    assert head.split() == [
+        "load",
+        "file",
+        "position",
+        "reason",
+        "detail",
+        "place",
+        "outcome",
+        "record",
+    ]
     assert [row.split()[3].rstrip(",") for row in rows] == [*map(str, range(1, 13)), "1", "1"]
     assert [row.split()[0] for row in rows] == ["1"] * 12 + ["2"] * 2
     assert rows[3].endswith("  {3")

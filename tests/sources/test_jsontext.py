@@ -66,3 +66,27 @@ def test_numbers_of_any_length_are_read(digits: int) -> None:
     text = "9" * digits
     for read in (read_value(text), read_value(text.encode()), read_value(f"[{text}]")[0]):
         assert number_text(read) == text
+
+
+BROKEN = "the JSON is cut short or broken"
+
+
+@pytest.mark.parametrize(
+    ("raw", "detail", "place"),
+    [
+        (b'{"a": }', BROKEN, "character 7"),
+        ('{"ä": 1 2}'.encode(), BROKEN, "character 9"),
+        (b'{"a": "x', BROKEN, "character 7"),
+        (b'{"a": "\x01"}', BROKEN, "character 8"),  # "Invalid control character at at" before
+        (b'{"a": "\\q"}', BROKEN, "character 8"),
+        (b'{"a": NaN}', "NaN is not JSON", ""),
+        (b'{"a": "\xff"}', "not UTF-8", "byte 8"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words_that_can_be_grouped_by(
+    raw: bytes, detail: str, place: str
+) -> None:
+    value, reject = parse_json(raw)
+    assert value is None
+    assert reject is not None
+    assert (reject.detail, reject.place) == (detail, place)

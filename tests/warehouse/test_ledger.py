@@ -26,7 +26,7 @@ def connection(db: Database) -> Iterator[Connection]:
 
 
 def reject(key: str) -> RejectRow:
-    return RejectRow(key, "/a.json", f"line {key}", "invalid_json", "broken", '{"')
+    return RejectRow(key, "/a.json", f"line {key}", "invalid_json", "broken", '{"', "character 2")
 
 
 def test_a_new_load_says_that_one_which_still_runs_was_interrupted(
