@@ -66,6 +66,17 @@ class Part:
             },
         )
 
+    def in_order(self, table: str, columns: Sequence[int]) -> list[int]:
+        """Some columns of a table in the order in which its events have them."""
+        values = self.events.values
+        number = self.tables.index(table) if table != TRACKS else -1
+        is_own = self.place == number + 1
+        is_context = (self.place == 0) & (self.table.take(values.event) == number)
+        at = np.flatnonzero((is_own | is_context) & np.isin(values.column, columns))
+        at = at[np.lexsort((values.token[at], values.event[at]))]
+        found, firsts = np.unique(values.column[at], return_index=True)
+        return [int(one) for one in found[np.argsort(firsts)]]
+
 
 class _New:
     """A column that does not exist yet."""
@@ -185,16 +196,20 @@ def _given_type(table: str, name: str, context: LoadContext) -> Type | None:
 def _missing(
     parts: Sequence[Part], table: str, context: LoadContext, waiting: Set[str]
 ) -> dict[str, _New]:
-    """The columns that a table lacks, of which it can have only so many; the context's first."""
+    """The columns that a table lacks, the context's first.
+
+    Where it has not room for all, those that are met first in the input, however it is read.
+    """
     room = _room(table, context, len(waiting))
     types = context.tables[table]
     found: dict[str, _New] = {}
     for part in parts if room or waiting else ():
         columns = part.events.columns
-        for column in part.given.get(table, ()):
+        lacking = [c for c in part.given.get(table, ()) if columns.names[c] not in types]
+        if len(lacking) > room:
+            lacking = part.in_order(table, lacking)
+        for column in lacking:
             name = columns.names[column]
-            if name in types:
-                continue
             if name not in found:
                 if name not in waiting:
                     if not room:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from load.loading import Loaded, load, shown, split
 
+from loader.normalize.collections import declared_tables
 from loader.sources.jsontext import parse_json
 
 generated = settings(
@@ -143,3 +144,39 @@ def test_what_an_envelope_says_counts_as_if_each_call_said_it(key: str) -> None:
     lines = [text_of(one | {key: value}) for one in calls]
     envelope = json.dumps({"batch": calls, key: value}).encode()
     assert facts(load(envelope)) == facts(load(b"\n".join(lines)))
+
+
+@generated
+@given(
+    records=st.lists(
+        st.tuples(
+            st.sampled_from(["Email Opened", "Cart Seen"]),
+            st.dictionaries(st.sampled_from("abc"), st.sampled_from([1, {"q": 1}])),
+            st.dictionaries(
+                st.sampled_from("pqrst"), st.sampled_from([1, "x", [], None, {"q": 1}])
+            ),
+        ),
+        min_size=2,
+        max_size=12,
+    ),
+    room=st.integers(0, 6),
+    size=st.integers(1, 5),
+)
+def test_the_columns_that_have_room_are_those_that_come_first(
+    records: list[Any], room: int, size: int
+) -> None:
+    """They were those of the context, of whatever had come into the batch so far."""
+    data = b"".join(
+        json.dumps(
+            {"event": name, "messageId": f"m{at}", "context": context, "properties": properties}
+        ).encode()
+        + b"\n"
+        for at, (name, context, properties) in enumerate(records)
+    )
+    most = len(declared_tables()["email_opened"]) + room
+    whole = load(data, max_columns=most)
+    for options in ({"most_records": size}, {"most_records": size, "batch_records": size}):
+        pieces = load(data, max_columns=most, **options)
+        assert {table: set(columns) for table, columns in pieces.tables.items()} == {
+            table: set(columns) for table, columns in whole.tables.items()
+        }
