@@ -200,7 +200,8 @@ def test_a_load_that_a_limit_ended_names_the_limit(
         shown = run("check", path)
         assert (shown.code, f"{limit} is 300ms" in shown.out) == (0, True)
         with trigger(db, "email_opened", "NEW.id >= 'k000100'"):
-            process = start("load", path, url=db.url, env={"LOADER_RETRY_TIMEOUT": "0.1"})
+            env = {"LOADER_RETRY_TIMEOUT": "0.1", "LOADER_LOCK_TIMEOUT": "5"}
+            process = start("load", path, url=db.url, env=env)
             words = f"{limit} is 300ms", f"ALTER ROLE postgres RESET {limit}"
             finishes(process, 1, *words)
     assert run("load", path).code == 0
