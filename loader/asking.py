@@ -15,7 +15,7 @@ from loader.threads import SteadyThread
 from loader.warehouse.ids import Ids, Known
 
 # So many blocks may wait: while those of one question are processed, the next one is asked.
-_MOST_WAITING = 16
+_MOST_WAITING = 8
 
 Existing = Callable[[Ids], Known]
 

@@ -12,6 +12,8 @@ import zstandard
 from acceptance.harness import Database, Run, ndjson
 from acceptance.large import MOST_MEMORY, Measured, events, numbers, rows
 
+from loader.samples import generate
+
 COUNT = 400
 INTO_A_FILE = ("sh", "-c", 'exec "$0" "$@" > out', sys.executable, "-m", "loader")
 
@@ -48,6 +50,20 @@ def test_many_large_rejects_are_listed_one_after_the_other(
         else:
             positions = set(re.findall(r"\bline \d+", out.read()))
     assert positions == {f"line {n}" for n in range(1, COUNT + 1)}
+
+
+def test_loads_of_many_batches_keep_to_it_too(
+    run_measured: Measured, db: Database, tmp_path: Path
+) -> None:
+    """First ones, of new events while ids are asked for, and of known ones. Took 329 MB."""
+    for shape in ("segment", "mixed"):
+        path = tmp_path / f"{shape}.ndjson"
+        path.write_bytes(b"".join(generate(100_000, seed=1, shape=shape)))
+        for name in ("first", "again"):
+            result, _, peak = run_measured("load", path.rename(tmp_path / name), "--json")
+            path = tmp_path / name
+            assert result.code in (0, 3), result.err
+            assert peak < MOST_MEMORY, f"{shape}, {name}: {peak / 1e6:.0f} MB"
 
 
 def test_no_rejects_are_an_empty_list(run: Run) -> None:
