@@ -64,7 +64,8 @@ def normalize(
     UTC timestamps, and `object` for numeric (Decimal) and jsonb (parsed). `tracks` holds all
     events. Records that a load would reject are in the frame `_rejects`, with `position`,
     `reason` and `detail`. `uuid_ts` is missing: only a load stamps rows. `json_columns` is that of
-    a source: properties that stay one value each.
+    a source: properties that stay one value each. Raises TypeError for a path, one record or a
+    DataFrame, and for a value that JSON does not have.
     """
     from loader.frames import to_frames
 

@@ -3,6 +3,7 @@
 They are what COPY would get, read back: so a frame differs from its table in nothing.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,12 @@ def to_frames(
     records: Iterable[Mapping[str, Any] | str | bytes], json_columns: frozenset[str] = frozenset()
 ) -> dict[str, pd.DataFrame]:
     """One frame per table, see `loader.normalize`."""
+    is_one = isinstance(records, str | bytes | os.PathLike | Mapping | pd.DataFrame)
+    if is_one or not isinstance(records, Iterable):
+        raise TypeError(
+            f"normalize takes records, not a {type(records).__name__}: give it a list of them, "
+            "each a dict or a JSON text, or the lines of a file: open(path, 'rb')"
+        )
     context = LoadContext(
         started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         tables=declared_tables(),
