@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from loader.asking import Asker, Question
 from loader.config import Settings, Source
-from loader.defects import defect
 from loader.errors import InputUnreadable
 from loader.forms.events import Read
 from loader.forms.read import Reader
-from loader.inputs.blocks import Block
-from loader.inputs.records import BLOCK_RECORDS, read_blocks
 from loader.load.batch import Batch, Origin
 from loader.load.context import LoadContext
+from loader.load.defects import defect
+from loader.load.prefetch import Asker, Question
+from loader.sources.blocks import Block
 from loader.sources.files import InputFile, open_input, read_ahead
+from loader.sources.records import BLOCK_RECORDS, read_blocks
 from loader.warehouse.batch import FileProgress, Replay, SealedBatch, reject_row
 
 # The server locks each table that a transaction makes, and has room for some thousands of locks.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from loader._version import __version__
+from loader import __version__
 from loader.cli.context import existing_schema, read_settings, running_server
 from loader.cli.options import AsJson, SourceName, WarehouseUrl, examples
 from loader.cli.text import number, out, out_json, out_table

@@ -18,7 +18,6 @@ from sqlalchemy import Connection
 
 from loader.errors import LedgerDisagrees, LoaderError
 from loader.normalize.collections import TRACKS
-from loader.threads import SteadyThread, ends
 from loader.warehouse import ledger
 from loader.warehouse.batch import SealedBatch
 from loader.warehouse.claim import Standing, Verdict, claim, disagreement
@@ -28,6 +27,7 @@ from loader.warehouse.grants import grant_tables
 from loader.warehouse.ids import Ids, Known, select_existing
 from loader.warehouse.ledger import RUNNING, Counts, Load
 from loader.warehouse.opening import describe
+from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.write import Written, write_rows
 
 # A stopped load has 10 seconds to leave: most of them to finish, the rest to roll back.

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from loader.asking import Asker
-from loader.threads import SteadyThread
+from loader.load.prefetch import Asker
 from loader.warehouse.ids import Ids, Known
+from loader.warehouse.threads import SteadyThread
 
 BLOCKS = [f'{{"messageId":"m{number}"}}'.encode() for number in range(40)]
 

@@ -12,12 +12,12 @@ import pandas as pd
 
 from loader.columns.binary import READ_VALUE
 from loader.forms.read import Reader
-from loader.inputs.records import read_blocks
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type, declared_tables
+from loader.normalize.jsontext import encode_json
 from loader.normalize.types import TYPES
-from loader.sources.jsontext import encode_json
+from loader.sources.records import read_blocks
 from loader.warehouse.batch import Copy
 
 _MAX_RECORD_BYTES = 1 << 20
