@@ -24,8 +24,8 @@ MAY_IMPORT = {
 }
 # What of `sources` is no input: a batch may use nothing else of it.
 BLOCKS = {"blocks", "records"}
-MAY_PRINT = {"cli/text.py", "cli/log.py", "samples.py"}
-MAY_EXIT = {"cli/app.py", "cli/signals.py", "samples.py", "__main__.py"}
+MAY_PRINT = {"cli/text.py", "cli/log.py"}
+MAY_EXIT = {"cli/app.py", "cli/signals.py", "__main__.py"}
 
 
 def parse(path: Path) -> ast.Module:
