@@ -43,10 +43,10 @@ clean:  ## Remove everything that make has made, the embedded warehouse included
 	-@test ! -L .warehouse || rm -rf "$$(readlink .warehouse)"
 	rm -rf $(VENV) loader/native/native.so .warehouse .samples .bench .site .cache .mypy_cache .pytest_cache .ruff_cache
 
-$(SAMPLE): loader/samples.py | $(READY)
+$(SAMPLE): $(wildcard samples/*.py) | $(READY)
 	@echo "making $@: the events of an invented month ..." >&2
 	@mkdir -p $(@D)
-	@$(BIN)/python -m loader.samples --gzip -o $@
+	@$(BIN)/python -m samples --gzip -o $@
 
 $(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard loader/native/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

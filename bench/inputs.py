@@ -20,7 +20,7 @@ def make_input(
 ) -> Path:
     """Write a file of sample events: lines of track calls, or everything that there is."""
     path = SCRATCH / f"{name}.ndjson.gz"
-    command = [sys.executable, "-m", "loader.samples", "--shape", shape, "--gzip"]
+    command = [sys.executable, "-m", "samples", "--shape", shape, "--gzip"]
     command += ["--events", str(events), "--seed", str(seed), *options, "-o", str(path)]
     subprocess.run(command, cwd=ROOT, check=True)
     return path

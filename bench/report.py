@@ -34,7 +34,7 @@ SIDES = {
     "baseline": "psql \\copy of ready-made CSV (baseline)",
     "job": "customerio-loader load",
     "rising": "the same with ids that rise with time (ULIDs)",
-    "mixed": "the mixed sample (python -m loader.samples)",
+    "mixed": "the mixed sample (python -m samples)",
     "reload": "the same events under another name",
     "messy": "messy events",
     "program": "the shortest fast program (pyarrow, ADBC; no rules)",

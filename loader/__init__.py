@@ -2,22 +2,27 @@
 
 The rooms, in the order an event goes through them:
 
-- `sources`, `inputs`: files, the records in them, and blocks of these;
+- `sources`: files, the records in them, and blocks of these;
 - `columns`, `native`: the values of a block as arrays;
 - `forms`: the forms that senders use, as tables, and how each becomes events;
-- `normalize`: the rules for names, types and texts; pure;
+- `normalize`: the rules for names, types, times and texts; pure;
 - `load`: batches of events, the schema changes they need, their rows;
 - `warehouse`: PostgreSQL: server, tables, schema changes, writing, the ledger;
 - `pipeline`: the load as a recipe; `cli`: the commands; `config`: the settings.
+
+Heavy imports wait until a function is called.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-# These rooms are imported first, so that their names mean the functions from here on.
+__version__ = "0.2.0"
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+# These rooms are imported first, so that their names mean the functions below.
 import loader.load
 import loader.normalize  # noqa: F401
-from loader._version import __version__
-from loader.api import load, normalize
 from loader.errors import (
     BrokenInstallation,
     InputUnreadable,
@@ -38,6 +43,11 @@ from loader.errors import (
 )
 
 if TYPE_CHECKING:
+    import os
+
+    import pandas
+
+    from loader.config import SettingKeywords
     from loader.pipeline import LoadResult
 
 __all__ = [
@@ -62,6 +72,64 @@ __all__ = [
     "load",
     "normalize",
 ]
+
+
+def load(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    source: str | None = None,
+    new_source: bool = False,
+    wait: bool = False,
+    force: bool = False,
+    **settings: Unpack[SettingKeywords],
+) -> LoadResult:
+    """Load files into the warehouse; the same as the command `load`.
+
+    `paths` are files, folders and globs, one or several. `new_source` allows a source that is not
+    configured where others are. `warehouse_url` and every other setting is a keyword, which comes
+    before the environment and `loader.toml`; None means that it is not given. Numbers, booleans
+    and texts are taken as such: `max_columns="500"` is refused. Raises LoaderError; for an unknown
+    keyword one that is a TypeError too.
+    """
+    import os
+    from contextlib import nullcontext
+
+    from loader import pipeline
+    from loader.config import load_settings
+    from loader.warehouse import embedded
+
+    found = load_settings(settings)
+    chosen = found.find_source(source, new=new_source)
+    url = found.url()
+    inputs = [paths] if isinstance(paths, str | os.PathLike) else paths
+    with nullcontext(url) if url else embedded.running(found.warehouse_dir) as server:
+        return pipeline.load(
+            [os.fspath(path) for path in inputs],
+            source=chosen,
+            settings=found,
+            url=server,
+            wait=wait,
+            force=force,
+        )
+
+
+def normalize(
+    records: Iterable[Mapping[str, Any] | str | bytes],
+    *,
+    json_columns: Iterable[str] = (),
+) -> dict[str, pandas.DataFrame]:
+    """The rows that a load would write, as one DataFrame per table; without a database.
+
+    `records` are parsed objects or JSON texts. Types are explicit: `string`, `Int64`, `boolean`,
+    UTC timestamps, and `object` for numeric (Decimal) and jsonb (parsed). `tracks` holds all
+    events. Records that a load would reject are in the frame `_rejects`, with `position`,
+    `reason` and `detail`. `uuid_ts` is missing: only a load stamps rows. `json_columns` is that of
+    a source: properties that stay one value each. Raises TypeError for a path, one record or a
+    DataFrame, and for a value that JSON does not have.
+    """
+    from loader.load.frames import to_frames
+
+    return to_frames(records, frozenset(json_columns))
 
 
 def __getattr__(name: str) -> Any:

@@ -16,10 +16,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, exists, select, text
 
-from loader._version import __version__
-from loader.asking import Asker, Existing
+from loader import __version__
 from loader.config import Settings, Source
-from loader.defects import DEFECT
 from loader.errors import (
     OUT_OF_MEMORY,
     Committed,
@@ -30,12 +28,13 @@ from loader.errors import (
     UsageError,
     is_out_of_memory,
 )
-from loader.inputs.records import BLOCK_RECORDS
 from loader.load.context import LoadContext, by_table
+from loader.load.defects import DEFECT
+from loader.load.prefetch import Asker, Existing
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.reading import Progress, Run
 from loader.sources.files import InputFile, list_inputs
-from loader.threads import SteadyThread, ends
+from loader.sources.records import BLOCK_RECORDS
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import FileProgress, SealedBatch, Waiting
@@ -46,6 +45,7 @@ from loader.warehouse.grants import grant_reader
 from loader.warehouse.ids import Ids, Known, KnownIds, SeenIds
 from loader.warehouse.ledger import Counts, Load
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
+from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.write import Written, ids_of
 from loader.warehouse.writer import Writer, add_batch
 

@@ -12,18 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from loader.asking import Asker, Question
 from loader.config import Settings, Source
-from loader.defects import defect
 from loader.errors import InputUnreadable
 from loader.forms.events import Read
 from loader.forms.read import Reader
-from loader.inputs.blocks import Block
-from loader.inputs.records import BLOCK_RECORDS, read_blocks
 from loader.load.batch import Batch, Origin
 from loader.load.context import LoadContext
+from loader.load.defects import defect
 from loader.load.plan import change_tables
+from loader.load.prefetch import Asker, Question
+from loader.sources.blocks import Block
 from loader.sources.files import InputFile, open_input, read_ahead
+from loader.sources.records import BLOCK_RECORDS, read_blocks
 from loader.warehouse.batch import FileProgress, Replay, SealedBatch, Waiting, reject_row
 from loader.warehouse.changes import TablesDiffer
 from loader.warehouse.evolve import Change

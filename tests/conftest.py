@@ -15,10 +15,22 @@ from typing import Any
 import pytest
 from acceptance.harness import Database, Result, Run, Server, Write, enterable_folder, ndjson
 from acceptance.large import Measured, peak_memory
+from hypothesis import HealthCheck, settings
 
 from loader.warehouse import embedded
 
 _DEVELOPERS = ("LOADER_", "PG")
+
+# The same examples in every run: a property that breaks, breaks again.
+settings.register_profile(
+    "fixed",
+    derandomize=True,
+    deadline=None,
+    max_examples=150,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("fixed")
 
 
 # the server

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from loader._version import __version__
+from loader import __version__
 from loader.cli import columns, config, load, look, rejects, schema, warehouse
 from loader.cli.exits import EXIT_CODES
 from loader.cli.log import complain

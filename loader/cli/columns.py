@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from loader._version import __version__
+from loader import __version__
 from loader.cli.context import existing_schema, read_settings, running_server, schema_at
 from loader.cli.options import AsJson, SourceName, WarehouseUrl, examples
 from loader.cli.text import number, out, out_exactly, out_json, out_table

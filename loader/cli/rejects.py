@@ -60,7 +60,7 @@ def rejects_list(
     as_json: AsJson = False,
 ) -> None:
     """Show rejected records: where they stood, why they were rejected."""
-    from loader.sources.jsontext import one_line
+    from loader.normalize.jsontext import one_line
     from loader.warehouse import ledger
 
     settings = read_settings(warehouse_url=warehouse_url)

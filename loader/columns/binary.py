@@ -17,7 +17,7 @@ import numpy as np
 from loader import native
 from loader.columns.tokens import Longs
 from loader.normalize.collections import Type
-from loader.sources.jsontext import read_value
+from loader.normalize.jsontext import read_value
 
 _COUNT = Struct(">h")
 _SIZE = Struct(">i")

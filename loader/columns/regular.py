@@ -14,15 +14,15 @@ import msgspec
 
 from loader.columns.paths import Path
 from loader.normalize.event import Reject, json_text, put_extra
-from loader.normalize.numbers import LongNumber, is_storable, number_text
-from loader.normalize.text import clean_text, unstorable
-from loader.sources.jsontext import (
+from loader.normalize.jsontext import (
     Repeated,
     check_memory,
     may_repeat_keys,
     parse_json,
     parse_repeated,
 )
+from loader.normalize.numbers import LongNumber, is_storable, number_text
+from loader.normalize.text import clean_text, unstorable
 
 # Objects and lists inside one another; the compiled tokenizer reads a few more.
 _MOST_DEPTH = 190

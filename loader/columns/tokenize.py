@@ -10,7 +10,7 @@ from loader.columns.paths import Paths, PathsFull
 from loader.columns.regular import Regular, Room, make_regular
 from loader.columns.tokens import TOKEN_ARRAYS, Longs, Text, Tokens
 from loader.normalize.event import Reject
-from loader.sources.jsontext import Repeated
+from loader.normalize.jsontext import Repeated
 
 # The shortest value with its key, and the shortest item of an array with its comma.
 _TOKEN_BYTES, _ITEM_BYTES = 4, 2

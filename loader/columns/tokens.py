@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loader import native
-from loader.sources.jsontext import read_value
+from loader.normalize.jsontext import read_value
 
 Longs = NDArray[np.int64]
 Ints = NDArray[np.int32] | NDArray[np.int64]

@@ -1,7 +1,7 @@
 """Every setting with its type, its bounds and its default."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -106,7 +107,7 @@ class Settings(BaseModel):
         None, description="URL of the PostgreSQL server; default: DATABASE_URL, else embedded."
     )
     warehouse_dir: Path = Field(
-        default_factory=lambda: _default_warehouse_dir(),  # which is below
+        default_factory=lambda given: _default_warehouse_dir(given),  # which is below
         description="Data folder of the embedded PostgreSQL.",
     )
     source: Annotated[tuple[Source, ...], Field(description="The configured sources.")] = ()
@@ -148,9 +149,9 @@ class Settings(BaseModel):
 
     @field_validator("warehouse_dir", mode="before")
     @classmethod
-    def _empty_is_unset(cls, folder: Any) -> Any:
+    def _empty_is_unset(cls, folder: object, info: ValidationInfo) -> object:
         # Path("") would be the current folder.
-        return _default_warehouse_dir() if folder == "" else folder
+        return _default_warehouse_dir(info.data) if folder == "" else folder
 
     @model_validator(mode="after")
     def _schemas_differ(self) -> "Settings":
@@ -211,8 +212,16 @@ class Settings(BaseModel):
         return found
 
 
-def _default_warehouse_dir() -> Path:
-    return Path(platformdirs.user_data_dir("customerio-loader")) / "warehouse"
+def _default_warehouse_dir(given: Mapping[str, object]) -> Path:
+    try:
+        return Path(platformdirs.user_data_dir("customerio-loader")) / "warehouse"
+    except RuntimeError:  # neither HOME nor an entry of the user in the system's list
+        if given.get("warehouse_url"):
+            return Path(os.devnull)  # nothing is in it
+        raise UsageError(
+            "no folder for the embedded PostgreSQL, as the system knows no home folder of this "
+            "user: set LOADER_WAREHOUSE_DIR or HOME, or LOADER_WAREHOUSE_URL for another server"
+        ) from None
 
 
 class SettingKeywords(TypedDict, total=False):

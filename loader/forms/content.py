@@ -13,7 +13,7 @@ from loader.forms.model import Container, Form
 from loader.forms.recognize import FORMS
 from loader.forms.records import Records
 from loader.normalize.event import content_id
-from loader.sources.jsontext import encode_json, parse_json
+from loader.normalize.jsontext import encode_json, parse_json
 
 Object = dict[str, Any]
 # No sender has this key.

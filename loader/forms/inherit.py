@@ -10,7 +10,7 @@ from loader.columns.tokens import IS_NOTHING, IS_OBJECT, JSON, OPEN, Flags, Ints
 from loader.forms.model import Container
 from loader.forms.recognize import FORMS, dotted
 from loader.forms.records import Records, to_json
-from loader.sources.jsontext import encode_json
+from loader.normalize.jsontext import encode_json
 
 
 class Inherited(NamedTuple):

@@ -15,7 +15,7 @@ from loader.forms.model import EXTRA
 from loader.forms.recognize import FORMS
 from loader.forms.records import Records
 from loader.normalize.collections import DECLARED_NAMES
-from loader.sources.jsontext import Repeated, encode_json
+from loader.normalize.jsontext import Repeated, encode_json
 
 # So many values of one event get columns: a row has to fit into one page of 8 kB, where each value
 # takes up to 25 bytes.

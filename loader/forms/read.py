@@ -45,9 +45,9 @@ from loader.forms.records import Records, read_records
 from loader.forms.rules import is_address
 from loader.forms.times import read_times
 from loader.normalize.event import MAX_ID_BYTES, Reason, Reject, usable_id
+from loader.normalize.jsontext import read_value
 from loader.normalize.names import snake_case
 from loader.normalize.numbers import written
-from loader.sources.jsontext import read_value
 
 # So many records are read together, unless they have too many paths.
 _MOST_RECORDS = 5_000

@@ -18,7 +18,7 @@ from loader.columns.tokens import IS_TEXT, ITEMS, JSON, STRING, Flags, Longs, Te
 from loader.forms.model import Container, reject, too_large
 from loader.forms.recognize import ARRAY, FORMS, dotted, recognize
 from loader.normalize.event import Reject
-from loader.sources.jsontext import Repeated, encode_json
+from loader.normalize.jsontext import Repeated, encode_json
 
 _BLANKS = np.frombuffer(b" \t\r\n", np.uint8)
 _ANY_SIZE = 1 << 40

@@ -6,8 +6,8 @@ import numpy as np
 
 from loader.columns.tokens import DECIMAL, INTEGER, IS_NOTHING, STRING, TIME, Longs, Tokens
 from loader.forms.events import Times
+from loader.normalize.jsontext import read_value
 from loader.normalize.times import parse_times
-from loader.sources.jsontext import read_value
 
 _2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

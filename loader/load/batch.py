@@ -9,16 +9,16 @@ import numpy as np
 
 from loader.columns.binary import EncodedRows, time_text
 from loader.columns.tokens import Longs
-from loader.defects import defect
 from loader.forms.content import raw_text
 from loader.forms.events import Events
 from loader.forms.times import when_it_happened
-from loader.inputs.blocks import Block
 from loader.load.context import DECLARED_SHARED, LoadContext
+from loader.load.defects import defect
 from loader.load.encode import Encoded, Layout, encode, make_layouts
 from loader.load.plan import MakeChanges, Part, change_tables
 from loader.normalize.collections import Type
 from loader.normalize.event import Reject
+from loader.sources.blocks import Block
 from loader.warehouse.batch import (
     Copy,
     FileProgress,

@@ -86,4 +86,4 @@ def as_json(value: object) -> msgspec.Raw:
     """A long number for an encoder to JSON, which knows all other values itself."""
     if isinstance(value, LongNumber):
         return msgspec.Raw(written(value).encode())
-    raise TypeError(f"{type(value).__name__} is not a value of JSON")
+    raise TypeError(f"a {type(value).__name__} is no value of JSON: give what json.loads gives")

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from loader.errors import TransientFault
 from loader.normalize.collections import TRACKS
-from loader.threads import SteadyThread
 from loader.warehouse.engine import Session, driver_cursor, retrying, translate
+from loader.warehouse.threads import SteadyThread
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from psycopg2 import errors
 from sqlalchemy import Connection, column, exists, select, table, text
 from sqlalchemy.exc import DBAPIError
 
-from loader._version import __version__
+from loader import __version__
 from loader.config import Source
 from loader.errors import SchemaNotAtHead, SchemaRefused
 from loader.warehouse.engine import retrying

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from loader.errors import LedgerDisagrees, LoaderError
 from loader.normalize.collections import TRACKS
-from loader.threads import SteadyThread, ends
 from loader.warehouse import ledger
 from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.changes import Changes, require_types
@@ -21,6 +20,7 @@ from loader.warehouse.engine import Session
 from loader.warehouse.evolve import Change
 from loader.warehouse.ids import Ids, Known, select_existing
 from loader.warehouse.ledger import Counts, Load
+from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.transactions import Transactions
 from loader.warehouse.write import Written, write_rows
 

@@ -18,13 +18,13 @@ import pytest
 from acceptance.harness import ROOT, Database, Run, Server, enterable_folder, ndjson, track
 from acceptance.pages import PAGES, Block, anchors, links, matches, name_of, read_blocks
 
-from loader import samples
+import samples
 from loader.warehouse import embedded
 
 BIN = Path(sys.executable).parent
 # What the pages' own commands need of a clone.
 _CLONE = ("Makefile", "pyproject.toml", "constraints.txt", "hatch_build.py", "alembic.ini")
-_CLONE_FOLDERS = ("loader", "migrations", "tests")
+_CLONE_FOLDERS = ("loader", "migrations", "samples", "tests")
 # Configuration of other programs: only the commands of ours in it are looked at.
 _OTHERS = {"cron", "ini", "yaml"}
 _DRAWN = {"text"}

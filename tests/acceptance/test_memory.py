@@ -12,7 +12,7 @@ import zstandard
 from acceptance.harness import Database, Run, ndjson
 from acceptance.large import MOST_MEMORY, Measured, events, numbers, rows
 
-from loader.samples import generate
+from samples import generate
 
 COUNT = 400
 INTO_A_FILE = ("sh", "-c", 'exec "$0" "$@" > out', sys.executable, "-m", "loader")

@@ -4,9 +4,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from acceptance.harness import ROOT, Database, Write, track, webhook
@@ -161,6 +162,38 @@ def test_normalize_shows_what_a_load_would_reject() -> None:
     ]
     assert frames["tracks"]["id"].tolist() == ["1"]
     assert set(loader.normalize([])) == {"tracks"}
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("events.ndjson", "str"),
+        (b'{"event": "E"}', "bytes"),
+        (PurePosixPath("events.ndjson"), "PurePosixPath"),
+        ({"event": "E", "messageId": "1"}, "dict"),
+        (pd.DataFrame({"event": ["E"]}), "DataFrame"),
+        (None, "NoneType"),
+    ],
+    ids=["path", "text", "Path", "one record", "DataFrame", "nothing"],
+)
+def test_normalize_says_what_it_takes_instead_of_a_path_or_one_record(
+    given: Any, kind: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^normalize takes records, not a {kind}: give it a list"):
+        loader.normalize(given)
+
+
+@pytest.mark.parametrize("value", [np.int64(5), pd.NA, Path("x")], ids=repr)
+def test_normalize_takes_no_value_that_json_does_not_have(value: object) -> None:
+    """They became texts, without a word."""
+    with pytest.raises(TypeError, match=f"a {type(value).__name__} is no value of JSON"):
+        loader.normalize([track("E", value=value)])
+
+
+def test_normalize_takes_the_lines_of_a_file(write: Write) -> None:
+    path = write("a.ndjson", track("E", messageId="1"), track("E", messageId="2"))
+    with path.open("rb") as lines:
+        assert loader.normalize(lines)["e"]["id"].tolist() == ["1", "2"]
 
 
 @pytest.mark.parametrize(

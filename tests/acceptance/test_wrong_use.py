@@ -36,6 +36,23 @@ def test_a_missing_file_or_an_empty_glob_is_named(
     assert db.rows("SELECT * FROM _loads") == []
 
 
+# A system user that is only a number, as in a container, and an environment without HOME.
+WITHOUT_HOME = (
+    *("env", "-u", "HOME", "-u", "XDG_DATA_HOME", sys.executable, "-c"),
+    "import pwd, sys; pwd.getpwuid = {}.__getitem__; from loader.cli import main; sys.exit(main())",
+)
+
+
+@pytest.mark.parametrize("command", ["load x", "status", "config show", "warehouse start"])
+def test_a_user_without_a_home_is_told_what_to_set(run: Run, command: str) -> None:
+    result = run(*command.split(), url=None, program=WITHOUT_HOME)
+    sentence(result, 2, "no home folder", "LOADER_WAREHOUSE_DIR or HOME, or LOADER_WAREHOUSE_URL")
+
+
+def test_a_user_without_a_home_needs_none_where_a_server_is_named(run: Run, events: Path) -> None:
+    assert run("load", events, program=WITHOUT_HOME).code == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="an unreadable folder is made by dropping rights")
 def test_an_unreadable_folder_is_named(db: Database, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)

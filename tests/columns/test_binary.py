@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from acceptance.harness import Database, Server
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader.columns.binary import READ_VALUE, EncodedRows, field
@@ -17,9 +17,7 @@ from loader.normalize.collections import Type
 from loader.normalize.times import parse_time
 from loader.normalize.types import TYPES
 
-few = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+few = settings(max_examples=20)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 ROUGH = st.text(st.sampled_from("\\\t\n\r\x0b\x1cNtnr.x\u2028é🙂"), max_size=20)
 

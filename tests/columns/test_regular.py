@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from forms.generated import EXAMPLES, anything
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loader.columns.paths import Path, Paths
@@ -16,13 +16,7 @@ from loader.columns.tokenize import Found, Scratch, Tokenizer
 from loader.columns.tokens import EMPTY, NULL, OPEN, Tokens
 from loader.forms.recognize import named_paths
 
-generated = settings(
-    max_examples=10 * EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+generated = settings(max_examples=10 * EXAMPLES)
 
 
 def tokenize(*records: bytes) -> tuple[Found, Tokens, Paths]:

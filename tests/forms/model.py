@@ -13,9 +13,9 @@ from forms.reading import Event, moment
 from loader.columns.regular import make_regular
 from loader.normalize.collections import DECLARED_NAMES
 from loader.normalize.event import MAX_ID_BYTES, content_id, put_extra, usable_id
+from loader.normalize.jsontext import parse_json, parse_repeated
 from loader.normalize.names import context_column, property_column, snake_case, table_name
 from loader.normalize.times import parse_times
-from loader.sources.jsontext import parse_json, parse_repeated
 
 MOST_CONTEXT, MOST_PROPERTIES, MOST_DEPTH = 40, 230, 64
 TIMES = {

@@ -11,8 +11,8 @@ from loader.columns.binary import time_text
 from loader.forms.events import Events
 from loader.forms.read import Reader
 from loader.normalize.event import Reject, put_extra
+from loader.normalize.jsontext import encode_json
 from loader.normalize.times import parse_time
-from loader.sources.jsontext import encode_json
 
 LIMIT = 1 << 20
 

@@ -6,18 +6,12 @@ from typing import Any
 from forms import model
 from forms.generated import EXAMPLES, senders
 from forms.reading import Event, parse_all
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from loader.normalize.event import Reject
 from loader.normalize.names import context_column, property_column
 
-generated = settings(
-    max_examples=10 * EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+generated = settings(max_examples=10 * EXAMPLES)
 
 
 def comparable(found: Event | Reject | str) -> Any:

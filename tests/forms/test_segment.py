@@ -8,7 +8,7 @@ from forms.reading import Event, dotted, moment
 from forms.reading import parse as parse_event
 
 from loader.normalize.event import Reject, content_id
-from loader.sources.jsontext import parse_json
+from loader.normalize.jsontext import parse_json
 
 PAYLOADS = Path(__file__).parent / "payloads"
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from loader.columns.binary import READ_VALUE
 from loader.forms.read import Reader
-from loader.inputs.records import read_blocks
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import Type, declared_tables
-from loader.sources.jsontext import encode_json
+from loader.normalize.jsontext import encode_json
+from loader.sources.records import read_blocks
 from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.evolve import Change
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from loader.forms.read import Reader
-from loader.inputs.records import read_blocks
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import declared_tables
+from loader.sources.records import read_blocks
 
 BLOCK = 1 << 20
 

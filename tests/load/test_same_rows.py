@@ -6,20 +6,14 @@ from typing import Any
 
 import pytest
 from forms.generated import EXAMPLES, anything, call, hook, senders, text_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from load.loading import Loaded, load, shown, split
 
 from loader.normalize.collections import declared_tables
-from loader.sources.jsontext import parse_json
+from loader.normalize.jsontext import parse_json
 
-generated = settings(
-    max_examples=3 * EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+generated = settings(max_examples=3 * EXAMPLES)
 
 
 def is_whole(line: bytes) -> bool:

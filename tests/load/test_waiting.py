@@ -8,10 +8,10 @@ from acceptance.harness import track
 from load.loading import STARTED, lines
 
 from loader.forms.read import Reader
-from loader.inputs.records import read_blocks
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import Type, declared_tables
+from loader.sources.records import read_blocks
 from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.changes import TablesDiffer
 from loader.warehouse.evolve import AddColumn, Change, CreateTable

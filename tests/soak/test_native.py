@@ -13,7 +13,7 @@ from acceptance.harness import ROOT
 pytestmark = pytest.mark.soak
 EXAMPLES = os.environ.get("SOAK_EXAMPLES", "50")
 TESTS = ("columns/test_regular.py", "forms/test_senders.py", "forms/test_model.py")
-TESTS += ("load/test_same_rows.py", "inputs/test_records.py", "sources/test_likely_ids.py")
+TESTS += ("load/test_same_rows.py", "sources/test_records.py", "load/test_likely_ids.py")
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 

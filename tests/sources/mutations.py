@@ -17,9 +17,9 @@ from load.loading import load
 
 from loader.errors import InputUnreadable
 from loader.normalize.event import Reject
-from loader.samples import generate
 from loader.sources.files import OpenInput, list_inputs, open_input
 from loader.warehouse.batch import reject_row
+from samples import generate
 
 STARTED = "2026-10-01T00:00:00.000Z"
 EVENTS = 40

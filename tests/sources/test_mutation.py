@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sources.mutations import EVENTS, digest, mutated, originals
 
-from loader.inputs.records import read_blocks
 from loader.normalize.names import property_column
+from loader.sources.records import read_blocks
 
 CASES = 300
 # A harmed file of some 40 kB takes milliseconds; this only finds what does not end.

@@ -13,22 +13,16 @@ from typing import Any
 import pytest
 from acceptance.harness import Database, Server
 from forms.generated import EXAMPLES, agreeing, anything
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from inputs.test_records import read
 from load.loading import load as load_bytes
+from sources.test_records import read
 
 import loader
 from loader.normalize.numbers import number_text
 from loader.warehouse.tables import LEDGER
 
-fixed = settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+fixed = settings(max_examples=EXAMPLES)
 
 # loading them
 

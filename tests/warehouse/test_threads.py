@@ -6,7 +6,7 @@ import time
 import pytest
 
 from loader.errors import LoaderError, is_out_of_memory
-from loader.threads import SteadyThread
+from loader.warehouse.threads import SteadyThread
 
 
 def test_a_hand_does_one_thing_after_another_and_passes_errors_on() -> None:

@@ -37,7 +37,9 @@ def test_the_wheel_works_in_an_empty_environment(empty_db: Database, tmp_path: P
     assert {"loader/py.typed", "loader/native/native.so"} <= inside
     assert "-py3-none-" in wheel.name  # for each Python, and for this kind of machine
     assert any(name.endswith("licenses/LICENSE") for name in inside)
-    assert not [name for name in inside if name.startswith(("tests/", "bench/", "migrations/"))]
+    assert not [
+        name for name in inside if name.startswith(("tests/", "bench/", "migrations/", "samples/"))
+    ]
 
     call(sys.executable, "-m", "venv", tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"

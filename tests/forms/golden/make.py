@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from loader.chunk import parse_chunk
-from loader.sources.records import read_chunks
 
+from loader.sources.records import read_chunks
 from loader.warehouse.batch import reject_row
 
 CALL: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Asking ahead which ids are there already: for those of several blocks of lines at once.
+"""Prefetch of existing ids: which of those of several blocks of lines `tracks` has.
 
 The more ids a question has, the more of them stand on one page of the index, so one for forty
 thousand takes the server half the time of many for two thousand. The lines are not parsed yet, so
@@ -10,12 +10,17 @@ from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
-from loader.sources import likely_ids
-from loader.threads import SteadyThread
+import numpy as np
+
+from loader import native
+from loader.normalize.event import MAX_ID_BYTES
 from loader.warehouse.ids import Ids, Known
+from loader.warehouse.threads import SteadyThread
 
 # So many blocks may wait: while those of one question are processed, the next one is asked.
 _MOST_WAITING = 8
+# The keys of ids, most frequent first.
+_ID_KEYS = (b'"messageId"', b'"event_id"')
 
 Existing = Callable[[Ids], Known]
 
@@ -108,3 +113,16 @@ class Asker:
             return _Answer(Ids("", "\n"), Known(set(), 0))
         asked = Ids("\n".join(filter(None, map(likely_ids, blocks))), "\n")
         return _Answer(asked, self._existing(asked) if asked.text else Known(set(), 0))
+
+
+def likely_ids(lines: bytes) -> str:
+    """What is likely the id of an event in some lines of JSON, with line feeds between.
+
+    None of them has to be one, and some may be missing.
+    """
+    found = np.empty(len(lines), np.uint8)
+    for key in _ID_KEYS:
+        count = native.find_ids(lines, len(lines), key, len(key), MAX_ID_BYTES, found.ctypes.data)
+        if count:
+            return found[: count - 1].tobytes().decode("utf-8", "replace")
+    return ""

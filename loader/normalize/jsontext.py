@@ -10,14 +10,9 @@ from typing import Any
 import msgspec
 
 from loader.normalize.event import Object, Reject, json_text, put_extra
-from loader.normalize.numbers import LongNumber, as_json, parse_integer, parse_number
+from loader.normalize.numbers import as_json, parse_integer, parse_number
 
-
-def _write_other(value: Any) -> Any:
-    return as_json(value) if type(value) is LongNumber else str(value)
-
-
-_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_write_other).encode
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=as_json).encode
 # The quick way, which refuses some texts that `parse_json` reads.
 decode = msgspec.json.Decoder(float_hook=parse_number).decode
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

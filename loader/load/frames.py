@@ -3,6 +3,7 @@
 They are what COPY would get, read back: so a frame differs from its table in nothing.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,13 +12,13 @@ import pandas as pd
 
 from loader.columns.binary import READ_VALUE
 from loader.forms.read import Reader
-from loader.inputs.records import read_blocks
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.normalize.event import Reject
+from loader.normalize.jsontext import encode_json
 from loader.normalize.types import TYPES
-from loader.sources.jsontext import encode_json
+from loader.sources.records import read_blocks
 from loader.warehouse.batch import Copy
 
 _MAX_RECORD_BYTES = 1 << 20
@@ -27,6 +28,12 @@ def to_frames(
     records: Iterable[Mapping[str, Any] | str | bytes], json_columns: frozenset[str] = frozenset()
 ) -> dict[str, pd.DataFrame]:
     """One frame per table, see `loader.normalize`."""
+    is_one = isinstance(records, str | bytes | os.PathLike | Mapping | pd.DataFrame)
+    if is_one or not isinstance(records, Iterable):
+        raise TypeError(
+            f"normalize takes records, not a {type(records).__name__}: give it a list of them, "
+            "each a dict or a JSON text, or the lines of a file: open(path, 'rb')"
+        )
     context = LoadContext(
         started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         tables=declared_tables(),

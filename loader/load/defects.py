@@ -11,7 +11,7 @@ from loader.normalize.event import Reason, Reject
 
 # The reason of such rejects.
 DEFECT: Reason = "defect"
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def defect(error: Exception) -> Reject:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.normalize.event import Object
+from loader.normalize.jsontext import may_repeat_keys, parse_json, read_value
 from loader.normalize.numbers import number_text
-from loader.sources.jsontext import may_repeat_keys, parse_json, read_value
 
 # What may make a key, or what is none, hard to count.
 PARTS = st.text(st.sampled_from('a\\":, '), max_size=4)

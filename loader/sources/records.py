@@ -16,9 +16,9 @@ import numpy as np
 from loader import native
 from loader.columns.tokens import WORD_BYTES, Longs
 from loader.errors import InputUnreadable
-from loader.inputs.blocks import Block, Gathering, position_of
 from loader.normalize.event import Reject
-from loader.sources.jsontext import invalid_json, parse_json
+from loader.normalize.jsontext import invalid_json, parse_json
+from loader.sources.blocks import Block, Gathering, position_of
 
 # A batch envelope holds many records in one document; Segment accepts 500 kB.
 MAX_DOCUMENT_BYTES = 32 << 20

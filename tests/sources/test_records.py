@@ -18,10 +18,10 @@ from loader.forms.model import too_large
 from loader.forms.read import Reader
 from loader.forms.recognize import is_container, named_paths
 from loader.forms.records import read_records
-from loader.inputs.blocks import Block
-from loader.inputs.records import read_blocks
+from loader.normalize.jsontext import parse_json
 from loader.normalize.numbers import LongNumber
-from loader.sources.jsontext import parse_json
+from loader.sources.blocks import Block
+from loader.sources.records import read_blocks
 
 BLOCKS = [1, 2, 3, 7, 64, 1 << 20]
 LIMIT = 1 << 20
@@ -453,8 +453,8 @@ def test_a_record_at_the_limit_is_read() -> None:
 def test_a_line_too_long_to_hold_is_skipped_and_only_its_beginning_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("loader.inputs.records.MAX_DOCUMENT_BYTES", 1000)
-    monkeypatch.setattr("loader.inputs.records._HEAD_BYTES", 100)
+    monkeypatch.setattr("loader.sources.records.MAX_DOCUMENT_BYTES", 1000)
+    monkeypatch.setattr("loader.sources.records._HEAD_BYTES", 100)
     data = a + b"\n" + b'{"x":"' + b"x" * 5000 + b'"}\n' + b + b"\n"
     actual = read(data, 64)
     assert actual.records == [("line 1", A), ("line 3", B)]
@@ -463,7 +463,7 @@ def test_a_line_too_long_to_hold_is_skipped_and_only_its_beginning_kept(
 
 
 def test_an_array_of_any_length_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loader.inputs.records.MAX_DOCUMENT_BYTES", 1000)
+    monkeypatch.setattr("loader.sources.records.MAX_DOCUMENT_BYTES", 1000)
     actual = read(b"[" + b",\n".join([b] * 2000) + b"]", 64)
     assert [value for _, value in actual.records] == [B] * 2000
     assert actual.records[-1] == ("line 2000, item 2000", B)
@@ -544,7 +544,7 @@ def test_lines_without_their_closing_brace_do_not_take_quadratic_work(
     lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each may be the head of a document, but what is scanned in vain has a limit."""
-    import loader.inputs.records as module
+    import loader.sources.records as module
 
     scanned = 0
     original = module._Reader._value_end

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from loader import samples
+import samples
+from samples.__main__ import main
 
 SIX = {
     "Email Delivered",
@@ -218,9 +219,9 @@ def test_campaigns_are_opened_at_different_rates(records: list[dict[str, Any]]) 
 def test_the_command_writes_a_whole_file_or_none(tmp_path: Path) -> None:
     """The file has the same bytes each time, nothing is left beside it, and gzip agrees."""
     plain, packed, again = (tmp_path / name for name in ("a.ndjson", "b.gz", "c.gz"))
-    assert samples.main(["--events", "300", "-o", str(plain)]) == 0
-    assert samples.main(["--events", "300", "--gzip", "-o", str(packed)]) == 0
-    assert samples.main(["--events", "300", "--gzip", "-o", str(again)]) == 0
+    assert main(["--events", "300", "-o", str(plain)]) == 0
+    assert main(["--events", "300", "--gzip", "-o", str(packed)]) == 0
+    assert main(["--events", "300", "--gzip", "-o", str(again)]) == 0
     assert plain.read_bytes() == b"".join(samples.generate(300))
     assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
     assert packed.read_bytes() == again.read_bytes()

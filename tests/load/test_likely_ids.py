@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader.sources import likely_ids
+from loader.load.prefetch import likely_ids
 
 
 def test_likely_ids_are_those_of_the_calls() -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from loader.asking import Asker
-from loader.threads import SteadyThread
+from loader.load.prefetch import Asker
 from loader.warehouse.ids import Ids, Known
+from loader.warehouse.threads import SteadyThread
 
 BLOCKS = [f'{{"messageId":"m{number}"}}'.encode() for number in range(40)]
 
@@ -19,7 +19,7 @@ def thread() -> Iterator[SteadyThread]:
     found.close()
 
 
-def test_questions_grow_to_eight_blocks_and_tell_of_each_id(thread: SteadyThread) -> None:
+def test_questions_grow_to_four_blocks_and_tell_of_each_id(thread: SteadyThread) -> None:
     asked: list[list[str]] = []
 
     def existing(ids: Ids) -> Known:
@@ -31,7 +31,7 @@ def test_questions_grow_to_eight_blocks_and_tell_of_each_id(thread: SteadyThread
     for number, question in enumerate(questions):
         key = f"m{number}"
         assert (key in asker.there(question, [key])) is bool(number % 2)
-    assert [len(ids) for ids in asked] == [1, 2, 4, 8, 8, 8, 8, 1]
+    assert [len(ids) for ids in asked] == [1, 2, *[4] * 9, 1]
     # What no block seemed to have is asked for afterwards, and alone.
     assert "m77" in asker.there(questions[3], ["m3", "m4", "m77"])
     assert asked[-1] == ["m77"]

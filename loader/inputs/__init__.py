@@ -1,1 +1,0 @@
-"""Which bytes are read, and where the records in them begin and end."""
