@@ -6,9 +6,9 @@ The rooms, in the order an event goes through them:
 - `columns`, `native`: the values of a block as arrays;
 - `forms`: the forms that senders use, as tables, and how each becomes events;
 - `normalize`: the rules for names, types, times and texts; pure;
-- `load`: batches of events, the schema changes they need, their rows;
+- `load`: the load as a recipe; batches of events, the schema changes they need, their rows;
 - `warehouse`: PostgreSQL: server, tables, schema changes, writing, the ledger;
-- `pipeline`: the load as a recipe; `cli`: the commands; `config`: the settings.
+- `cli`: the commands; `config`: the settings.
 
 Heavy imports wait until a function is called.
 """
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import pandas
 
     from loader.config import SettingKeywords
-    from loader.pipeline import LoadResult
+    from loader.load.result import LoadResult
 
 __all__ = [
     "BrokenInstallation",
@@ -94,8 +94,8 @@ def load(
     import os
     from contextlib import nullcontext
 
-    from loader import pipeline
     from loader.config import load_settings
+    from loader.load import recipe
     from loader.warehouse import embedded
 
     found = load_settings(settings)
@@ -103,7 +103,7 @@ def load(
     url = found.url()
     inputs = [paths] if isinstance(paths, str | os.PathLike) else paths
     with nullcontext(url) if url else embedded.running(found.warehouse_dir) as server:
-        return pipeline.load(
+        return recipe.load(
             [os.fspath(path) for path in inputs],
             source=chosen,
             settings=found,
@@ -135,7 +135,7 @@ def normalize(
 def __getattr__(name: str) -> Any:
     # The room of LoadResult is heavy to import, and most who import this need only `load`.
     if name == "LoadResult":
-        from loader.pipeline import LoadResult
+        from loader.load.result import LoadResult
 
         return LoadResult
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

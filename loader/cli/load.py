@@ -27,7 +27,7 @@ from loader.cli.text import out_json
 
 if TYPE_CHECKING:
     from loader.config import Settings
-    from loader.pipeline import LoadResult
+    from loader.load.result import LoadResult
 
 LOAD_EPILOG = examples(
     "customerio-loader load /data/customerio",
@@ -54,7 +54,7 @@ def load(
     log_format: LogFormat = None,
 ) -> int:
     """Load events: read, normalize, write. Safe to run again: nothing is loaded twice."""
-    from loader import pipeline
+    from loader.load import recipe
 
     settings = read_settings(warehouse_url=warehouse_url, log_format=log_format, workers=workers)
     outcomes = Outcomes()
@@ -63,7 +63,7 @@ def load(
         for chosen, inputs in work:
             with outcomes.of(chosen.name, "load.failed"):
                 with stop_on_signals(), show_progress(chosen.name, quiet=quiet) as progress:
-                    result = pipeline.load(
+                    result = recipe.load(
                         inputs,
                         source=chosen,
                         settings=settings,
@@ -96,7 +96,7 @@ def plan(
     as_json: AsJson = False,
 ) -> int:
     """Show what `load` would do: rows, new tables, new columns. Writes nothing."""
-    from loader import pipeline
+    from loader.load import recipe
 
     settings = read_settings(warehouse_url=warehouse_url)
     outcomes = Outcomes()
@@ -105,7 +105,7 @@ def plan(
         for chosen, inputs in work:
             with outcomes.of(chosen.name, "plan.failed"):
                 with stop_on_signals(), show_progress(chosen.name, quiet=as_json) as progress:
-                    result = pipeline.plan(
+                    result = recipe.plan(
                         inputs,
                         source=chosen,
                         settings=settings,

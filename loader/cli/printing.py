@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loader.cli.text import number, out, out_exactly, out_table
 
 if TYPE_CHECKING:
-    from loader.pipeline import LoadResult
+    from loader.load.result import LoadResult
 
 # A line with more names than these is not read.
 _NAMES = 8

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from loader.cli.text import printable
 
 if TYPE_CHECKING:
-    from loader.reading import Progress, Seen
+    from loader.load.reading import Progress, Seen
 
 # So much of a source's name; the counts are what one looks at.
 _NAME = 20

@@ -94,7 +94,7 @@ def rejects_replay(
     as_json: AsJson = False,
 ) -> int:
     """Try rejected records again, after a fix or with other settings; never loads one twice."""
-    from loader import pipeline
+    from loader.load import recipe
 
     settings = read_settings(warehouse_url=warehouse_url)
     chosen = settings.find_source(source)
@@ -102,7 +102,7 @@ def rejects_replay(
         # A load, which a replay is, would make the schema of a source that was never loaded.
         with existing_schema(settings, chosen) as connection:
             _check_reason(connection, reason)
-        result = pipeline.replay(
+        result = recipe.replay(
             source=chosen,
             settings=settings,
             url=url,

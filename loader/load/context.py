@@ -1,26 +1,21 @@
 """The facts of a load that do not change while it runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from loader.columns.binary import microseconds_of
+from loader.config import Settings, Source
 from loader.normalize.collections import EXTRA, SHARED, Type
 from loader.normalize.names import property_column
+from loader.warehouse.batch import Waiting
 from loader.warehouse.evolve import AddColumn, Change, CreateTable
 
 # The shared columns of a table that does not exist yet.
 DECLARED_SHARED = {column.name: column.type for column in (*SHARED, EXTRA)}
 
 Tables = dict[str, dict[str, Type]]
-
-
-def by_table(columns: Iterable[AddColumn]) -> dict[str, dict[str, AddColumn]]:
-    """Columns by table and name."""
-    found: dict[str, dict[str, AddColumn]] = {}
-    for column in columns:
-        found.setdefault(column.table, {})[column.column] = column
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +35,24 @@ class LoadContext:
     # Columns that a table needs and could not get, because somebody held it; their values are in
     # `_extra` meanwhile. By table and name.
     waiting: dict[str, dict[str, AddColumn]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, source: Source, settings: Settings, *, waiting: Sequence[Waiting] = (), **found: Any
+    ) -> "LoadContext":
+        """What a source, the settings and the server say; `found` are fields."""
+        columns: dict[str, dict[str, AddColumn]] = {}
+        for column, _ in waiting:
+            columns.setdefault(column.table, {})[column.column] = column
+        return cls(
+            only=source.only_tables,
+            json_columns=source.whole,
+            evolve=settings.schema_contract == "evolve",
+            max_columns=settings.max_columns,
+            max_tables=settings.max_tables,
+            waiting=columns,
+            **found,
+        )
 
     @cached_property
     def json_names(self) -> frozenset[str]:

@@ -251,10 +251,10 @@ def test_a_file_without_a_last_newline_that_goes_on_is_loaded_once(
 _AS_NOBODY = """
 import os, sys
 from contextlib import contextmanager
-import loader.reading
+from loader.load import reading
 from loader.cli import main
 
-open_input = loader.reading.open_input
+open_input = reading.open_input
 
 @contextmanager
 def open_as_nobody(file):
@@ -267,7 +267,7 @@ def open_as_nobody(file):
     yield opened
     opening.__exit__(None, None, None)
 
-loader.reading.open_input = open_as_nobody
+reading.open_input = open_as_nobody
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -78,7 +78,7 @@ def test_what_is_raised_and_returned_can_be_named() -> None:
     tree = {n for n, one in errors if isinstance(one, type) and issubclass(one, loader.LoaderError)}
     assert tree | {"LoadResult", "LoaderWarning"} <= set(loader.__all__)
     assert all(hasattr(loader, name) for name in loader.__all__)
-    assert loader.LoadResult.__module__ == "loader.pipeline"
+    assert loader.LoadResult.__module__ == "loader.load.result"
     assert not hasattr(loader, "LoadResults")
 
 

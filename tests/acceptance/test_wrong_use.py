@@ -57,7 +57,7 @@ def test_a_user_without_a_home_needs_none_where_a_server_is_named(run: Run, even
 def test_an_unreadable_folder_is_named(db: Database, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
     script = (
-        "import os, sys; from loader.cli import main; import loader.pipeline; "
+        "import os, sys; from loader.cli import main; import loader.load.recipe; "
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); "
         f"sys.exit(main(['load', {str(tmp_path / 'closed')!r}]))"
     )

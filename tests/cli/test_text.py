@@ -12,7 +12,7 @@ from loader.cli.exits import Outcomes, first_of
 from loader.cli.printing import print_load, print_plan
 from loader.cli.text import number, out, out_exactly, out_table, printable
 from loader.errors import LockHeld, SchemaNotAtHead, UsageError
-from loader.pipeline import LoadResult
+from loader.load.result import LoadResult
 from loader.warehouse.ledger import Counts
 
 

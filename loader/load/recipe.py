@@ -1,0 +1,142 @@
+"""The load as a recipe, with what it has in common with a replay of rejects and with a plan."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+from loader import __version__
+from loader.config import Settings, Source
+from loader.load.beginning import check_owner
+from loader.load.context import LoadContext
+from loader.load.planner import Planner
+from loader.load.prefetch import Asker
+from loader.load.reading import Progress, Run
+from loader.load.result import LoadResult, result_of
+from loader.load.running import long_lived_garbage, running
+from loader.normalize.collections import declared_tables
+from loader.sources.files import list_inputs
+from loader.warehouse import engine as warehouse
+from loader.warehouse import ledger, migrate
+from loader.warehouse.batch import FileProgress
+from loader.warehouse.changes import TablesDiffer
+from loader.warehouse.engine import Session
+from loader.warehouse.ids import Ids, Known, KnownIds
+from loader.warehouse.tables import select_tables, select_taken
+
+# A load, whose tables others change all the time.
+_MOST_BEGUN_ANEW = 3
+_SECONDS_TO_CLOSE = 1.0
+
+
+def load(
+    paths: Sequence[str],
+    *,
+    source: Source,
+    settings: Settings,
+    url: str,
+    wait: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> LoadResult:
+    """Load `paths` into the schema of `source`. Raises LoaderError; see `loader.errors`."""
+    inputs = list_inputs(paths)
+    begun_anew: list[str] = []
+    while True:
+        try:
+            with running(source, settings, url, inputs, wait=wait, progress=progress) as one:
+                one.run.read(inputs, {} if force else one.files)
+            break
+        except TablesDiffer as error:
+            # Another load goes on behind its last batch, for the tables as they are now.
+            if len(begun_anew) == _MOST_BEGUN_ANEW or any(file.is_stream for file in inputs):
+                raise
+            begun_anew.append(f"a load was begun anew behind its last batch: {error}")
+    result = one.result()
+    result.warnings += begun_anew
+    return result
+
+
+def replay(
+    *,
+    source: Source,
+    settings: Settings,
+    url: str,
+    wait: bool = False,
+    load: int | None = None,
+    file: str | None = None,
+    reason: str | None = None,
+) -> LoadResult:
+    """Try the rejects of `source` again, once each, and mark them; filters as in `rejects list`."""
+    with running(source, settings, url, [], wait=wait, progress=None) as one:
+        after = ""
+        while page := one.select_rejects(after, load=load, file=file, reason=reason):
+            one.run.replay(page)
+            after = page[-1]["id"]
+    return one.result()
+
+
+def plan(
+    paths: Sequence[str],
+    *,
+    source: Source,
+    settings: Settings,
+    url: str,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> LoadResult:
+    """What `load` would do, without writing anything; remembers every id, in 8 bytes each."""
+    began = time.monotonic()
+    inputs = list_inputs(paths)
+    with ExitStack() as stack:
+        server = warehouse.make_engine(url)
+        connection = stack.enter_context(warehouse.connect(server)).execution_options(
+            isolation_level="AUTOCOMMIT", schema_translate_map={None: source.schema_}
+        )
+        state = migrate.read_state(connection, source.schema_)
+        migrate.check_state(state, source, auto_migrate=True)
+        tables, files = declared_tables(), dict[str, FileProgress]()
+        if state.revision is not None:
+            check_owner(connection, source)
+            tables = select_tables(connection, source.schema_)
+            files = ledger.select_files(connection, [file.uri for file in inputs], __version__)
+        known_ids = KnownIds(
+            Session(server, source.schema_, lock_timeout=settings.wait_for_locks),
+            retry_timeout=settings.retry_timeout,
+        )
+        stack.callback(known_ids.close, _SECONDS_TO_CLOSE)
+        planner = Planner(connection if state.revision is not None else None)
+        run = Run(
+            source=source,
+            settings=settings,
+            context=LoadContext.of(
+                source,
+                settings,
+                started_at=datetime.now(UTC).isoformat(),
+                tables=tables,
+                reserved=select_taken(connection, source.schema_),
+            ),
+            sink=planner,
+            asker=Asker(
+                planner.remember(known_ids if state.revision is not None else _nothing),
+                known_ids.thread,
+            ),
+            asks=True,
+            progress=progress,
+        )
+        with long_lived_garbage():
+            run.read(inputs, {} if force else files)
+        result = result_of(
+            run, load_id=None, counts=planner.counts, seconds=time.monotonic() - began
+        )
+        result.pending_sql = planner.sql(source.schema_)
+        if state.kind != "head":
+            result.pending_sql = migrate.upgrade_sql(source, state.revision) + result.pending_sql
+            result.migration = (
+                f"from revision {state.revision or 'nothing'} to {migrate.head_revision()}"
+            )
+        return result
+
+
+def _nothing(_ids: Ids) -> Known:
+    return Known(set(), 0)

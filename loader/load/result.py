@@ -1,0 +1,88 @@
+"""What a load, a replay or a plan tells those who asked for it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from loader.load.defects import DEFECT
+from loader.load.reading import Run
+from loader.normalize.collections import TRACKS
+from loader.warehouse.ledger import Counts
+
+
+@dataclass(kw_only=True)
+class LoadResult:
+    """What a load, or the plan of one, did."""
+
+    source: str
+    schema: str
+    load_id: int | None  # None for a plan
+    status: str  # success, partial; anything else is raised
+    counts: Counts = field(default_factory=Counts)
+    files: int = 0  # read by this load
+    files_skipped: int = 0  # finished before
+    bytes_read: int = 0  # decompressed
+    seconds: float = 0.0
+    waited_for_input: float = 0.0  # seconds
+    waited_for_server: float = 0.0  # seconds
+    errors: list[str] = field(default_factory=list)  # inputs that could not be read to their end
+    warnings: list[str] = field(default_factory=list)  # what is probably not meant, or was left out
+    rewritten: int = 0  # irregular records, which take longer to read
+    without_table: int = 0  # events of names for which `max_tables` left no room
+    defects: dict[str, int] = field(default_factory=dict)  # what failed: how often
+    is_first: bool = False  # the schema had no events before
+    # Columns that wait for a lock, as `table.column`, and who held their table.
+    waiting: dict[str, str] = field(default_factory=dict)
+    migration: str = ""  # plan only: what a migration would do
+    pending_sql: str = ""  # plan only: migrations and changes, as SQL
+
+    @property
+    def reject_ratio(self) -> float:
+        """Rejects as a share of the records read."""
+        return self.counts.rejects / self.counts.records_read if self.counts.records_read else 0.0
+
+    def notices(self) -> Iterator[tuple[str, str]]:
+        """What has to be told although the load went on: an event of the log, and a sentence."""
+        for message in self.errors:
+            yield "input.unreadable", message
+        for what, count in self.defects.items():
+            yield (
+                "record.defect",
+                f"{what}; {count} times. Please report it. Rejects with the reason {DEFECT!r} "
+                "can be replayed with a version that has it repaired",
+            )
+        if self.waiting:
+            first, who = next(iter(self.waiting.items()))
+            more = f" and {len(self.waiting) - 1:,} more columns" if len(self.waiting) > 1 else ""
+            yield (
+                "columns.waiting",
+                f"{first}{more} could not be added, because somebody held the table: {who}. Their "
+                "values are in _extra until a later load adds them; see `customerio-loader status`",
+            )
+        if self.without_table:
+            yield (
+                "tables.full",
+                f"{self.without_table:,} events went to {TRACKS} alone, because the schema has "
+                "max_tables tables: raise it, or name the events that count in `collections`",
+            )
+
+
+def result_of(run: Run, *, counts: Counts, **facts: Any) -> LoadResult:
+    """What one pass over the inputs has done."""
+    return LoadResult(
+        source=run.source.name,
+        schema=run.source.schema_,
+        counts=counts,
+        files=run.files,
+        files_skipped=run.files_skipped,
+        bytes_read=run.bytes_read,
+        waited_for_input=run.waited_for_input,
+        waited_for_server=run.sink.waited,
+        status="partial" if run.errors else "success",
+        errors=run.errors,
+        rewritten=run.rewritten,
+        without_table=run.without_table,
+        defects=dict(run.defects),
+        warnings=[*run.source.doubts(run.context.tables), *run.warnings],
+        **facts,
+    )

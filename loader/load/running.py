@@ -1,0 +1,247 @@
+"""A load while it runs: connections, threads and its row in `_loads`, which all end with it.
+
+Three things happen at once: a thread reads and decompresses ahead, `reading.py` makes batches of
+rows of what it brings, another thread has the server write the batch before.
+"""
+
+import gc
+import mmap
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Unpack
+
+from loader.config import Settings, Source
+from loader.errors import (
+    OUT_OF_MEMORY,
+    Committed,
+    Interrupted,
+    LoaderError,
+    is_out_of_memory,
+)
+from loader.load.beginning import Start, begin
+from loader.load.context import LoadContext
+from loader.load.prefetch import Asker
+from loader.load.reading import Progress, Run
+from loader.load.result import LoadResult, result_of
+from loader.sources.files import InputFile
+from loader.sources.records import BLOCK_RECORDS
+from loader.warehouse import ledger
+from loader.warehouse.batch import FileProgress
+from loader.warehouse.engine import Session, make_engine
+from loader.warehouse.ids import KnownIds
+from loader.warehouse.ledger import Counts, RejectFilter
+from loader.warehouse.threads import SteadyThread, ends
+from loader.warehouse.writer import Writer
+
+# Kept free for the last words of a load that ran out of memory; until then only address space.
+_RESERVE_BYTES = 16 << 20
+# How long the last words to a server may take; a stopped load has 10 seconds in all.
+_SECONDS_TO_CLOSE = 1.0
+_SECONDS_TO_RECORD = 5.0
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A load between its first and its last word in the ledger."""
+
+    run: Run
+    writer: Writer
+    files: dict[str, FileProgress]  # as loads before this one have read them
+    is_first: bool
+    began: float = field(default_factory=time.monotonic)
+
+    def select_rejects(self, after: str, **filters: Unpack[RejectFilter]) -> list[dict[str, Any]]:
+        """The next rejects to try."""
+        self.run.finish()
+        return self.writer.ask(partial(ledger.select_rejects, after=after, **filters))
+
+    def result(self) -> LoadResult:
+        """What was done."""
+        return result_of(
+            self.run,
+            load_id=self.writer.load.id,
+            counts=self.writer.counts,
+            seconds=time.monotonic() - self.began,
+            is_first=self.is_first,
+            waiting=self.writer.waiting,
+        )
+
+
+@contextmanager
+def running(
+    source: Source,
+    settings: Settings,
+    url: str,
+    inputs: Sequence[InputFile],
+    *,
+    wait: bool,
+    progress: Progress | None,
+) -> Iterator[Running]:
+    """Begin a load; at the end of the block it is written to its end and recorded."""
+    began = time.monotonic()
+    with ExitStack() as stack:
+        to_server = stack.enter_context(_connections(source, settings, url))
+        start, writer = stack.enter_context(_recorded(to_server, source, settings, inputs, wait))
+        run = Run(
+            source=source,
+            settings=settings,
+            context=LoadContext.of(
+                source,
+                settings,
+                started_at=start.load.started_at,
+                tables=start.tables,
+                reserved=start.taken,
+                slots=start.slots,
+                waiting=start.waiting,
+            ),
+            sink=writer,
+            asker=Asker(
+                to_server.known_ids,
+                to_server.known_ids.thread,
+                # No more than two batches hold, so that a slow writer of a pipe is not waited for.
+                most_waiting=2 * settings.batch_records // BLOCK_RECORDS,
+            ),
+            asks=start.has_rows,
+            progress=progress,
+        )
+        stack.enter_context(_forgotten_without_memory(to_server, run))
+        with long_lived_garbage():
+            yield Running(
+                run=run,
+                writer=writer,
+                files=start.files,
+                is_first=not start.has_rows,
+                began=began,
+            )
+            run.finish()
+        if not writer.counts.balances():
+            raise AssertionError(f"records do not balance: {writer.counts}")
+        writer.finish("partial" if run.errors else "success", "; ".join(run.errors) or None)
+
+
+@dataclass(kw_only=True)
+class _ToServer:
+    """Connections, and the threads that have them."""
+
+    session: Session  # has the lock, and writes
+    # A signal is heard only by a main thread that does not wait in the client library.
+    thread: SteadyThread
+    canceller: SteadyThread
+    known_ids: KnownIds
+    reserve: mmap.mmap  # takes no memory until it is written to
+
+
+@contextmanager
+def _connections(source: Source, settings: Settings, url: str) -> Iterator[_ToServer]:
+    lock_timeout = settings.wait_for_locks
+    session = Session(make_engine(url), source.schema_, lock_timeout=lock_timeout)
+    opened = _ToServer(
+        session=session,
+        thread=SteadyThread("writer"),
+        canceller=SteadyThread("canceller"),
+        known_ids=KnownIds(
+            Session(session.engine, source.schema_, lock_timeout=lock_timeout),
+            retry_timeout=settings.retry_timeout,
+            beside=session,
+        ),
+        reserve=mmap.mmap(-1, _RESERVE_BYTES),
+    )
+    try:
+        yield opened
+    finally:
+        # Closing waits for a statement in hand, and that for a server which may be silent.
+        opened.thread.within(_SECONDS_TO_CLOSE, session.close)
+        opened.thread.close()
+        opened.canceller.close()
+        opened.known_ids.close(_SECONDS_TO_CLOSE)
+
+
+@contextmanager
+def _recorded(
+    to_server: _ToServer,
+    source: Source,
+    settings: Settings,
+    inputs: Sequence[InputFile],
+    wait: bool,
+) -> Iterator[tuple[Start, Writer]]:
+    """A row in `_loads`, which says at the end how the load failed, if it did."""
+
+    def writer_of(start: Start) -> Writer:
+        return Writer(
+            to_server.session,
+            to_server.thread,
+            to_server.canceller,
+            start.load,
+            revision=start.revision,
+            waiting=start.waiting,
+            lock_timeout=settings.lock_timeout,
+            retry_timeout=settings.retry_timeout,
+            reader_role=settings.reader_role,
+        )
+
+    thread, writer = to_server.thread, None
+    beginning = thread.submit(
+        partial(begin, to_server.session, source, settings, inputs, wait=wait)
+    )
+    try:
+        start = thread.result(beginning)
+        writer = writer_of(start)
+        yield start, writer
+    except BaseException as error:
+        to_server.reserve.close()
+        to_server.session.given_up = True
+        if writer is None and ends(beginning, _SECONDS_TO_CLOSE) and not beginning.exception():
+            writer = writer_of(beginning.result())  # it began nevertheless
+        if writer is not None:
+            _record_end(writer, error)
+        if isinstance(error, Interrupted):
+            done = writer.counts if writer is not None else Counts()
+            error.committed = Committed(source.name, done.records_read, done.batches)
+        raise
+
+
+@contextmanager
+def _forgotten_without_memory(to_server: _ToServer, run: Run) -> Iterator[None]:
+    """Give back what a load holds, where memory ran out: its last words need some."""
+    try:
+        yield
+    except BaseException as error:
+        to_server.reserve.close()
+        if is_out_of_memory(error):
+            run.forget()
+            # The steps that failed hold some too.
+            traceback.clear_frames(error.__traceback__)
+            gc.collect()
+        raise
+
+
+def _record_end(writer: Writer, error: BaseException) -> None:
+    """Say in `_loads` how the load ended, if the server still listens."""
+    if not writer.abandon():
+        return
+    status, words, seconds = "failure", str(error), _SECONDS_TO_RECORD
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        status, words, seconds = "interrupted", "stopped by a signal", _SECONDS_TO_CLOSE
+    elif is_out_of_memory(error):
+        words = OUT_OF_MEMORY
+    elif not isinstance(error, LoaderError):
+        words = f"a defect of the loader: {type(error).__name__}"
+    writer.record_failure(status, words, seconds)
+
+
+@contextmanager
+def long_lived_garbage() -> Iterator[None]:
+    """Keep Python from searching for cycles in the many objects that die young by themselves."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()
