@@ -6,7 +6,7 @@ place is kept as its number in each round, so that events come out in the order 
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from loader.columns.tokenize import Found, Scratch, Tokenizer
 from loader.columns.tokens import IS_TEXT, ITEMS, JSON, STRING, Flags, Longs, Text, Tokens
 from loader.forms.model import Container, reject, too_large
 from loader.forms.recognize import ARRAY, FORMS, dotted, recognize
+from loader.normalize.event import JSON as Json
 from loader.normalize.event import Reject
 from loader.normalize.jsontext import Repeated, encode_json
 
@@ -49,8 +50,8 @@ class Records:
     replaced: dict[int, int]  # code points that cannot be stored
     rewritten: frozenset[int]  # records that were irregular
     # What `content` makes of containers, while their block is read.
-    envelopes: dict[int, Any] = field(default_factory=dict)
-    opened: dict[int, Any] = field(default_factory=dict)
+    envelopes: dict[int, Json] = field(default_factory=dict)
+    opened: dict[int, Json] = field(default_factory=dict)
 
     def raw(self, record: int) -> bytes:
         """A record as it stood, or as it was written again where it stands inside of another."""
