@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loader.cli import log
 from loader.errors import LoaderWarning, UsageError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from loader.config import Given, Settings, Source
 
 
-def read_settings(**flags: Any) -> "Settings":
+def read_settings(**flags: object) -> "Settings":
     """The settings, with the options of the command before all else.
 
     From here on the log is in the form that they say.
@@ -22,7 +22,7 @@ def read_settings(**flags: Any) -> "Settings":
     return read_effective(**flags)[0]
 
 
-def read_effective(**flags: Any) -> "tuple[Settings, dict[str, Given]]":
+def read_effective(**flags: object) -> "tuple[Settings, dict[str, Given]]":
     """The settings, and for each one that is set, who set it."""
     from loader import config
 
