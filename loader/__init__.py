@@ -18,7 +18,7 @@ from __future__ import annotations
 __version__ = "0.2.0"
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 # These rooms are imported first, so that their names mean the functions below.
 import loader.load
@@ -114,7 +114,7 @@ def load(
 
 
 def normalize(
-    records: Iterable[Mapping[str, Any] | str | bytes],
+    records: Iterable[Mapping[str, object] | str | bytes],
     *,
     json_columns: Iterable[str] = (),
 ) -> dict[str, pandas.DataFrame]:
@@ -132,7 +132,7 @@ def normalize(
     return to_frames(records, frozenset(json_columns))
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # The room of LoadResult is heavy to import, and most who import this need only `load`.
     if name == "LoadResult":
         from loader.load.result import LoadResult

@@ -1,6 +1,6 @@
 """`config`: what is set, and by whom."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -74,14 +74,14 @@ def config_check(warehouse_url: WarehouseUrl = None) -> None:
     out(f"ok: {number(len(settings.sources()), 'source')}", fg="green")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A value as `loader.toml` has it."""
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else str(value)
 
 
-def _value(settings: "Settings", name: str) -> Any:
+def _value(settings: "Settings", name: str) -> object:
     if name == "warehouse_url":
         return _without_password(settings.url())
     value = getattr(settings, name)

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loader.cli import log
 from loader.errors import LoaderWarning, SchemaNotAtHead, UsageError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from loader.warehouse.migrate import SchemaState
 
 
-def read_settings(**flags: Any) -> "Settings":
+def read_settings(**flags: object) -> "Settings":
     """The settings, with the options of the command before all else.
 
     From here on the log is in the form that they say.
@@ -23,7 +23,7 @@ def read_settings(**flags: Any) -> "Settings":
     return read_effective(**flags)[0]
 
 
-def read_effective(**flags: Any) -> "tuple[Settings, dict[str, Given]]":
+def read_effective(**flags: object) -> "tuple[Settings, dict[str, Given]]":
     """The settings, and for each one that is set, who set it."""
     from loader import config
 

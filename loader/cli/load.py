@@ -1,6 +1,8 @@
 """`load` and `plan`."""
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,7 +28,7 @@ from loader.cli.signals import stop_on_signals
 from loader.cli.text import out_json
 
 if TYPE_CHECKING:
-    from loader.config import Settings
+    from loader.config import Settings, Source
     from loader.load.result import LoadResult
 
 LOAD_EPILOG = examples(
@@ -57,31 +59,21 @@ def load(
     from loader.load import recipe
 
     settings = read_settings(warehouse_url=warehouse_url, log_format=log_format, workers=workers)
-    outcomes = Outcomes()
+
+    def show(result: "LoadResult") -> int:
+        changes = len(result.counts.schema_changes)
+        record("load.finished", **facts(result) | {"schema_changes": changes})
+        if as_json:
+            out_json(facts(result))
+        elif not quiet:
+            print_load(result)
+            if result.is_first and result.counts.rows_loaded and settings.url() is None:
+                print_hints(result.schema)
+        return _judge(result, settings)
+
     work = sources_and_inputs(settings, source, paths, new=new_source)
-    with running_server(settings) as url:
-        for chosen, inputs in work:
-            with outcomes.of(chosen.name, "load.failed"):
-                with stop_on_signals(), show_progress(chosen.name, quiet=quiet) as progress:
-                    result = recipe.load(
-                        inputs,
-                        source=chosen,
-                        settings=settings,
-                        url=url,
-                        wait=wait,
-                        force=force,
-                        progress=progress,
-                    )
-                changes = len(result.counts.schema_changes)
-                record("load.finished", **facts(result) | {"schema_changes": changes})
-                if as_json:
-                    out_json(facts(result))
-                elif not quiet:
-                    print_load(result)
-                    if result.is_first and result.counts.rows_loaded and settings.url() is None:
-                        print_hints(chosen.schema_)
-                outcomes.add(_judge(result, settings))
-    return outcomes.code()
+    run = partial(recipe.load, settings=settings, wait=wait, force=force)
+    return _each(work, settings, run, show, event="load.failed", quiet=quiet)
 
 
 def plan(
@@ -99,25 +91,36 @@ def plan(
     from loader.load import recipe
 
     settings = read_settings(warehouse_url=warehouse_url)
-    outcomes = Outcomes()
+
+    def show(result: "LoadResult") -> int:
+        if as_json:
+            out_json(facts(result) | {"pending_sql": result.pending_sql})
+        else:
+            print_plan(result, sql=sql)
+        return _judge(result, None)
+
     work = sources_and_inputs(settings, source, paths, new=new_source)
+    run = partial(recipe.plan, settings=settings, force=force)
+    return _each(work, settings, run, show, event="plan.failed", quiet=as_json)
+
+
+def _each(
+    work: "list[tuple[Source, list[str]]]",
+    settings: "Settings",
+    run: "Callable[..., LoadResult]",
+    show: "Callable[[LoadResult], int]",
+    *,
+    event: str,
+    quiet: bool,
+) -> int:
+    """Run a load or a plan for each source, and show what it came to; the exit code of all."""
+    outcomes = Outcomes()
     with running_server(settings) as url:
-        for chosen, inputs in work:
-            with outcomes.of(chosen.name, "plan.failed"):
-                with stop_on_signals(), show_progress(chosen.name, quiet=as_json) as progress:
-                    result = recipe.plan(
-                        inputs,
-                        source=chosen,
-                        settings=settings,
-                        url=url,
-                        force=force,
-                        progress=progress,
-                    )
-                if as_json:
-                    out_json(facts(result) | {"pending_sql": result.pending_sql})
-                else:
-                    print_plan(result, sql=sql)
-                outcomes.add(_judge(result, None))
+        for source, inputs in work:
+            with outcomes.of(source.name, event):
+                with stop_on_signals(), show_progress(source.name, quiet=quiet) as progress:
+                    result = run(inputs, source=source, url=url, progress=progress)
+                outcomes.add(show(result))
     return outcomes.code()
 
 
@@ -130,12 +133,12 @@ def _judge(result: "LoadResult", settings: "Settings | None") -> int:
     if result.errors:
         return FAILED
     if settings is not None and result.reject_ratio > settings.max_reject_ratio:
-        complain_of_rejects(result, settings)
+        _complain_of_rejects(result, settings)
         return TOO_MANY_REJECTS
     return 0
 
 
-def complain_of_rejects(result: "LoadResult", settings: "Settings") -> None:
+def _complain_of_rejects(result: "LoadResult", settings: "Settings") -> None:
     """Say that too many records were rejected, and where to look."""
     counts = result.counts
     of_source = f" --source {shlex.quote(result.source)}" if len(settings.sources()) > 1 else ""

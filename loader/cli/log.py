@@ -2,11 +2,14 @@
 
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from loader.cli.text import printable
 
-_json_log: Any = None
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+_json_log: "FilteringBoundLogger | None" = None
 
 
 def use_json() -> None:
@@ -25,7 +28,7 @@ def use_json() -> None:
     _json_log = structlog.get_logger()
 
 
-def complain(message: str, event: str, **facts: Any) -> None:
+def complain(message: str, event: str, **facts: object) -> None:
     """Say what went wrong."""
     if _json_log is not None:
         _json_log.error(event, **facts, error=message)
@@ -41,7 +44,7 @@ def warn(message: str) -> None:
         _say(message)
 
 
-def record(event: str, **facts: Any) -> None:
+def record(event: str, **facts: object) -> None:
     """A line for machines; people read the results on stdout."""
     if _json_log is not None:
         _json_log.info(event, **facts)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _NAMES = 8
 
 
-def facts(result: "LoadResult") -> dict[str, Any]:
+def facts(result: "LoadResult") -> dict[str, object]:
     """A result as flat keys, for JSON and the log."""
-    flat: dict[str, Any] = asdict(result)
+    flat = asdict(result)
     flat.pop("pending_sql")
     counts = flat.pop("counts")
     rate = round(counts["records_read"] / result.seconds) if result.seconds else 0
@@ -154,7 +154,7 @@ def print_hints(schema: str) -> None:
         out(f"{setting}{program} warehouse psql -- -c {query}")
 
 
-def print_rejects(found: Sequence[dict[str, Any]]) -> None:
+def print_rejects(found: Sequence[dict[str, object]]) -> None:
     """Where rejects stood, why, and how they begin."""
     names = ("load_id", "file", "position", "reason", "detail", "place", "outcome", "raw")
     out_table(

@@ -4,9 +4,17 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TypedDict, Unpack
 
 import typer
+
+
+class Style(TypedDict, total=False):
+    """How a line looks, in words of `typer.style`."""
+
+    fg: str | None
+    bold: bool
+    dim: bool
 
 
 def printable(text: str) -> str:
@@ -22,7 +30,7 @@ def printable(text: str) -> str:
     )
 
 
-def out(text: str = "", **style: Any) -> None:
+def out(text: str = "", **style: Unpack[Style]) -> None:
     """One line on stdout, in a style (of `typer.style`) where that is a terminal with colours."""
     line = printable(text)
     print(typer.style(line, **style) if style and has_colours() else line)
@@ -35,12 +43,12 @@ def out_exactly(text: str) -> None:
     print(text)
 
 
-def out_json(value: Any) -> None:
+def out_json(value: object) -> None:
     """One JSON text on a line of stdout."""
     print(json.dumps(value, default=str))
 
 
-def out_json_array(values: Iterable[Any]) -> None:
+def out_json_array(values: Iterable[object]) -> None:
     """As `out_json` of a list, of which only one value is in memory at a time."""
     separator = "["
     for value in values:
@@ -61,16 +69,15 @@ def number(count: int, noun: str, plural: str = "") -> str:
 
 
 def out_table(
-    head: Sequence[str], rows: Sequence[Sequence[Any]], styles: Sequence[dict[str, Any]] = ()
+    head: Sequence[str], rows: Sequence[Sequence[object]], styles: Sequence[Style] = ()
 ) -> None:
     """Columns padded to their widest entry, numbers to the right; a style for each row."""
     texts = [[printable(str(cell)) for cell in row] for row in rows]
     columns = list(zip(head, *texts, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [all(cell.replace(",", "").isdigit() for cell in column[1:]) for column in columns]
-    for row, style in zip(
-        [list(head), *texts], [{"bold": True}, *(styles or [{}] * len(texts))], strict=True
-    ):
+    looks: list[Style] = [{"bold": True}, *(styles or [{}] * len(texts))]
+    for row, style in zip([list(head), *texts], looks, strict=True):
         cells = [
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)

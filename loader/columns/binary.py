@@ -92,7 +92,7 @@ class EncodedRows:
         begins = np.ascontiguousarray(self.begins[first:behind])
         sizes = np.ascontiguousarray(self.sizes[first:behind])
         out = np.empty(int(sizes.sum()), np.uint8)
-        native.gather(begins.ctypes.data, sizes.ctypes.data, len(begins), out.ctypes.data, 0)
+        native.gather(begins.ctypes.data, sizes.ctypes.data, len(begins), out.ctypes.data)
         return out.tobytes()
 
     def each(self) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Settings: flag, else environment, else `.env`, else `loader.toml`, else default."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from pydantic import ValidationError
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def load_settings(
-    given: Mapping[str, Any] | None = None, spelled: Callable[[str], str] = keyword
+    given: Mapping[str, object] | None = None, spelled: Callable[[str], str] = keyword
 ) -> Settings:
     """The settings, with `given` (what is not None) before everything else.
 
@@ -35,7 +35,7 @@ def load_settings(
 
 
 def read_settings(
-    given: Mapping[str, Any] | None = None, spelled: Callable[[str], str] = keyword
+    given: Mapping[str, object] | None = None, spelled: Callable[[str], str] = keyword
 ) -> tuple[Settings, dict[str, Given]]:
     """The settings, and for each one that is set, who set it."""
     found = gather(given or {}, spelled, set(Settings.model_fields))

@@ -24,7 +24,7 @@ REMOVED = {"workers": "lines are read in blocks, which is faster than workers we
 class Given(NamedTuple):
     """A value that somebody set."""
 
-    value: Any
+    value: Any  # not checked yet
     origin: str  # as the user spells it
 
 
@@ -39,7 +39,7 @@ def keyword(name: str) -> str:
 
 
 def gather(
-    given: Mapping[str, Any], spelled: Callable[[str], str], known: Collection[str]
+    given: Mapping[str, object], spelled: Callable[[str], str], known: Collection[str]
 ) -> dict[str, Given]:
     """What is set, by the name of the setting; `given`, spelled so, comes before all else.
 
@@ -58,7 +58,7 @@ def config_file() -> Path:
 
 
 def _from_caller(
-    given: Mapping[str, Any], spelled: Callable[[str], str], known: Collection[str]
+    given: Mapping[str, object], spelled: Callable[[str], str], known: Collection[str]
 ) -> dict[str, Given]:
     found = {}
     for name, value in given.items():
@@ -104,7 +104,7 @@ def _by_name(
     return found
 
 
-def _parsed(name: str, value: str) -> Any:
+def _parsed(name: str, value: str) -> object:
     """The sources are JSON in a variable; every other value is read from its text."""
     if name != "source":
         return value

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 import platformdirs
 from pydantic import (
@@ -52,7 +52,7 @@ class Source(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_the_schema(cls, data: Any) -> Any:
+    def _name_the_schema(cls, data: object) -> object:
         if isinstance(data, dict):
             name = str(data.get("name", DEFAULT_SOURCE))
             return data | {"schema": data.get("schema") or schema_name(name)}

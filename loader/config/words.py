@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loader.config.layers import keyword, source_keys
 from loader.errors import did_you_mean
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
     from loader.config.layers import Given
+
+    Location = tuple[int | str, ...]  # of a value: its setting, the number of a source, its key
 
 # By the kind of pydantic's error; `{value}` is what was written, `{name}` the last part of where.
 _SENTENCES = {
@@ -39,40 +42,41 @@ def explain(
 ) -> str:
     """The first thing that is wrong (or wrong with one `setting`), with where it was set."""
     first = error.errors(include_url=False)[0]
-    place: tuple[Any, ...] = (setting,) if setting else first["loc"]
+    location: Location = (setting,) if setting else first["loc"]
     kind, context = first["type"], first.get("ctx", {})
     if kind == "value_error":
         message = first["msg"].removeprefix("Value error, ")
-        return f"{_where(place, given)}: {message}" if place else message
+        return f"{_where(location, given)}: {message}" if location else message
     if kind == "extra_forbidden":
         keys = source_keys()
-        advice = did_you_mean(str(place[-1]), keys, f"there are {', '.join(keys)}")
-        return f"{_where(place, given)} is not a key of a source{advice}"
-    if place[0] == "source" and (len(place) == 1 or kind.startswith("model")):
-        return f"{_where(place[:1], given)} {_SOURCES}"
+        advice = did_you_mean(str(location[-1]), keys, f"there are {', '.join(keys)}")
+        return f"{_where(location, given)} is not a key of a source{advice}"
+    if location[0] == "source" and (len(location) == 1 or kind.startswith("model")):
+        return f"{_where(location[:1], given)} {_SOURCES}"
     sentence = _SENTENCES.get(kind, first["msg"][:1].lower() + first["msg"][1:])
-    words = {**context, "name": next(p for p in reversed(place) if isinstance(p, str))}
-    return f"{_where(place, given)} {sentence.format_map(words | {'value': _shown(first, place)})}"
+    words = {**context, "name": next(p for p in reversed(location) if isinstance(p, str))}
+    words["value"] = _shown(first, location)
+    return f"{_where(location, given)} {sentence.format_map(words)}"
 
 
-def _where(place: tuple[Any, ...], given: "Mapping[str, Given] | None") -> str:
+def _where(location: "Location", given: "Mapping[str, Given] | None") -> str:
     """`max_columns in loader.toml`, `inputs of the source 'EU' in loader.toml`."""
-    found = (given or {}).get(str(place[0]))
-    where = f" ({found.origin})" if found and found.origin != keyword(str(place[0])) else ""
-    if place[0] != "source" or len(place) < 3:
-        return f"{place[-1]}{where}"
+    found = (given or {}).get(str(location[0]))
+    where = f" ({found.origin})" if found and found.origin != keyword(str(location[0])) else ""
+    if location[0] != "source" or len(location) < 3:
+        return f"{location[-1]}{where}"
     name = None
     if found is not None:
-        source = found.value[place[1]]
+        source = found.value[location[1]]
         name = source.get("name") if isinstance(source, dict) else None
-    which = repr(name) if isinstance(name, str) else f"number {place[1] + 1}"
-    keys = "".join(f"[{p + 1}]" if isinstance(p, int) else str(p) for p in place[2:])
+    which = repr(name) if isinstance(name, str) else f"number {int(location[1]) + 1}"
+    keys = "".join(f"[{p + 1}]" if isinstance(p, int) else str(p) for p in location[2:])
     return f"{keys!r} of the source {which}{where}"
 
 
-def _shown(first: Any, place: tuple[Any, ...]) -> str:
+def _shown(first: "ErrorDetails", location: "Location") -> str:
     """The value as it was written; never a URL."""
-    if place[0] == "warehouse_url":
+    if location[0] == "warehouse_url":
         return "that"
     text = json.dumps(first["input"], ensure_ascii=False, default=repr)
     return text if len(text) <= 40 else text[:39] + "…"

@@ -19,11 +19,7 @@ def _context_columns(keys: Sequence[str]) -> list[str]:
     return list(map(context_column, keys))
 
 
-def _property_columns(keys: Sequence[str]) -> list[str]:
-    return property_columns("", keys) if keys else []
-
-
-_NAMES_OF = {CONTEXT: _context_columns, PROPERTIES: _property_columns}
+_NAMES_OF = {CONTEXT: _context_columns, PROPERTIES: property_columns}
 # Objects whose keys become columns, in whichever form.
 _GROUPS = {
     path: columns.group

@@ -4,18 +4,15 @@ the text of a reject.
 Ids are stored, so what is hashed must stay to the byte. Records are decoded one by one here.
 """
 
-from typing import Any
-
 import numpy as np
 
 from loader.columns.regular import first_values
 from loader.forms.model import Container, Form
 from loader.forms.recognize import FORMS
 from loader.forms.records import Records
-from loader.normalize.event import content_id
+from loader.normalize.event import JSON, Object, content_id
 from loader.normalize.jsontext import encode_json, parse_json
 
-Object = dict[str, Any]
 # No sender has this key.
 _REPEATED = "\0repeated"
 
@@ -23,10 +20,11 @@ _REPEATED = "\0repeated"
 def hash_of_content(records: Records, record: int, form: Form) -> str:
     """The id of a record, with what its envelopes say for it."""
     value = content(records, record)
+    assert isinstance(value, dict)  # it has a form
     value = _renamed(value, form) if form.is_renamed_for_id else value
     others = records.repeated.get(record)
     if others:
-        value = value | {_REPEATED: [list(pair) for pair in others]}
+        value = value | {_REPEATED: [[path, one] for path, one in others]}
     return content_id(value)
 
 
@@ -38,12 +36,12 @@ def raw_text(records: Records, record: int) -> bytes:
     return records.raw(record) if value is None else encode_json(value)  # it is no JSON
 
 
-def content(records: Records, record: int) -> Any:
+def content(records: Records, record: int) -> JSON:
     """The value of a record, with what its envelopes say for it."""
     return _completed(records, _value(records, record), int(records.parent[record]))
 
 
-def _completed(records: Records, value: Any, above: int) -> Any:
+def _completed(records: Records, value: JSON, above: int) -> JSON:
     container = _container(records, above)
     if container is None or not container.inherited or type(value) is not dict:
         return value
@@ -54,7 +52,7 @@ def _completed(records: Records, value: Any, above: int) -> Any:
     return _with_envelope(value, envelope, container) if type(envelope) is dict else value
 
 
-def _without_records(records: Records, record: int) -> Any:
+def _without_records(records: Records, record: int) -> JSON:
     """The value of a container, as far as it counts for its records."""
     if _is_below_rewritten(records, record):
         return _opened(records, record)
@@ -70,7 +68,7 @@ def _container(records: Records, record: int) -> Container | None:
     return form if isinstance(form, Container) else None
 
 
-def _value(records: Records, record: int) -> Any:
+def _value(records: Records, record: int) -> JSON:
     above = int(records.parent[record])
     if above >= 0 and _is_below_rewritten(records, above):
         # What stands inside was written again; the text before that is its container's.
@@ -90,7 +88,7 @@ def _value(records: Records, record: int) -> Any:
     return first_values(value, raw)[0] if record in records.rewritten else value
 
 
-def _opened(records: Records, record: int) -> Any:
+def _opened(records: Records, record: int) -> JSON:
     """The value of a container that was written again."""
     if record not in records.opened:
         records.opened[record] = _value(records, record)

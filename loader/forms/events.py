@@ -46,9 +46,8 @@ class Extra(NamedTuple):
 
     def take(self, at: Longs) -> "Extra":
         """Some of the values."""
-        return Extra(
-            self.event.take(at), self.token.take(at), self.name.take(at), self.is_own.take(at)
-        )
+        event, token, name, is_own = self
+        return Extra(event.take(at), token.take(at), name.take(at), is_own.take(at))
 
 
 @dataclass(kw_only=True)

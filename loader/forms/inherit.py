@@ -35,9 +35,9 @@ def inherit(records: Records, paths: Paths, is_event: Flags) -> Inherited | None
     An envelope inside of another one is given some first, and hands them on.
     """
     found: list[Inherited] = []
-    depth = (records.place >= 0).sum(axis=0)
+    depth = (records.within >= 0).sum(axis=0)
     takes = is_event | np.isin(records.form, _ENVELOPES)
-    for level in range(2, len(records.place) + 1):
+    for level in range(2, len(records.within) + 1):
         child = np.flatnonzero(takes & (depth == level))
         for number in _ENVELOPES:
             form = FORMS[number]

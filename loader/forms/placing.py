@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loader.columns.paths import Paths
 from loader.columns.tokens import IS_OBJECT, IS_VALUE, JSON, Ints, Longs
@@ -61,7 +62,7 @@ def place(given: Given, event: Longs) -> tuple[Values, Extra, list[str]]:
 
 
 # Group, event, token and path of values.
-_Kept = tuple[Any, Longs, Longs, Any]
+_Kept = tuple[NDArray[np.int8] | Longs, Longs, Longs, Ints]
 
 
 class _Placing:
@@ -69,7 +70,7 @@ class _Placing:
         self._given = given
         self._event = event
         self._names: dict[str, int] = {}
-        self._extra: list[tuple[Longs, Longs, Longs, bool]] = []
+        self._extra: list[Extra] = []
         self._repeated: list[tuple[int, int, bytes]] = []  # event, name, JSON
 
     def place(self) -> tuple[Values, Extra, list[str]]:
@@ -124,9 +125,9 @@ class _Placing:
         return self._names.setdefault(name, len(self._names))
 
     def _keep(self, event: Longs, token: Longs, name: Longs, *, is_own: bool) -> None:
-        self._extra.append((event, token, name, is_own))
+        self._extra.append(Extra(event, token, name, np.full(len(event), is_own)))
 
-    def _keep_whole(self, event: Longs, token: Longs, path: Longs) -> None:
+    def _keep_whole(self, event: Longs, token: Longs, path: Ints) -> None:
         """Values of the record itself that have no column, objects as a whole."""
         block = self._given
         opened = np.flatnonzero(IS_OBJECT.take(block.tokens.kinds(token)))
@@ -151,8 +152,8 @@ class _Placing:
             self._repeated.append((event, self._name(name), encode_json(value)))
 
     def _settle_collisions(
-        self, event: Longs, token: Longs, path: Longs
-    ) -> tuple[Longs, Longs, Longs]:
+        self, event: Longs, token: Longs, path: Ints
+    ) -> tuple[Longs, Longs, Ints]:
         """Of several values of one event for one column, that of the key written like it counts,
         else the first; the others go to `_extra`.
         """
@@ -212,12 +213,7 @@ class _Placing:
         if not self._extra:
             none = np.zeros(0, np.int64)
             return Extra(none, none, none, none.astype(bool))
-        extra = Extra(
-            event=np.concatenate([each[0] for each in self._extra]),
-            token=np.concatenate([each[1] for each in self._extra]),
-            name=np.concatenate([each[2] for each in self._extra]),
-            is_own=np.concatenate([np.full(len(each[0]), each[3]) for each in self._extra]),
-        )
+        extra = Extra(*(np.concatenate(each) for each in zip(*self._extra, strict=True)))
         return extra.take(np.argsort(extra.event, kind="stable"))
 
 

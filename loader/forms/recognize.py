@@ -64,10 +64,8 @@ def named_paths(whole: Collection[str] = ()) -> dict[Path, int]:
         for path, columns in form.columns.items() if isinstance(form, Form) else ():
             if columns.group == PROPERTIES:
                 for inner in whole:
-                    keys = dotted(f"{path}.{inner}")
-                    for size in range(1, len(keys)):
-                        marks[keys[:size]] = marks.get(keys[:size], 0) | IS_OPENED
-                    marks[keys] = marks.get(keys, 0) & ~IS_OPENED
+                    name(f"{path}.{inner}")
+                    marks[dotted(f"{path}.{inner}")] &= ~IS_OPENED
     return marks
 
 

@@ -1,12 +1,13 @@
 """The records of a block: containers are opened until what is left are events.
 
-What stands inside of a record is found while that is read, and read in the next round. A record's
-place is kept as its number in each round, so that events come out in the order of the input.
+What stands inside of a record is found while that is read, and read in the next round. Of each
+record the numbers of the records around it are kept, so that events come out in the order of the
+input.
 """
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from loader.columns.tokenize import Found, Scratch, Tokenizer
 from loader.columns.tokens import IS_TEXT, ITEMS, JSON, STRING, Flags, Longs, Text, Tokens
 from loader.forms.model import Container, reject, too_large
 from loader.forms.recognize import ARRAY, FORMS, dotted, recognize
+from loader.normalize.event import JSON as Json
 from loader.normalize.event import Reject
 from loader.normalize.jsontext import Repeated, encode_json
 
@@ -43,14 +45,14 @@ class Records:
     end: Longs
     parent: Longs  # the record around it, or -1
     form: Longs
-    place: Longs  # [round, record]: the number of the record there that it is, or is in; or -1
+    within: Longs  # [round, record]: the number of the record there that it is, or is in; or -1
     rejects: dict[int, Reject]
     repeated: dict[int, Repeated]
     replaced: dict[int, int]  # code points that cannot be stored
     rewritten: frozenset[int]  # records that were irregular
     # What `content` makes of containers, while their block is read.
-    envelopes: dict[int, Any] = field(default_factory=dict)
-    opened: dict[int, Any] = field(default_factory=dict)
+    envelopes: dict[int, Json] = field(default_factory=dict)
+    opened: dict[int, Json] = field(default_factory=dict)
 
     def raw(self, record: int) -> bytes:
         """A record as it stood, or as it was written again where it stands inside of another."""
@@ -64,7 +66,7 @@ class Records:
 
     def number(self, record: int) -> int:
         """The number of the record of the block that a record is, or is in."""
-        return int(self.place[0, record])
+        return int(self.within[0, record])
 
     def index(self, record: int) -> int:
         """Where a record stands in its container."""
@@ -81,9 +83,9 @@ class Records:
     def in_order(self, which: Flags) -> Longs:
         """The numbers of some records, in the order of the input."""
         found = np.flatnonzero(which)
-        if len(self.place) == 1:
+        if len(self.within) == 1:
             return found
-        return found[np.lexsort(self.place[::-1, found])]
+        return found[np.lexsort(self.within[::-1, found])]
 
 
 class _Inner(NamedTuple):
@@ -149,7 +151,7 @@ def read_records(
         end=np.concatenate([one.end for one in rounds]),
         parent=np.concatenate([one.parent for one in rounds]),
         form=np.concatenate([one.form for one in rounds]),
-        place=_places(rounds),
+        within=_within(rounds),
         rejects=rejects,
         repeated={number: each for one in rounds for number, each in one.found.repeated.items()},
         replaced={number: each for one in rounds for number, each in one.found.replaced.items()},
@@ -287,10 +289,10 @@ def _close_others(now: _Round, text: Text, cells: Longs, rejects: dict[int, Reje
     tokens.kind[at] = JSON
 
 
-def _places(rounds: list[_Round]) -> Longs:
-    places = np.full((len(rounds), sum(len(one.start) for one in rounds)), -1)
+def _within(rounds: list[_Round]) -> Longs:
+    within = np.full((len(rounds), sum(len(one.start) for one in rounds)), -1)
     for depth, one in enumerate(rounds):
         if depth:
-            places[:depth, one.numbers] = places[:depth, one.parent]
-        places[depth, one.numbers] = one.numbers
-    return places
+            within[:depth, one.numbers] = within[:depth, one.parent]
+        within[depth, one.numbers] = one.numbers
+    return within

@@ -1,19 +1,14 @@
 """Values at the paths of times -> microseconds, and the time when an event happened."""
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
 
+from loader.columns.binary import microseconds_of
 from loader.columns.tokens import DECIMAL, INTEGER, IS_NOTHING, STRING, TIME, Longs, Tokens
 from loader.forms.events import Times
 from loader.normalize.jsontext import read_value
-from loader.normalize.times import parse_times
+from loader.normalize.times import MILLISECONDS_FROM, parse_times
 
-_2000 = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _EPOCH_2000 = 946_684_800
-# Epoch numbers from here on are milliseconds: as seconds they would lie past the year 5138.
-_MILLISECONDS_FROM = 100_000_000_000
 # The last moment of the year 9999, in milliseconds, and the first of the year 1, in seconds.
 _LAST, _FIRST = 253_402_300_799_999, -62_135_596_800
 
@@ -28,11 +23,11 @@ def read_times(tokens: Tokens, cells: Longs) -> tuple[Times, list[int]]:
         return Times(microseconds=number, is_given=is_given), misfits
     is_integer = (kind == INTEGER) & (number >= _FIRST) & (number <= _LAST)
     if is_integer.any():
-        unit = np.where(np.abs(number) >= _MILLISECONDS_FROM, 1_000, 1_000_000)
+        unit = np.where(np.abs(number) >= MILLISECONDS_FROM, 1_000, 1_000_000)
         epoch = np.where(is_integer, number, 0) * unit - _EPOCH_2000 * 1_000_000
         number = np.where(is_integer, epoch, number)
         is_given |= is_integer
-    is_fraction = (kind == DECIMAL) & (number < _MILLISECONDS_FROM)
+    is_fraction = (kind == DECIMAL) & (number < MILLISECONDS_FROM)
     if is_fraction.any():
         at = np.flatnonzero(is_fraction)
         scale = tokens.scale[cells[at]].astype(np.int64)
@@ -49,7 +44,7 @@ def read_times(tokens: Tokens, cells: Longs) -> tuple[Times, list[int]]:
         misfits += rest[inexact].tolist()
         for index, text in zip(rest.tolist(), parsed, strict=True):
             if text is not None:
-                number[index] = (datetime.fromisoformat(text) - _2000) // _MICROSECOND
+                number[index] = microseconds_of(text)
                 is_given[index] = True
     return Times(microseconds=number, is_given=is_given), misfits
 

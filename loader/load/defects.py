@@ -23,9 +23,9 @@ def describe(error: Exception) -> str:
     """What failed, and where in the loader, without a value of the payload; as `defect`."""
     if isinstance(error, LoaderError) or is_out_of_memory(error):
         raise error
-    place = ""
+    where = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = Path(frame.f_code.co_filename)
         if file.is_relative_to(_PACKAGE):
-            place = f" in {file.relative_to(_PACKAGE)}, line {line}, {frame.f_code.co_name}"
-    return f"a defect of the loader: {type(error).__name__}{place}"
+            where = f" in {file.relative_to(_PACKAGE)}, line {line}, {frame.f_code.co_name}"
+    return f"a defect of the loader: {type(error).__name__}{where}"

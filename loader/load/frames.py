@@ -6,7 +6,6 @@ They are what COPY would get, read back: so a frame differs from its table in no
 import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import pandas as pd
 
@@ -25,7 +24,8 @@ _MAX_RECORD_BYTES = 1 << 20
 
 
 def to_frames(
-    records: Iterable[Mapping[str, Any] | str | bytes], json_columns: frozenset[str] = frozenset()
+    records: Iterable[Mapping[str, object] | str | bytes],
+    json_columns: frozenset[str],
 ) -> dict[str, pd.DataFrame]:
     """One frame per table, see `loader.normalize`."""
     is_one = isinstance(records, str | bytes | os.PathLike | Mapping | pd.DataFrame)
@@ -64,7 +64,7 @@ def _facts(reject: Reject) -> tuple[str, str, str | None]:
     return reject.reason, reject.detail, reject.place or None
 
 
-def _text(record: Mapping[str, Any] | str | bytes) -> bytes:
+def _text(record: Mapping[str, object] | str | bytes) -> bytes:
     if isinstance(record, bytes):
         return record
     if isinstance(record, str):
@@ -75,17 +75,17 @@ def _text(record: Mapping[str, Any] | str | bytes) -> bytes:
 def _frame(copy: Copy | None, types: Mapping[str, Type]) -> pd.DataFrame:
     """The frame of one table: declared columns in their order, then new ones."""
     rows = list(copy.rows.fields()) if copy is not None else []
-    places = {name: place for place, name in enumerate(copy.columns)} if copy is not None else {}
+    index = {name: at for at, name in enumerate(copy.columns)} if copy is not None else {}
     return pd.DataFrame(
         {
-            name: _series([row[places[name]] if name in places else None for row in rows], type_)
+            name: _series([row[index[name]] if name in index else None for row in rows], type_)
             for name, type_ in types.items()
             if name != "uuid_ts"
         }
     )
 
 
-def _series(values: list[bytes | None], type_: Type) -> "pd.Series[Any]":
+def _series(values: list[bytes | None], type_: Type) -> "pd.Series[object]":
     read = READ_VALUE[type_]
     missing = pd.NaT if type_ == "timestamptz" else None if type_ in ("numeric", "jsonb") else pd.NA
     found = [missing if value is None else read(value) for value in values]

@@ -12,7 +12,7 @@ from loader.errors import BrokenInstallation
 LIBRARY = Path(__file__).with_name("native.so")
 
 # Counts what changed for callers; in `tokens.c` too. A library may be older than this file.
-_VERSION = 3
+_VERSION = 4
 
 try:
     _library = ctypes.CDLL(str(LIBRARY))
@@ -112,4 +112,4 @@ write_objects = _declare("write_objects", None, _fields, *5 * [_pointer], _long,
 
 # order.c
 read_keys = _declare("read_keys", None, _pointer, _long, _pointer, _pointer)
-gather = _declare("gather", None, _pointer, _pointer, _long, _pointer, _long)
+gather = _declare("gather", None, _pointer, _pointer, _long, _pointer)

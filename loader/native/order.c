@@ -47,11 +47,11 @@ void read_keys(const int64_t *begins, int64_t count, uint64_t *first, uint64_t *
     }
 }
 
-/* Copy texts one behind the other, with so many bytes of `out` left as they are behind each. */
-void gather(const int64_t *begins, const int64_t *sizes, int64_t count, byte *out, int64_t gap)
+/* Copy texts one behind the other. */
+void gather(const int64_t *begins, const int64_t *sizes, int64_t count, byte *out)
 {
     for (int64_t i = 0; i < count; i++) {
         memcpy(out, (const byte *)(intptr_t)begins[i], (size_t)sizes[i]);
-        out += sizes[i] + gap;
+        out += sizes[i];
     }
 }

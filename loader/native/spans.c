@@ -199,10 +199,11 @@ int64_t find_lines(const byte *bytes, int64_t size, int64_t *starts, int64_t *en
             last--;
         if (count == room)
             return -1;
-        byte kind = first == last ? BLANK_LINE : ODD_LINE;
-        if (kind == ODD_LINE && *first == '{' && last[-1] == '}' && !may_be_several(first, last)) {
+        byte kind = first == last ? BLANK_LINE : IRREGULAR_LINE;
+        if (kind == IRREGULAR_LINE && *first == '{' && last[-1] == '}' &&
+            !may_be_several(first, last)) {
             kind = OBJECT_LINE;
-        } else if (kind == ODD_LINE && (*first == '{' || *first == '[')) {
+        } else if (kind == IRREGULAR_LINE && (*first == '{' || *first == '[')) {
             int32_t state;
             int64_t value_end = find_value_end(bytes, first - bytes, last - bytes, &state);
             const byte *comma = last[-1] == ',' ? last - 1 : NULL;

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 
@@ -11,7 +11,8 @@ from loader.normalize.numbers import LongNumber, as_json, number_text, written
 
 # A value as JSON has it, with every fraction as Decimal, so that no digit is lost.
 JSON = dict[str, "JSON"] | list["JSON"] | str | int | Decimal | LongNumber | bool | None
-Object = dict[str, Any]
+Object = dict[str, JSON]
+T = TypeVar("T")
 
 # PostgreSQL cannot index a text of more than about 2,700 bytes; Segment's own limit for an id is
 # 1,024 characters, and four bytes each would not fit either.
@@ -71,7 +72,7 @@ def usable_id(value: str) -> str:
     return _hash(value.encode("utf-8", "surrogatepass"))
 
 
-def put_extra(extra: Object, key: str, value: Any) -> None:
+def put_extra(extra: dict[str, T], key: str, value: T) -> None:
     """Keep `value` under `key`, or under a free one of `key#2`, `key#3`, ...: the first, mostly."""
     free = key
     if key in extra:
@@ -97,17 +98,17 @@ class _Raw(str):
     """A piece of JSON that is written already."""
 
 
-def json_text(value: Any, *, ordered: bool = False) -> str:
+def json_text(value: object, *, ordered: bool = False) -> str:
     """`value` as JSON, however deep it is nested, with every digit; `ordered` sorts the keys."""
     written: list[str] = []
-    waiting: list[Any] = [value]
+    waiting: list[object] = [value]
     while waiting:
         item = waiting.pop()
         if type(item) is _Raw:
             written.append(item)
         elif type(item) is dict:
             keys = sorted(item) if ordered else list(item)
-            parts: list[Any] = [_Raw("{")]
+            parts: list[object] = [_Raw("{")]
             for number, key in enumerate(keys):
                 parts += [_Raw(("," if number else "") + json.dumps(key) + ":"), item[key]]
             waiting += reversed([*parts, _Raw("}")])
@@ -121,7 +122,7 @@ def json_text(value: Any, *, ordered: bool = False) -> str:
     return "".join(written)
 
 
-def _scalar_text(value: Any) -> str:
+def _scalar_text(value: object) -> str:
     if type(value) is Decimal:
         return str(value)
     if type(value) is int or type(value) is LongNumber:

@@ -5,15 +5,15 @@ import mmap
 import re
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
-from loader.normalize.event import Object, Reject, json_text, put_extra
+from loader.normalize.event import JSON, Object, Reject, json_text, put_extra
 from loader.normalize.numbers import as_json, parse_integer, parse_number
 
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=as_json).encode
-# The quick way, which refuses some texts that `parse_json` reads.
+# The fast path, which refuses some texts that `parse_json` reads.
 decode = msgspec.json.Decoder(float_hook=parse_number).decode
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -21,7 +21,7 @@ DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 def check_memory(size: int) -> None:
     """Raise MemoryError if there is no room for the values of JSON texts of `size` bytes.
 
-    The quick parser ends the process with a segmentation fault where an allocation fails.
+    The fast parser ends the process with a segmentation fault where an allocation fails.
     """
     try:
         mmap.mmap(-1, max(size, 1) * _VALUES_PER_TEXT).close()
@@ -33,10 +33,10 @@ def check_memory(size: int) -> None:
 _VALUES_PER_TEXT = 8
 
 
-def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
+def parse_json(raw: bytes) -> tuple[JSON, Reject | None]:
     """The value in `raw` with every digit, or the reject that says why there is none.
 
-    Reads what the quick parser refuses and PostgreSQL can hold after cleaning: lone surrogates in
+    Reads what the fast parser refuses and PostgreSQL can hold after cleaning: lone surrogates in
     strings, and integers of any length.
     """
     try:
@@ -64,7 +64,7 @@ def parse_json(raw: bytes) -> tuple[Any, Reject | None]:
         return None, invalid_json(str(error))
 
 
-def read_value(text: str | bytes) -> Any:
+def read_value(text: str | bytes) -> JSON:
     """The value of a text that is known to be JSON."""
     value, reject = parse_json(text.encode() if isinstance(text, str) else text)
     assert reject is None
@@ -77,12 +77,12 @@ _INSIDE = re.compile(rb'\\"[ \t\r\n]*:')
 _BLANKS_BEHIND_KEYS = (b'" ', b'"\t', b'"\r', b'"\n')
 
 
-def may_repeat_keys(values: list[Any], raws: Sequence[bytes]) -> bool:
+def may_repeat_keys(values: Sequence[JSON], raws: Sequence[bytes]) -> bool:
     """Whether some object in `raws`, which are the texts of `values`, may have a key twice.
 
-    Parsers keep the last value of such a key, so that a value has fewer keys than its text. Signs
-    inside of strings may look like a key; then the answer may be true where no key stands twice,
-    and never the other way round.
+    Parsers keep the last value of such a key, so that a value has fewer keys than its text. A part
+    of a string may look like a key; then the answer may be true where no key stands twice, and
+    never the other way round.
     """
     text = b"".join(raws)
     if b'\\\\"' in text:
@@ -106,10 +106,10 @@ def _count(pattern: re.Pattern[bytes], text: bytes) -> int:
 
 
 # Values of keys that stand twice in one object, but for the first ones, with their path.
-Repeated = list[tuple[str, Any]]
+Repeated = list[tuple[str, JSON]]
 
 
-def parse_repeated(raw: bytes) -> tuple[Any, Repeated]:
+def parse_repeated(raw: bytes) -> tuple[JSON, Repeated]:
     """The value of a text that is JSON, with the first value of each key; and the others.
 
     Inside a list, the others stay in their object, as `key#2`.
@@ -119,28 +119,30 @@ def parse_repeated(raw: bytes) -> tuple[Any, Repeated]:
         pairs = json.loads(
             raw, parse_float=parse_number, parse_int=parse_integer, object_pairs_hook=_Pairs
         )
-        return _untangle(pairs, "", others), others
+        return _first_of_each(pairs, "", others), others
     except RecursionError:
         return parse_json(raw)[0], []
 
 
-class _Pairs(list[tuple[str, Any]]):
+class _Pairs(NamedTuple):
     """An object as it stands in its text."""
 
+    pairs: list[tuple[str, JSON]]
 
-def _untangle(value: Any, path: str, others: Repeated | None) -> Any:
-    if type(value) is list:
-        return [_untangle(item, "", None) for item in value]
-    if type(value) is not _Pairs:
+
+def _first_of_each(value: "JSON | _Pairs", path: str, others: Repeated | None) -> JSON:
+    if isinstance(value, list):
+        return [_first_of_each(item, "", None) for item in value]
+    if not isinstance(value, _Pairs):
         return value
     found: Object = {}
-    for key, inner in value:
+    for key, inner in value.pairs:
         if key not in found:
-            found[key] = _untangle(inner, f"{path}{key}.", others)
+            found[key] = _first_of_each(inner, f"{path}{key}.", others)
         elif others is None:
-            put_extra(found, key, _untangle(inner, "", None))
+            put_extra(found, key, _first_of_each(inner, "", None))
         else:
-            others.append((path + key, _untangle(inner, "", None)))
+            others.append((path + key, _first_of_each(inner, "", None)))
     return found
 
 
@@ -149,7 +151,7 @@ def invalid_json(detail: str = "the JSON is cut short or broken", place: str = "
     return Reject(reason="invalid_json", detail=detail, place=place)
 
 
-def encode_json(value: Any) -> bytes:
+def encode_json(value: object) -> bytes:
     """A text for a parsed value that has none of its own, as an item of a batch."""
     try:
         return _encode(value)
@@ -167,5 +169,5 @@ def one_line(text: str) -> str:
     return line.replace("\r", " ") if parse_json(text.encode())[1] is None else line
 
 
-def _refuse_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")

@@ -123,11 +123,11 @@ def property_column(path: str) -> str:
     return shorten("_" + name) if name in SHARED_NAMES or is_context_column(name) else name
 
 
-def property_columns(prefix: str, keys: Sequence[str]) -> list[str]:
-    """`property_column` of `prefix` and each of many keys, all at once."""
-    text = prefix + f"\n{prefix}".join(keys)
+def property_columns(keys: Sequence[str]) -> list[str]:
+    """`property_column` of each of many keys, all at once."""
+    text = "\n".join(keys)
     if text.count("\n") != len(keys) - 1:  # a key has line breaks, or there is none
-        return [property_column(prefix + key) for key in keys]
+        return list(map(property_column, keys))
     snaked = _snake_lines(text)
     names = snaked.split("\n")
     if (
@@ -139,7 +139,7 @@ def property_columns(prefix: str, keys: Sequence[str]) -> list[str]:
     return [
         name
         if name not in _CHANGED and len(name) <= MAX_BYTES and not _CHANGED_LINE.match(name)
-        else property_column(prefix + key)
+        else property_column(key)
         for name, key in zip(names, keys, strict=True)
     ]
 

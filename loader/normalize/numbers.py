@@ -70,7 +70,7 @@ def number_text(number: int | Decimal | LongNumber) -> str:
     return format(number, "f") if is_storable(number) else str(number)
 
 
-def written(number: int | Decimal | LongNumber) -> str:
+def written(number: object) -> str:
     """The text of a number in ids, which are stored: as Python writes it."""
     if not isinstance(number, LongNumber):
         return str(number)

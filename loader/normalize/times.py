@@ -1,9 +1,9 @@
-"""Times: what counts as one, and which of an event's times is when it happened."""
+"""Times: what counts as one."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGITS = re.compile(r"-?\d{1,17}(\.\d+)?", re.ASCII)
@@ -11,16 +11,17 @@ _DIGITS = re.compile(r"-?\d{1,17}(\.\d+)?", re.ASCII)
 _BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])[0-3]\d", re.ASCII)
 _DATE = re.compile(r"\d{4}-", re.ASCII)
 _ZONE = re.compile(r"\s*(?:UTC|GMT|z)$")
+_FINER = re.compile(r"\d[.,]\d{6}0*[1-9]", re.ASCII)
 _SPACED_OFFSET = re.compile(r"\s+(?=[+-]\d\d:?(?:\d\d)?$)", re.ASCII)
 
 # No form of a time is longer; what searches them is not made for long texts.
 _LONGEST = 100
 
 # Epoch numbers from here on are milliseconds: as seconds they would lie past the year 5138.
-_MILLISECONDS_FROM = 100_000_000_000
+MILLISECONDS_FROM = 100_000_000_000
 
 
-def parse_time(value: Any) -> str | None:
+def parse_time(value: object) -> str | None:
     """`value` as a text that PostgreSQL reads as timestamptz, or None if it is not a time.
 
     ISO 8601 with or without a zone (then UTC), epoch seconds or milliseconds as a number or as
@@ -35,74 +36,34 @@ def parse_time(value: Any) -> str | None:
     return None
 
 
-def parse_times(values: list[Any]) -> tuple[list[str | None], list[int]]:
-    """`parse_time` of each value; and the places of those that a time cannot hold as they are.
+def parse_times(values: Sequence[object]) -> tuple[list[str | None], list[int]]:
+    """`parse_time` of each value; and the indexes of those that a time cannot hold as they are.
 
     Those are values that are no time, and times finer than PostgreSQL's microseconds.
     """
-    if are_usual(values):
-        return list(values), []
-    texts: list[str | None] = []
-    inexact = []
-    for place, value in enumerate(values):
-        text = parse_time(value)
-        texts.append(text)
-        if value is not None and (text is None or _is_finer(value)):
-            inexact.append(place)
+    texts = list(map(parse_time, values))
+    inexact = [
+        index
+        for index, (value, text) in enumerate(zip(values, texts, strict=True))
+        if value is not None and (text is None or _is_finer(value))
+    ]
     return texts, inexact
 
 
-def _is_finer(value: Any) -> bool:
+def _is_finer(value: object) -> bool:
     """Whether a time has parts below a microsecond."""
-    if type(value) is str and (not _DIGITS.fullmatch(value) or _BASIC_DATE.fullmatch(value)):
-        return _FINER.search(value) is not None
+    if isinstance(value, str):
+        if not _DIGITS.fullmatch(value) or _BASIC_DATE.fullmatch(value):
+            return _FINER.search(value) is not None
+        value = Decimal(value)
+    if not isinstance(value, Decimal):
+        return False
     # By its digits: arithmetic would round a long number.
-    _, digits, exponent = Decimal(value).as_tuple()
+    _, digits, exponent = value.as_tuple()
     written = "".join(map(str, digits))
     kept = written.rstrip("0")
-    places = -(int(exponent) + len(written) - len(kept))
-    return bool(kept) and places > (3 if _scale(value) == 1_000 else 6)
-
-
-# How most senders write a time, by the place of each separator.
-_USUAL = "2026-09-15T08:23:32.000Z"
-_SEPARATORS = [(at, mark) for at, mark in enumerate(_USUAL) if not mark.isdigit()]
-_FINER = re.compile(r"\d[.,]\d{6}0*[1-9]", re.ASCII)
-
-
-def are_usual(values: list[Any]) -> bool:
-    """Whether all of `values` are real times in the usual form, which PostgreSQL reads as it is."""
-    size = len(_USUAL)
-    if set(map(type, values)) != {str} or set(map(len, values)) != {size}:
-        return False
-    joined = "".join(values)
-    if any(joined[at::size] != mark * len(values) for at, mark in _SEPARATORS):
-        return False
-    try:
-        list(map(datetime.fromisoformat, values))
-    except ValueError:
-        return False
-    return True
-
-
-def event_time(
-    received_at: str | None, sent_at: str | None, original_timestamp: str | None
-) -> str | None:
-    """When an event without its own `timestamp` happened (Segment's rule for clock skew).
-
-    Only a recorded arrival is a clock to correct by; the start of a load is none.
-    """
-    if original_timestamp is None:
-        return received_at
-    if sent_at is None or received_at is None:
-        return original_timestamp
-    received, sent, original = map(
-        datetime.fromisoformat, (received_at, sent_at, original_timestamp)
-    )
-    try:
-        return (received - (sent - original)).isoformat()
-    except OverflowError:
-        return original_timestamp
+    scale = -(int(exponent) + len(written) - len(kept))
+    return bool(kept) and scale > (3 if _unit(value) == 1_000 else 6)
 
 
 def _from_iso(text: str) -> str | None:
@@ -118,16 +79,16 @@ def _from_iso(text: str) -> str | None:
         return None
 
 
-def _from_epoch(number: Any) -> str | None:
+def _from_epoch(number: int | Decimal) -> str | None:
     try:
-        return (_EPOCH + timedelta(microseconds=int(number * _scale(number)))).isoformat()
+        return (_EPOCH + timedelta(microseconds=int(number * _unit(number)))).isoformat()
     except (OverflowError, ArithmeticError):
         return None
 
 
-def _scale(number: Any) -> int:
+def _unit(number: int | Decimal) -> int:
     """Microseconds in the unit of an epoch number."""
-    return 1_000 if abs(Decimal(number)) >= _MILLISECONDS_FROM else 1_000_000
+    return 1_000 if abs(Decimal(number)) >= MILLISECONDS_FROM else 1_000_000
 
 
 def widest(known: tuple[str, str] | None, more: tuple[str, str]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Values are as JSON has them, with fractions as Decimal and long numbers as LongN
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from loader.normalize.collections import Type
 from loader.normalize.numbers import MAX_DIGITS, LongNumber, is_storable, number_text
@@ -15,11 +15,10 @@ from loader.normalize.times import parse_times
 _BIGINT = range(-(2**63), 2**63)
 _PLAIN_INTEGER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
-_NUMBERS = frozenset({int, Decimal, LongNumber})
 _BOOLEANS = {True: "true", False: "false"}
 
 
-def infer(values: Iterable[Any]) -> Type:
+def infer(values: Iterable[object]) -> Type:
     """The narrowest of boolean, bigint, numeric, text, jsonb that holds every one of `values`."""
     kept = [value for value in values if value is not None]
     kinds = set(map(type, kept))
@@ -27,9 +26,10 @@ def infer(values: Iterable[Any]) -> Type:
         return "jsonb"
     if kinds == {bool}:
         return "boolean"
-    if kinds == {int} and min(kept) in _BIGINT and max(kept) in _BIGINT:
+    if kinds == {int} and all(value in _BIGINT for value in kept):
         return "bigint"
-    if kinds and kinds <= {int, Decimal} and all(map(is_storable, kept)):
+    numbers = [value for value in kept if isinstance(value, int | Decimal)]
+    if kinds and kinds <= {int, Decimal} and all(map(is_storable, numbers)):
         return "numeric"
     return "text"
 
@@ -49,20 +49,20 @@ class Rule(NamedTuple):
 
     # A value as the text that PostgreSQL reads; None where it does not convert without loss. Lists
     # and objects fit nothing but jsonb, which takes the JSON as it stands.
-    coerce: Callable[[Any], str | None]
+    coerce: Callable[[object], str | None]
     wider: frozenset[Type]  # the types that hold every value of it
     dtype: str  # of pandas
 
 
-def _coerce_text(value: Any) -> str | None:
+def _coerce_text(value: object) -> str | None:
     if type(value) is str:
         return value
     if type(value) is bool:
         return _BOOLEANS[value]
-    return number_text(value) if type(value) in _NUMBERS else None
+    return number_text(value) if isinstance(value, int | Decimal | LongNumber) else None
 
 
-def _coerce_bigint(value: Any) -> str | None:
+def _coerce_bigint(value: object) -> str | None:
     if type(value) is str:
         if len(value) > 20 or not _PLAIN_INTEGER.fullmatch(value) or value == "-0":
             return None
@@ -74,7 +74,7 @@ def _coerce_bigint(value: Any) -> str | None:
     return str(value) if type(value) is int and value in _BIGINT else None
 
 
-def _coerce_numeric(value: Any) -> str | None:
+def _coerce_numeric(value: object) -> str | None:
     if type(value) is str:
         if len(value) > 2 * MAX_DIGITS + 2 or not _PLAIN_NUMBER.fullmatch(value):
             return None
@@ -86,18 +86,18 @@ def _coerce_numeric(value: Any) -> str | None:
     return None
 
 
-def _coerce_boolean(value: Any) -> str | None:
+def _coerce_boolean(value: object) -> str | None:
     if type(value) is bool:
         return _BOOLEANS[value]
     return value if value in ("true", "false") and type(value) is str else None
 
 
-def _coerce_time(value: Any) -> str | None:
+def _coerce_time(value: object) -> str | None:
     texts, inexact = parse_times([value])
     return None if inexact else texts[0]
 
 
-def _coerce_nothing(_value: Any) -> str | None:
+def _coerce_nothing(_value: object) -> str | None:
     return None
 
 

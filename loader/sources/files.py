@@ -11,12 +11,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
 from loader.errors import InputUnreadable
 from loader.sources.unpack import BLOCK_BYTES, MAGIC_BYTES, unpack
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 STDIN = "-"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -186,7 +189,7 @@ def _unreadable(uri: str, error: Exception) -> InputUnreadable:
 class _Stored(io.RawIOBase):
     """The bytes of an input as stored, counted, with a look at the first ones."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: io.BufferedReader) -> None:
         self.taken = 0
         self.reading = False  # a thread is inside a read, or between two
         self.abandoned = False  # whoever opened it has left; the reader closes it
@@ -201,10 +204,11 @@ class _Stored(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        piece, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
-        piece = piece or self.raw.read1(len(buffer))
-        buffer[: len(piece)] = piece
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        room = memoryview(buffer)
+        piece, self._start = self._start[: len(room)], self._start[len(room) :]
+        piece = piece or self.raw.read1(len(room))
+        room[: len(piece)] = piece
         self.taken += len(piece)
         return len(piece)
 
@@ -226,9 +230,8 @@ def open_input(file: InputFile) -> Iterator[OpenInput]:
     may be among the blocks.
     """
     try:
-        raw: Any
         if file.is_stream:
-            raw = sys.stdin.buffer if file.uri == STDIN else open(file.path, "rb")  # noqa: SIM115
+            raw = _open_stream(file)
         else:
             raw = _open_regular(file.path)
             file = _as_it_is(file, os.fstat(raw.fileno()))
@@ -245,7 +248,13 @@ def open_input(file: InputFile) -> Iterator[OpenInput]:
             stored.abandoned = file.uri != STDIN
 
 
-def _open_regular(path: str) -> IO[bytes]:
+def _open_stream(file: InputFile) -> io.BufferedReader:
+    if file.uri == STDIN:
+        return cast(io.BufferedReader, sys.stdin.buffer)
+    return open(file.path, "rb")
+
+
+def _open_regular(path: str) -> io.BufferedReader:
     # A pipe may have taken the name since it was listed, and opening that would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     status = os.fstat(descriptor)

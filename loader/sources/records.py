@@ -8,8 +8,6 @@ array of any length streams. What is broken costs the line that it stands on, an
 import ctypes
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,28 +17,24 @@ from loader.errors import InputUnreadable
 from loader.normalize.event import Reject
 from loader.normalize.jsontext import invalid_json, parse_json
 from loader.sources.blocks import Block, Gathering, position_of
+from loader.sources.lines import LineRoom, Lines
 
 # A batch envelope holds many records in one document; Segment accepts 500 kB.
 MAX_DOCUMENT_BYTES = 32 << 20
 # At most so many records are handed on together.
 BLOCK_RECORDS = 5_000
-# There is room for so many lines at first.
-_LINES = 1 << 12
 # What is kept of a line that is too long to hold.
 _HEAD_BYTES = 1 << 20
 # Bytes of a file that may be searched for the end of what turns out to have none.
 _MOST_SEARCHED_IN_VAIN = 16 << 20
-# A line with an array of more bytes is read element by element.
-_LONG_ARRAY = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 _BETWEEN = re.compile(rb"[ \t\r,]*")
 # What may stand between two values on one line.
 _SEPARATORS = b" \t\r,"
 
-# The same numbers stand in spans.h.
+# How a search ended; the same numbers stand in spans.h.
 _CLOSED, _UNFINISHED, _FULL, _BROKEN, _IN_STRING = range(5)
-_BLANK_LINE, _OBJECT_LINE, _ARRAY_LINE, _ODD_LINE = range(4)
 
 
 def read_blocks(chunks: Iterable[bytes], *, most_records: int = BLOCK_RECORDS) -> Iterator[Block]:
@@ -51,31 +45,6 @@ def read_blocks(chunks: Iterable[bytes], *, most_records: int = BLOCK_RECORDS) -
     return _Reader(iter(chunks), most_records).blocks()
 
 
-@dataclass
-class _Table:
-    """The lines of what was read, from `begin` to `cut`; `line` is the number of the first one."""
-
-    text: Any
-    begin: int
-    cut: int
-    line: int
-    starts: Longs
-    ends: Longs
-    kinds: Any
-    odd: Longs
-    _begins: Longs | None = None  # of all lines, with the blanks before what is on them
-
-    def index(self, at: int) -> int | None:
-        """The line that begins there, if one does."""
-        if at == self.begin:
-            return 0
-        if self._begins is None:
-            breaks = np.flatnonzero(self.text[self.begin : self.cut] == ord("\n"))
-            self._begins = np.append(0, breaks + 1) + self.begin
-        found = int(np.searchsorted(self._begins, at))
-        return found if found < len(self.kinds) and self._begins[found] == at else None
-
-
 class _Reader:
     """Reads one file. What was read and is not used yet is `data[at:size]`, from `line` on."""
 
@@ -84,10 +53,9 @@ class _Reader:
         self.data = bytes(WORD_BYTES)  # with some more bytes that can be read behind the last one
         self.text = np.frombuffer(self.data, np.uint8)
         self.size = self.at = 0
-        self.spans = np.empty((2, 0), np.int64)
-        self.kinds = np.empty(0, np.uint8)
         self.line = 1
-        self.table: _Table | None = None
+        self.room = LineRoom()
+        self.lines: Lines | None = None
         self.found = Gathering(most_records)
         self.failure: InputUnreadable | None = None
         self.searched_in_vain = 0
@@ -138,7 +106,7 @@ class _Reader:
             self.data = b"".join((self.data[self.at : self.size], chunk, bytes(WORD_BYTES)))
             self.size, self.at = len(self.data) - WORD_BYTES, 0
             self.text = np.frombuffer(self.data, np.uint8)
-            self.table = None
+            self.lines = None
         return bool(chunk)
 
     def _skip_blanks(self) -> int:
@@ -170,50 +138,34 @@ class _Reader:
 
     def _lines(self, cut: int) -> None:
         """Take whole lines, up to the first one that goes on behind its end."""
-        if self.table is None or self.table.cut != cut:
-            self.table = self._find_lines(cut)
-        table = self.table
-        first = table.index(self.at)
+        if self.lines is None or self.lines.cut != cut:
+            self.lines = self.room.find(self.text, self.at, cut, self.line)
+        lines = self.lines
+        first = lines.index(self.at)
         if first is None:  # in the middle of a line, behind something else
-            table, first = self._find_lines(min(self._line_end(self.at) + 1, cut)), 0
-        for at in range(int(np.searchsorted(table.odd, first)), len(table.odd)):
-            number = int(table.odd[at])
-            self._run(table, first, number)
+            end = min(self._line_end(self.at) + 1, cut)
+            lines, first = self.room.find(self.text, self.at, end, self.line), 0
+        irregular = lines.irregular
+        for at in range(int(np.searchsorted(irregular, first)), len(irregular)):
+            number = int(irregular[at])
+            self._run(lines, first, number)
             first = number + 1
-            self.at, self.line = int(table.starts[number]), table.line + number
-            if self._goes_on(int(table.ends[number])):
+            self.at, self.line = int(lines.starts[number]), lines.line + number
+            if self._goes_on(int(lines.ends[number])):
                 return
-        count = len(table.kinds)
-        self._run(table, first, count)
-        self.at = table.cut
-        self.line = table.line + count - (self.data[self.at - 1 : self.at] != b"\n")
+        self._run(lines, first, len(lines))
+        self.at = lines.cut
+        self.line = lines.line + len(lines) - (self.data[self.at - 1 : self.at] != b"\n")
 
-    def _find_lines(self, cut: int) -> "_Table":
-        text = self.text[self.at :]
-        while True:
-            starts, ends = self.spans
-            count = native.find_lines(
-                *(text.ctypes.data, cut - self.at, starts.ctypes.data, ends.ctypes.data),
-                *(self.kinds.ctypes.data, len(self.kinds)),
-            )
-            if count >= 0:
-                break
-            room = 2 * len(self.kinds) + _LINES
-            self.spans, self.kinds = np.empty((2, room), np.int64), np.empty(room, np.uint8)
-        starts, ends, kinds = starts[:count] + self.at, ends[:count] + self.at, self.kinds[:count]
-        is_long = (kinds == _ARRAY_LINE) & (ends - starts > _LONG_ARRAY)
-        odd = np.flatnonzero((kinds == _ODD_LINE) | is_long)
-        return _Table(self.text, self.at, cut, self.line, starts, ends, kinds.copy(), odd)
-
-    def _run(self, table: "_Table", first: int, behind: int) -> None:
+    def _run(self, lines: Lines, first: int, behind: int) -> None:
         """Take consecutive lines that are whole, or blank."""
-        at = np.flatnonzero(table.kinds[first:behind] != _BLANK_LINE) + first
+        at = np.flatnonzero(~lines.is_blank[first:behind]) + first
         if len(at):
-            starts, ends = table.starts[at], table.ends[at]
+            starts, ends = lines.starts[at], lines.ends[at]
             begin, end = int(starts[0]), int(ends[-1])
             nothing = np.zeros(len(at), np.int64)
             self.found.add(
-                self.data[begin:end], starts - begin, ends - begin, at + table.line, nothing
+                self.data[begin:end], starts - begin, ends - begin, at + lines.line, nothing
             )
 
     def _goes_on(self, end: int) -> bool:

@@ -4,7 +4,7 @@ import bz2
 import lzma
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import IO, Any
+from typing import IO, Protocol
 
 BLOCK_BYTES = 2 << 20
 
@@ -60,7 +60,7 @@ def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW)
-    frame: Any = None
+    frame: zstandard.ZstdDecompressionObj | None = None
     while piece := raw.read(_ZSTD_STEP):
         while piece:
             frame = frame or decompressor.decompressobj()
@@ -71,12 +71,24 @@ def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
         raise EOFError("the compressed data end before their end marker")
 
 
-def _read_streams(raw: IO[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
+class _Decompressor(Protocol):
+    """What unpacks one stream; as in the modules `bz2` and `lzma`."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def _read_streams(raw: IO[bytes], make: "Callable[[], _Decompressor]") -> Iterator[bytes]:
     """Compressed streams, one after the other.
 
     The modules' own files pass over garbage between them, or drop what stands before a cut.
     """
-    stream: Any = None
+    stream: _Decompressor | None = None
     rest = b""
     while True:
         if stream is None:
@@ -116,12 +128,6 @@ _MAGIC: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
     (b"BZh", lambda raw: _read_streams(raw, bz2.BZ2Decompressor)),
     (b"\xfd7zXZ\x00", lambda raw: _read_streams(raw, _LzmaDecompressor)),
 )
-_DECOMPRESSORS = (
-    "zlib",
-    "isal",
-    "igzip_lib",
-    "zstandard",
-    "zstd",
-    "_lzma",
-)  # modules of their errors
+# The modules of their errors.
+_DECOMPRESSORS = ("zlib", "isal", "igzip_lib", "zstandard", "zstd", "_lzma")
 MAGIC_BYTES = max(len(magic) for magic, _ in _MAGIC)

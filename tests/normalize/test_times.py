@@ -1,12 +1,12 @@
-"""Times: what counts as one, what it is, and when an event happened."""
+"""Times: what counts as one, and what it is."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from loader.normalize.times import event_time, parse_time, parse_times
+from loader.normalize.times import parse_time, parse_times
 
 AT = "2026-09-15T08:23:32+00:00"
 
@@ -210,54 +210,3 @@ def test_a_time_finer_than_microseconds_is_pointed_out(value: Any) -> None:
 )
 def test_a_time_with_no_more_than_microseconds_is_whole(value: Any) -> None:
     assert parse_times([value])[1] == []
-
-
-RECEIVED = "2026-09-15T12:00:10.000Z"
-
-
-@pytest.mark.parametrize(
-    ("sent_at", "original_timestamp", "expected"),
-    [
-        pytest.param(None, None, RECEIVED, id="nothing: the arrival"),
-        pytest.param("2026-09-15T12:00:05Z", None, RECEIVED, id="sent only: the arrival"),
-        pytest.param(
-            None, "2026-09-15T11:59:00Z", "2026-09-15T11:59:00Z", id="original only: as it is"
-        ),
-        pytest.param(
-            "2026-09-15T13:00:05.000Z",
-            "2026-09-15T13:00:01.500Z",
-            "2026-09-15T12:00:06.500Z",
-            id="both: corrected by the clock's skew",
-        ),
-        pytest.param(
-            "2026-09-15T15:00:05+02:00",
-            "2026-09-15T13:00:05Z",
-            RECEIVED,
-            id="both, in two zones",
-        ),
-        pytest.param(
-            "0001-01-01T00:00:00Z",
-            "9999-12-31T00:00:00Z",
-            "9999-12-31T00:00:00Z",
-            id="a correction beyond the calendar: original",
-        ),
-        pytest.param(
-            "9999-12-31T00:00:00Z",
-            "0001-01-01T00:00:00Z",
-            "0001-01-01T00:00:00Z",
-            id="a correction before the calendar: original",
-        ),
-    ],
-)
-def test_an_event_without_a_time_of_its_own_gets_one(
-    sent_at: str | None, original_timestamp: str | None, expected: str
-) -> None:
-    actual = event_time(RECEIVED, sent_at, original_timestamp)
-    assert moment(expected) == moment(actual)
-
-
-def test_the_corrected_time_keeps_its_microseconds() -> None:
-    actual = event_time(
-        "2026-09-15T12:00:10.000003Z", "2026-09-15T12:00:05.000002Z", "2026-09-15T12:00:05.000001Z"
-    )
-    assert datetime(2026, 9, 15, 12, 0, 10, 2, UTC) == moment(actual)
