@@ -83,7 +83,7 @@ def status(
     as_json: AsJson = False,
 ) -> int:
     """Show the last loads and how fresh the tables are. Also rejects and values in _extra."""
-    from loader.warehouse import engine, inspect, ledger, migrate
+    from loader.warehouse import engine, inspect, ledger, migrate, rejects
 
     settings = read_settings(warehouse_url=warehouse_url)
     outcomes = Outcomes()
@@ -106,7 +106,7 @@ def status(
                     "loads": ledger.select_loads(named, loads),
                     "tables": [t._asdict() for t in inspect.table_status(named, chosen.schema_)],
                     "waiting_columns": [one._asdict() for one in ledger.select_waiting(named)],
-                    "rejects": ledger.count_rejects(named),
+                    "rejects": rejects.count_rejects(named),
                 }
                 out_json(shown) if as_json else print_status(shown)
     return outcomes.code()

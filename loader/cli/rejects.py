@@ -16,7 +16,7 @@ from loader.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from loader.warehouse.ledger import RejectFilter
+    from loader.warehouse.rejects import RejectFilter
 
 app = typer.Typer(
     help="Records that could not be loaded.", no_args_is_help=True, rich_markup_mode=None
@@ -61,20 +61,20 @@ def rejects_list(
 ) -> None:
     """Show rejected records: where they stood, why they were rejected."""
     from loader.normalize.jsontext import one_line
-    from loader.warehouse import ledger
+    from loader.warehouse import rejects
 
     settings = read_settings(warehouse_url=warehouse_url)
     filters: RejectFilter = {"load": load, "file": file, "reason": reason, "everything": everything}
     with existing_schema(settings, settings.find_source(source)) as connection:
         _check_reason(connection, reason)
         if raw:
-            for one in ledger.select_all_rejects(connection, **filters):
+            for one in rejects.select_all_rejects(connection, **filters):
                 out_exactly(one_line(one["raw"]))
             return
         if as_json:
-            out_json_array(ledger.select_all_rejects(connection, **filters))
+            out_json_array(rejects.select_all_rejects(connection, **filters))
             return
-        shown, count = ledger.select_first_rejects(connection, limit=limit, **filters)
+        shown, count = rejects.select_first_rejects(connection, limit=limit, **filters)
     if shown:
         print_rejects(shown)
         if count > len(shown):
@@ -127,11 +127,11 @@ def rejects_replay(
 def _check_reason(connection: "Connection", reason: str | None) -> None:
     """Refuse a code that neither this version knows nor a reject of an earlier one has."""
     from loader.normalize.event import REASONS
-    from loader.warehouse import ledger
+    from loader.warehouse import rejects
 
     if reason is None or reason in REASONS:
         return
-    counts = ledger.count_rejects(connection, everything=True)
+    counts = rejects.count_rejects(connection, everything=True)
     if reason not in counts:
         near = did_you_mean(reason, {*counts, *REASONS})
         there = ", ".join(f"{code} {count:,}" for code, count in counts.items())

@@ -6,11 +6,11 @@ from sqlalchemy import Connection
 
 from loader.load.prefetch import Existing
 from loader.normalize.collections import TRACKS
-from loader.warehouse import ledger
 from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.evolve import Change
 from loader.warehouse.ids import Ids, Known, SeenIds
 from loader.warehouse.ledger import Counts
+from loader.warehouse.rejects import select_known_rejects
 from loader.warehouse.write import Written, ids_of
 from loader.warehouse.writer import add_batch
 
@@ -53,7 +53,7 @@ class Planner:
         rejects -= self._rejects.among(list(rejects))
         self._rejects.add(list(rejects))
         if self._ledger_at is not None:
-            rejects -= ledger.select_known_rejects(self._ledger_at, list(rejects))
+            rejects -= select_known_rejects(self._ledger_at, list(rejects))
         self.counts = add_batch(self.counts, batch, written, len(rejects))
         self.counts.schema_changes = [change.as_json() for change in self.changes]
 

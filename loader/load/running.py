@@ -29,11 +29,12 @@ from loader.load.reading import Progress, Run
 from loader.load.result import LoadResult, result_of
 from loader.sources.files import InputFile
 from loader.sources.records import BLOCK_RECORDS
-from loader.warehouse import ledger
+from loader.warehouse import rejects
 from loader.warehouse.batch import FileProgress
 from loader.warehouse.engine import Session, make_engine
 from loader.warehouse.ids import KnownIds
-from loader.warehouse.ledger import Counts, RejectFilter
+from loader.warehouse.ledger import Counts
+from loader.warehouse.rejects import RejectFilter
 from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.writer import Writer
 
@@ -57,7 +58,7 @@ class Running:
     def select_rejects(self, after: str, **filters: Unpack[RejectFilter]) -> list[dict[str, Any]]:
         """The next rejects to try."""
         self.run.finish()
-        return self.writer.ask(partial(ledger.select_rejects, after=after, **filters))
+        return self.writer.ask(partial(rejects.select_rejects, after=after, **filters))
 
     def result(self) -> LoadResult:
         """What was done."""

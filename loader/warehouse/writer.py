@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from loader.errors import LedgerDisagrees, LoaderError
 from loader.normalize.collections import TRACKS
-from loader.warehouse import ledger
+from loader.warehouse import ledger, rejects
 from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.changes import Changes, require_types
 from loader.warehouse.engine import Session
@@ -158,8 +158,8 @@ class Writer:
         self._check_known(batch.known, connection)
         require_types(connection, schema, batch.types)
         written = write_rows(connection, schema, batch)
-        stored = ledger.record_rejects(connection, load, batch.rejects)
-        ledger.record_replays(connection, load, batch.replays, written.known)
+        stored = rejects.record_rejects(connection, load, batch.rejects)
+        rejects.record_replays(connection, load, batch.replays, written.known)
         ledger.record_waiting(connection, load, batch.waiting)
         counts = add_batch(self.counts, batch, written, stored)
         ledger.record_batch(connection, load, counts, batch.files)

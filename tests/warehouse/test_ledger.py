@@ -8,7 +8,7 @@ from acceptance.harness import SCHEMA, Database
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
-from loader.warehouse import ledger
+from loader.warehouse import ledger, rejects
 from loader.warehouse.batch import FileProgress, RejectRow
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -129,10 +129,10 @@ def test_a_reject_is_stored_once_and_only_new_ones_count(
     connection: Connection, db: Database
 ) -> None:
     load, *_ = ledger.start_load(connection, "Customer.io", "1")
-    assert ledger.record_rejects(connection, load, []) == 0
-    assert ledger.record_rejects(connection, load, [reject("1"), reject("2")]) == 2
+    assert rejects.record_rejects(connection, load, []) == 0
+    assert rejects.record_rejects(connection, load, [reject("1"), reject("2")]) == 2
     many = [reject(str(number)) for number in range(2, 3000)]
-    assert ledger.record_rejects(connection, load, many) == 2997
+    assert rejects.record_rejects(connection, load, many) == 2997
     assert db.value("SELECT count(*) FROM _rejects") == 2999
 
 
@@ -144,6 +144,6 @@ def test_the_source_of_a_schema_is_that_of_its_last_load(connection: Connection)
 
 def test_rejects_that_wait_are_counted_by_reason(connection: Connection, db: Database) -> None:
     load, *_ = ledger.start_load(connection, "Customer.io", "1")
-    ledger.record_rejects(connection, load, [reject("1"), reject("2"), reject("3")])
+    rejects.record_rejects(connection, load, [reject("1"), reject("2"), reject("3")])
     db.execute("UPDATE _rejects SET replayed_at = now(), outcome = 'loaded' WHERE id = '3'")
-    assert ledger.count_rejects(connection) == {"invalid_json": 2}
+    assert rejects.count_rejects(connection) == {"invalid_json": 2}
