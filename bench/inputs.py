@@ -38,4 +38,4 @@ def with_rising_ids(path: Path) -> Path:
 
 def _ulid(millisecond: int, rest: int) -> bytes:
     value = millisecond << 80 | rest
-    return "".join(_BASE32[value >> 5 * place & 31] for place in reversed(range(26))).encode()
+    return "".join(_BASE32[value >> 5 * index & 31] for index in reversed(range(26))).encode()

@@ -10,7 +10,7 @@ from loader.columns.paths import Paths, PathsFull
 from loader.columns.regular import Regular, Room, make_regular
 from loader.columns.tokens import TOKEN_ARRAYS, Longs, Text, Tokens
 from loader.normalize.event import Reject
-from loader.normalize.jsontext import Repeated
+from loader.normalize.jsontext import TOO_DEEP, Repeated
 
 # The shortest value with its key, and the shortest item of an array with its comma.
 _TOKEN_BYTES, _ITEM_BYTES = 4, 2
@@ -154,6 +154,6 @@ class Tokenizer:
         starts = ends - sizes
         more, refused = self._read(starts, ends, np.array(kept), is_rewritten=True)
         for at in refused.tolist():
-            found.rejects[kept[at]] = Reject(reason="too_deep", detail="nested too deep to be read")
+            found.rejects[kept[at]] = TOO_DEEP
         found.items = [np.append(*both) for both in zip(found.items, more.items, strict=True)]
         found.rewritten += kept

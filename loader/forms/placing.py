@@ -166,22 +166,23 @@ class _Placing:
         is_repeated[1:] = code[1:] == code[:-1]
         if not is_repeated.any():
             return event, token, path
-        is_lost = np.zeros(len(event), bool)
+        names: dict[int, int] = {}  # of the values that lose
+        is_own: list[bool] = []
         firsts = np.flatnonzero(~is_repeated)
         for first, end in zip(firsts.tolist(), [*firsts[1:].tolist(), len(code)], strict=True):
             if end - first > 1:
                 some = at[first:end]
-                name = columns.names[columns.column(path[some[:1]])[0]]
+                column = int(columns.column(path[some[:1]])[0])
                 keys = [columns.key(one) for one in path[some].tolist()]
-                winner = next((i for i, key in enumerate(keys) if _is_canonical(key, name)), 0)
-                for i, one in enumerate(some.tolist()):
-                    if i != winner:
-                        is_lost[one] = True
-                        is_own = not columns.is_context[columns.column(path[some[:1]])[0]]
-                        where = np.array([one])
-                        number = np.array([self._name(keys[i])])
-                        self._keep(event[where], token[where], number, is_own=is_own)
-        kept = np.flatnonzero(~is_lost)
+                is_winner = [_is_canonical(key, columns.names[column]) for key in keys]
+                winner = is_winner.index(True) if any(is_winner) else 0
+                losers = [i for i in range(len(keys)) if i != winner]
+                names |= {int(some[i]): self._name(keys[i]) for i in losers}
+                is_own += [not columns.is_context[column]] * len(losers)
+        lost = np.array(list(names))
+        name = np.array(list(names.values()))
+        self._extra.append(Extra(event[lost], token[lost], name, np.array(is_own)))
+        kept = np.delete(np.arange(len(event)), lost)
         return event[kept], token[kept], path[kept]
 
     def _limit(self, values: Values) -> Values:

@@ -10,28 +10,28 @@ static const byte *skip_blanks(const byte *at, const byte *behind)
     return at;
 }
 
-/* Behind `sign`, and the blanks around it; NULL where something else stands there. */
-static const byte *skip_sign(const byte *at, const byte *behind, byte sign)
+/* Behind `wanted`, and the blanks around it; NULL where something else stands there. */
+static const byte *skip_byte(const byte *at, const byte *behind, byte wanted)
 {
     at = skip_blanks(at, behind);
-    return at < behind && *at == sign ? skip_blanks(at + 1, behind) : NULL;
+    return at < behind && *at == wanted ? skip_blanks(at + 1, behind) : NULL;
 }
 
 /* Write the strings that stand behind a key to `out`, each with a line feed behind it; not those
    with an escape, or with more than so many bytes. `out` has room for as many as the block has.
    Returns how many were written. */
 int64_t find_ids(const byte *block, int64_t size, const byte *key, int64_t key_size,
-                 int64_t most_letters, byte *out)
+                 int64_t most_bytes, byte *out)
 {
     const byte *at = block, *behind = block + size;
     byte *to = out;
     while ((at = memmem(at, (size_t)(behind - at), key, (size_t)key_size))) {
         at += key_size;
-        const byte *colon = skip_sign(at, behind, ':');
+        const byte *colon = skip_byte(at, behind, ':');
         if (!colon || colon == behind || *colon != '"')
             continue;
         const byte *start = at = colon + 1;
-        while (at < behind && at - start < most_letters && *at >= ' ' && *at != '"' && *at != '\\')
+        while (at < behind && at - start < most_bytes && *at >= ' ' && *at != '"' && *at != '\\')
             at++;
         if (at == start || at == behind || *at != '"')
             continue;

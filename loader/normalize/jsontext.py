@@ -14,8 +14,9 @@ from loader.normalize.numbers import as_json, parse_integer, parse_number
 
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=as_json).encode
 # The fast path, which refuses some texts that `parse_json` reads.
-decode = msgspec.json.Decoder(float_hook=parse_number).decode
-DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_decode = msgspec.json.Decoder(float_hook=parse_number).decode
+_DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+TOO_DEEP = Reject(reason="too_deep", detail="nested too deep to be read")
 
 
 def check_memory(size: int) -> None:
@@ -40,8 +41,8 @@ def parse_json(raw: bytes) -> tuple[JSON, Reject | None]:
     strings, and integers of any length.
     """
     try:
-        return decode(raw), None
-    except DECODE_ERRORS:
+        return _decode(raw), None
+    except _DECODE_ERRORS:
         pass
     try:
         text = raw.decode()
@@ -56,7 +57,7 @@ def parse_json(raw: bytes) -> tuple[JSON, Reject | None]:
             parse_constant=_refuse_constant,
         ), None
     except RecursionError:
-        return None, Reject(reason="too_deep", detail="nested too deep to be read")
+        return None, TOO_DEEP
     except json.JSONDecodeError as error:
         # Its words differ between versions of Python, and some have a character of the payload.
         return None, invalid_json(place=f"character {error.pos + 1}")

@@ -121,14 +121,14 @@ PLAIN: dict[str, list[Any]] = {
     "escapes in an id and a name": [call(1, messageId='m"\n1', event='Cart\t"Seen"'), call(2)],
     "escapes in a key": [call(1), call(2, properties={'a"b': 1, "c\n": 2}), call(3)],
     "keys of all scripts": [call(1, properties={"größe": 1, "länge": 2, "": 3, "🙂": {"": 4}})],
-    "signs that are not UTF-8": between(
+    "bytes that are not UTF-8": between(
         (b'"S', b'"' + text)
         for text in (
             *(b"\xc0\xaf", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf0\x80\x80\x80", b"\xe2\x82"),
             *(b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xff", b"\x80", b"\xe2\x82\xc3"),
         )
     ),
-    "the first and last signs of each size": [
+    "the first and last code points of each size": [
         call(
             1, properties={"subject": "\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"}
         )

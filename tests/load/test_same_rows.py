@@ -34,18 +34,18 @@ def as_array(lines: list[bytes], between: bytes = b",") -> bytes:
 def pretty(data: bytes) -> bytes:
     """The same tokens, each on a line of its own, where they are no part of a string."""
     found, is_string, is_escaped = bytearray(), False, False
-    for sign in data:
+    for byte in data:
         if is_string:
-            is_string = is_escaped or sign != ord('"')
-            is_escaped = not is_escaped and sign == ord("\\")
-        elif sign == ord('"'):
+            is_string = is_escaped or byte != ord('"')
+            is_escaped = not is_escaped and byte == ord("\\")
+        elif byte == ord('"'):
             is_string = True
-        elif sign in b"{}[],:":
-            found += b"\n  " if sign in b"}]" else b""
-            found.append(sign)
-            found += b"\n  \t" if sign in b"{[," else b" "
+        elif byte in b"{}[],:":
+            found += b"\n  " if byte in b"}]" else b""
+            found.append(byte)
+            found += b"\n  \t" if byte in b"{[," else b" "
             continue
-        found.append(sign)
+        found.append(byte)
     return bytes(found)
 
 

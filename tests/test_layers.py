@@ -99,3 +99,8 @@ def test_only_the_rooms_of_the_command_line_print_and_exit(path: Path) -> None:
 
 def test_every_room_is_looked_at() -> None:
     assert set(MAY_IMPORT) == {path.parent.name for path in FILES} - {"loader", "cli", "config"}
+
+
+def test_at_most_a_dozen_names_stand_directly_in_the_package() -> None:
+    names = {path.stem for path in ROOT.iterdir() if path.name[0] not in "_." and path.stem != "py"}
+    assert len(names) <= 12, names
