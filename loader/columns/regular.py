@@ -88,7 +88,7 @@ def make_regular(raw: bytes, room: Room | None = None) -> Regular:
 
 def first_values(value: Any, raw: bytes) -> tuple[Any, Repeated]:
     """`value`, read from `raw`, with the first value of each repeated key; and the other values."""
-    return parse_repeated(raw) if may_repeat_keys([value], [raw]) else (value, [])
+    return parse_repeated(raw) if may_repeat_keys(value, raw) else (value, [])
 
 
 def _narrow(value: dict[str, Any], room: Room, others: Repeated) -> dict[str, Any]:

@@ -73,10 +73,6 @@ class Reader:
         self._columns = Columns(self._paths)
         self._is_new = True
 
-    @property
-    def paths(self) -> Paths:
-        return self._paths
-
     def read(self, data: bytes, starts: Longs, ends: Longs, first: int = 0) -> list[Read]:
         """The events of the records in some spans, in order.
 

@@ -3,7 +3,6 @@
 import json
 import mmap
 import re
-from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple, NoReturn
 
@@ -78,21 +77,20 @@ _INSIDE = re.compile(rb'\\"[ \t\r\n]*:')
 _BLANKS_BEHIND_KEYS = (b'" ', b'"\t', b'"\r', b'"\n')
 
 
-def may_repeat_keys(values: Sequence[JSON], raws: Sequence[bytes]) -> bool:
-    """Whether some object in `raws`, which are the texts of `values`, may have a key twice.
+def may_repeat_keys(value: JSON, text: bytes) -> bool:
+    """Whether some object in `text`, which is that of `value`, may have a key twice.
 
     Parsers keep the last value of such a key, so that a value has fewer keys than its text. A part
     of a string may look like a key; then the answer may be true where no key stands twice, and
     never the other way round.
     """
-    text = b"".join(raws)
     if b'\\\\"' in text:
         return True  # does the string end there, or is the quote escaped, as it is below?
     if any(blank in text for blank in _BLANKS_BEHIND_KEYS):
         written, inside = _count(_KEY_END, text), _count(_INSIDE, text)
     else:
         written, inside = text.count(b'":'), text.count(b'\\":')
-    level = values
+    level = [value]
     while level:
         objects = [value for value in level if type(value) is dict]
         written -= sum(map(len, objects))
