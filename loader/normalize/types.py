@@ -18,6 +18,10 @@ _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
 _BOOLEANS = {True: "true", False: "false"}
 
 
+# The types that a new column can get.
+INFERRED: tuple[Type, ...] = ("boolean", "bigint", "numeric", "text", "jsonb")
+
+
 def infer(values: Iterable[object]) -> Type:
     """The narrowest of boolean, bigint, numeric, text, jsonb that holds every one of `values`."""
     kept = [value for value in values if value is not None]
@@ -40,8 +44,7 @@ def cover(one: Type, other: Type) -> Type:
         return one
     both = TYPES[one].wider | {one}
     both &= TYPES[other].wider | {other}
-    order: tuple[Type, ...] = ("numeric", "text", "jsonb")
-    return next(type_ for type_ in order if type_ in both)
+    return next(type_ for type_ in INFERRED if type_ in both)
 
 
 class Rule(NamedTuple):

@@ -20,8 +20,9 @@ from psycopg2 import errors, sql
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from loader.errors import LoaderError, TransientFault
-from loader.normalize.collections import TRACKS, Type
+from loader.errors import LoaderError, SchemaDrift, TransientFault
+from loader.normalize.collections import SHARED_NAMES, TRACKS, Type
+from loader.normalize.types import INFERRED
 from loader.warehouse import ledger
 from loader.warehouse.batch import Waiting
 from loader.warehouse.blockers import Blockers, select_blockers
@@ -109,6 +110,12 @@ class Changes:
     def _make_step(self, step: Sequence[Change]) -> str:
         """Change tables as soon as nobody holds them; says who does if that takes too long."""
         seconds = self._lock_timeout
+        # What waits already is tried once: each batch does, and each load.
+        waits = all(
+            isinstance(change, AddColumn) and (change.table, change.column) in self._waiting
+            for change in step
+        )
+        patience = self._retry_timeout if self._is_patient and not waits else 0.0
         first_try = time.monotonic()
         for number in count():
             try:
@@ -124,8 +131,9 @@ class Changes:
                 seconds = next_wait
                 continue
             seconds = next_wait
-            is_over = time.monotonic() - first_try >= self._retry_timeout
-            if is_over or not self._is_patient:
+            if time.monotonic() - first_try >= patience:
+                if any(isinstance(change, CreateTable) for change in step):
+                    raise TransientFault(f"tables could not be made: held by {blockers.words}")
                 self._is_patient = False
                 return blockers.words
             first, most = _SECONDS_BETWEEN
@@ -205,6 +213,11 @@ def apply_step(
             if change.table not in there:
                 needed.append(change)
                 expected[change.table] = {}
+            elif not there[change.table].keys() >= SHARED_NAMES:
+                raise SchemaDrift(
+                    f"the table {change.table!r}, which an event needs, is somebody else's: "
+                    "rename it, or name the events that count in `collections`"
+                )
         elif isinstance(change, AddColumn):
             columns = expected.get(change.table)
             if columns is None or columns.get(change.column, change.type) != change.type:
@@ -243,7 +256,9 @@ def find_waiting(
     """
     found: list[Waiting] = []
     for row in ledger.select_waiting(connection):
-        column = AddColumn(table=row.table, column=row.column, type=row.type, comment=row.comment)
+        # Somebody may have edited the row.
+        type_ = row.type if row.type in INFERRED else "jsonb"
+        column = AddColumn(table=row.table, column=row.column, type=type_, comment=row.comment)
         if row.table not in tables:
             ledger.forget_waiting(connection, row.table, row.column)
         elif row.column in tables[row.table]:

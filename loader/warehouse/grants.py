@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 from loader.errors import UsageError
 from loader.warehouse.engine import driver_cursor
-from loader.warehouse.tables import files, loads, select_tables
+from loader.warehouse.tables import LEDGER, rejects, select_tables
 
 _SELECT_MISSING = text(
     """
@@ -25,8 +25,9 @@ _SELECT_MISSING = text(
 
 
 def grant_reader(connection: Connection, schema: str, role: str) -> None:
-    """Let `role` read the events, the loads and the files; not the rejects' raw text."""
-    tables = [*select_tables(connection, schema), loads.name, files.name]
+    """Let `role` read the events and the ledger, but not the rejects' raw text."""
+    ledger = [table.name for table in LEDGER if table is not rejects]
+    tables = [*select_tables(connection, schema), *ledger]
     try:
         missing = connection.execute(
             _SELECT_MISSING, {"role": role, "schema": schema, "tables": tables}

@@ -323,6 +323,38 @@ def test_changes_that_were_half_done_are_gone_on_with(
     ]
 
 
+def test_a_load_of_nothing_tries_once_and_does_not_wait(
+    run: Run, cart: Database, write: Write
+) -> None:
+    """A report that goes on for hours would hold up each scheduled load for `retry_timeout`."""
+    path = write("a.ndjson", track("Cart Seen", messageId="b", total=5))
+    with reader(cart, "cart_seen"):
+        assert run("load", path, env=IMPATIENT).code == 0
+        began = time.monotonic()
+        assert run("load", path, env={"LOADER_RETRY_TIMEOUT": "60"}).code == 0
+        assert time.monotonic() - began < 30
+    assert cart.rows(WAITING) == [("cart_seen", "total", "bigint")]
+
+
+@pytest.mark.parametrize("type_", ["money", "timestamptz", "'; DROP TABLE tracks", ""])
+def test_a_row_that_somebody_has_edited_stops_no_load(
+    run: Run, cart: Database, write: Write, type_: str
+) -> None:
+    path = write("a.ndjson", track("Cart Seen", messageId="b", total=5))
+    with reader(cart, "cart_seen"):
+        assert run("load", path, env=IMPATIENT).code == 0
+    cart.rows("UPDATE _waiting_columns SET type = %s, comment = %s RETURNING 1", type_, type_)
+    more = write("b.ndjson", track("Cart Seen", messageId="c", total=6))
+    assert run("load", more, "--json").json["rows_loaded"] == 1
+    assert cart.rows("SELECT total, _extra FROM cart_seen ORDER BY id") == [
+        (None, None),
+        (5, None),
+        (6, None),
+    ]
+    assert cart.value(COLUMN_TYPES.format("cart_seen", "total")) == "jsonb"
+    assert cart.value("SELECT count(*) FROM tracks") == 3
+
+
 def test_frozen_columns_go_on_waiting(run: Run, cart: Database, write: Write) -> None:
     path = write("a.ndjson", track("Cart Seen", messageId="b", total=5))
     with reader(cart, "cart_seen"):

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
+from loader.errors import SchemaDrift
 from loader.normalize.collections import Type
-from loader.normalize.types import TYPES, cover, infer
+from loader.normalize.types import INFERRED, TYPES, cover, infer
 from loader.warehouse import changes, ledger
 from loader.warehouse.batch import Waiting
 from loader.warehouse.blockers import select_blockers
@@ -22,8 +23,6 @@ from loader.warehouse.engine import connect, make_engine
 from loader.warehouse.evolve import AddColumn, Change, CreateTable
 from loader.warehouse.extra import move_back
 from loader.warehouse.tables import select_tables
-
-INFERRED: tuple[Type, ...] = ("boolean", "bigint", "numeric", "text", "jsonb")
 
 
 def column(table: str, name: str, type_: Type = "bigint") -> AddColumn:
@@ -75,6 +74,13 @@ def test_a_step_tells_what_is_there_instead(
     assert {k: v for k, v in caught.value.there["cart_seen"].items() if k == "total"} == there
     assert bool(caught.value.there["cart_seen"]) == bool(there)
     assert db.dump() == before
+
+
+def test_a_table_of_somebody_else_is_not_changed(connection: Connection, db: Database) -> None:
+    db.execute("CREATE TABLE cart_seen (id text PRIMARY KEY, note text)")
+    with pytest.raises(SchemaDrift, match=r"'cart_seen'.*somebody else's"):
+        apply(connection, CreateTable(table="cart_seen", comment=""), column("cart_seen", "total"))
+    assert list(db.types("cart_seen")) == ["id", "note"]
 
 
 def test_a_step_gives_up_a_held_table_after_its_try(connection: Connection, db: Database) -> None:
