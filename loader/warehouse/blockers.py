@@ -38,13 +38,14 @@ class Blockers(NamedTuple):
     words: str  # for people
     are_autovacuum: bool
 
-    def next_wait(self, connection: Connection, lock_timeout: float, *, last: float) -> float:
-        """How long the next try waits for the lock, in seconds, if the last one waited `last`.
+    def next_wait(self, connection: Connection, lock_timeout: float, *, longest: float) -> float:
+        """How long the next try waits for the lock, in seconds; `longest` is the longest so far.
 
         Autovacuum goes as soon as the server notices that somebody waits for it; so behind it one
-        try is that long, and the next one is not, because others wait too.
+        try is that long. No second one is: readers wait too, and one that protects from a
+        wraparound does not go.
         """
-        if not self.are_autovacuum or last != lock_timeout:
+        if not self.are_autovacuum or longest > lock_timeout:
             return lock_timeout
         needed = float(connection.scalar(_SELECT_DEADLOCK_TIMEOUT) or 1.0) + _SECONDS_OVER
         return max(needed, lock_timeout)

@@ -37,7 +37,6 @@ from loader.warehouse.transactions import Transactions
 _TABLES_AT_ONCE = 50
 _SECONDS_BETWEEN = (0.2, 5.0)  # two tries: at first, and at most
 
-
 T = TypeVar("T")
 
 
@@ -109,7 +108,7 @@ class Changes:
 
     def _make_step(self, step: Sequence[Change]) -> str:
         """Change tables as soon as nobody holds them; says who does if that takes too long."""
-        seconds = self._lock_timeout
+        seconds = longest = self._lock_timeout
         # What waits already is tried once: each batch does, and each load.
         waits = all(
             isinstance(change, AddColumn) and (change.table, change.column) in self._waiting
@@ -121,16 +120,15 @@ class Changes:
             try:
                 recorded = self._run(partial(self._apply, step, seconds))
             except _Locked:
-                blockers, next_wait = self._run(partial(self._look, step, seconds))
+                blockers, seconds = self._run(partial(self._look, step, longest))
             else:
                 self._transactions.counts.schema_changes = recorded
                 break
             if self._stopped.is_set():
                 raise TransientFault("the load was stopped while it waited for a lock")
-            if next_wait > seconds:
-                seconds = next_wait
+            if seconds > longest:
+                longest = seconds
                 continue
-            seconds = next_wait
             if time.monotonic() - first_try >= patience:
                 if any(isinstance(change, CreateTable) for change in step):
                     raise TransientFault(f"tables could not be made: held by {blockers.words}")
@@ -160,12 +158,12 @@ class Changes:
         )
 
     def _look(
-        self, step: Sequence[Change], last: float, connection: Connection
+        self, step: Sequence[Change], longest: float, connection: Connection
     ) -> tuple[Blockers, float]:
         """Who holds the tables, and how long the next try waits."""
         tables = {change.table for change in step}
         blockers = select_blockers(connection, self._transactions.schema, tables)
-        return blockers, blockers.next_wait(connection, self._lock_timeout, last=last)
+        return blockers, blockers.next_wait(connection, self._lock_timeout, longest=longest)
 
     def _settle(self, column: AddColumn) -> None:
         """Move what waits in `_extra` for a column, if it is one that was waited for."""

@@ -198,7 +198,8 @@ def lock_tables(
     Raises TransientFault, with who holds them, if that takes longer than `retry_timeout`.
     """
     names = sql.SQL(", ").join(sql.Identifier(schema, table) for table in tables)
-    seconds, before = lock_timeout, connection.scalar(text("SHOW lock_timeout"))
+    seconds = longest = lock_timeout
+    before = connection.scalar(text("SHOW lock_timeout"))
     for attempt in retrying(retry_timeout):
         with attempt:
             try:
@@ -207,7 +208,8 @@ def lock_tables(
                     cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
             except errors.LockNotAvailable as error:
                 blockers = select_blockers(connection, schema, tables)
-                seconds = blockers.next_wait(connection, lock_timeout, last=seconds)
+                longest = max(longest, seconds)
+                seconds = blockers.next_wait(connection, lock_timeout, longest=longest)
                 raise TransientFault(
                     f"{', '.join(tables)}: held by {blockers.words}; wait until they have "
                     "finished, or end them, and widen again"

@@ -171,12 +171,12 @@ def test_who_holds_a_table_is_named_without_what_they_ask(
         assert select_blockers(connection, SCHEMA, ["email_opened"]).words == (
             "somebody who has gone since"
         )
-        assert found.next_wait(connection, 0.1, last=0.1) == 0.1
+        assert found.next_wait(connection, 0.1, longest=0.1) == 0.1
         waits = found._replace(are_autovacuum=True)
         # What the server needs to notice: deadlock_timeout, 1 s, and a little more; once.
-        assert waits.next_wait(connection, 0.1, last=0.1) == 1.2
-        assert waits.next_wait(connection, 0.1, last=1.2) == 0.1
-        assert waits.next_wait(connection, 5.0, last=5.0) == 5.0
+        assert waits.next_wait(connection, 0.1, longest=0.1) == 1.2
+        assert waits.next_wait(connection, 0.1, longest=1.2) == 0.1
+        assert waits.next_wait(connection, 5.0, longest=5.0) == 5.0
 
 
 def test_of_many_who_hold_a_table_some_are_named(connection: Connection, db: Database) -> None:
