@@ -1,5 +1,7 @@
 """How a connection is opened: its options, the search for a pooler, the settings of a session."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -115,7 +117,7 @@ class ServerConnection(_Connection):  # type: ignore[misc]
     standby = False
     read_only = False  # a standby always is
     role = ""  # the library forgets it when the connection is lost
-    limits: dict[str, str]  # those of `LIMITS` that are set
+    limits: Mapping[str, str] = MappingProxyType({})  # those of `LIMITS` that are set
 
     @property
     def access(self) -> str:

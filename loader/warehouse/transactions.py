@@ -77,32 +77,38 @@ class Transactions:
         return done
 
     def _run(self, work: Callable[[Connection], T], status: str, batches: int) -> T | None:
-        connection = self.session.connection
+        connection, done = self.session.connection, None
         with connection.begin():
             self.session.verify_lock()
-            if self._is_committed(connection, status, batches):
-                return None
-            self._require_revision(connection)
-            done = work(connection)
-            self._doubtful = Standing(status, self.counts.batches + batches)
+            committed = self._find_committed(connection, status, batches)
+            if committed is None:
+                self._require_revision(connection)
+                done = work(connection)
+                self._doubtful = Standing(status, self.counts.batches + batches)
+        # Not before: this transaction can be lost, too, and then it is looked at once more.
+        if committed is not None:
+            self.counts = committed
         self._doubtful = None
         return done
 
-    def _is_committed(self, connection: Connection, status: str, batches: int) -> bool:
+    def _find_committed(self, connection: Connection, status: str, batches: int) -> Counts | None:
         """Demand that the ledger shows what was committed, and at most the COMMIT in doubt.
 
-        Raises LedgerDisagrees otherwise; the counts are then what the ledger has.
+        Returns the counts that it has, if that was this transaction. Raises LedgerDisagrees
+        otherwise; `self.counts` are then what the ledger has.
         """
         doubtful = self._doubtful
-        leaves = Standing(status, self.counts.batches + batches)
         verdict = claim(connection, self.load, self.counts.batches, doubtful)
         if verdict is Verdict.COMMITTED:
-            self.counts = ledger.select_counts(connection, self.load.id)
-            if doubtful != leaves:  # another transaction of the load, and this one comes after it
-                verdict = claim(connection, self.load, self.counts.batches, None)
+            found = ledger.select_counts(connection, self.load.id)
+            if doubtful == Standing(status, self.counts.batches + batches):
+                return found
+            # It was another transaction of the load, and this one comes after it.
+            self.counts = found
+            verdict = claim(connection, self.load, found.batches, None)
         self._doubtful = None
-        if verdict in (Verdict.GO_ON, Verdict.COMMITTED):
-            return verdict is Verdict.COMMITTED
+        if verdict is Verdict.GO_ON:
+            return None
         counted, self.counts = self.counts, Counts()
         if verdict not in (Verdict.GONE, Verdict.ANOTHER):
             self.counts = ledger.select_counts(connection, self.load.id)
