@@ -68,7 +68,9 @@ def begin(
                     revision,
                     ledger.select_files(connection, [file.uri for file in inputs], __version__),
                     tables,
-                    find_waiting(connection, source.schema_, tables),
+                    find_waiting(
+                        connection, source.schema_, tables, lock_timeout=settings.lock_timeout
+                    ),
                     select_slots(connection, source.schema_),
                     select_taken(connection, source.schema_),
                     bool(connection.scalar(select(exists().select_from(tracks)))),

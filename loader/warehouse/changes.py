@@ -18,7 +18,6 @@ from typing import TypeVar
 
 from psycopg2 import errors, sql
 from sqlalchemy import Connection, func, select, text
-from sqlalchemy.exc import DBAPIError
 
 from loader.errors import LoaderError, SchemaDrift, TransientFault
 from loader.normalize.collections import SHARED_NAMES, TRACKS, Type
@@ -168,11 +167,14 @@ class Changes:
     def _settle(self, column: AddColumn) -> None:
         """Move what waits in `_extra` for a column, if it is one that was waited for."""
         key = column.table, column.column
-        if key in self._waiting:
-            settle = partial(settle_column, schema=self._transactions.schema, column=column)
-            self._run(settle)
-            del self._waiting[key]
+        if key in self._waiting and not self._stopped.is_set():
+            schema = self._transactions.schema
+            settle = partial(
+                settle_column, schema=schema, column=column, lock_timeout=self._lock_timeout
+            )
             self._is_patient = True
+            if self._run(settle):
+                del self._waiting[key]
 
 
 def _steps(changes: Sequence[Change]) -> Iterator[list[Change]]:
@@ -200,9 +202,7 @@ def apply_step(
 
     Raises TablesDiffer if something else is there.
     """
-    connection.execute(
-        select(func.set_config("lock_timeout", f"{int(lock_timeout * 1000)}ms", True))
-    )
+    _limit_locks(connection, lock_timeout)
     there = select_tables(connection, schema, {change.table for change in step})
     expected = {table: dict(columns) for table, columns in there.items()}
     needed: list[Change] = []
@@ -224,29 +224,44 @@ def apply_step(
                 needed.append(change)
     try:
         apply_changes(connection, schema, needed)
-    except DBAPIError as error:
-        if isinstance(error.orig, errors.LockNotAvailable):
-            raise _Locked from error
-        if isinstance(error.orig, errors.DuplicateColumn):
-            raise TransientFault(
-                "somebody else adds columns to the same tables; load again"
-            ) from error
-        raise
+    except errors.LockNotAvailable as error:
+        raise _Locked from error
+    except errors.DuplicateColumn as error:
+        raise TransientFault("somebody else adds columns to the same tables; load again") from error
     return needed
 
 
-def settle_column(connection: Connection, schema: str, column: AddColumn) -> int:
+def settle_column(
+    connection: Connection, schema: str, column: AddColumn, *, lock_timeout: float
+) -> bool:
     """Move what waits in `_extra` for a column that is there, and its row in the ledger goes.
 
-    Returns how many values moved.
+    Returns False, with nothing done, where somebody holds one of the rows, or a limit of the
+    server's ends it: that must end no load.
     """
-    if not ledger.forget_waiting(connection, column.table, column.column):
-        return 0
-    return move_back(connection, schema, column.table, column.column, column.type)
+    savepoint = connection.begin_nested()
+    try:
+        _limit_locks(connection, lock_timeout)
+        if ledger.forget_waiting(connection, column.table, column.column):
+            move_back(connection, schema, column.table, column.column, column.type)
+        savepoint.commit()
+    except (errors.LockNotAvailable, errors.QueryCanceled):
+        savepoint.rollback()
+        return False
+    return True
+
+
+def _limit_locks(connection: Connection, seconds: float) -> None:
+    """How long to wait for a lock, for the rest of a transaction."""
+    connection.execute(select(func.set_config("lock_timeout", f"{int(seconds * 1000)}ms", True)))
 
 
 def find_waiting(
-    connection: Connection, schema: str, tables: Mapping[str, Mapping[str, Type]]
+    connection: Connection,
+    schema: str,
+    tables: Mapping[str, Mapping[str, Type]],
+    *,
+    lock_timeout: float,
 ) -> list[Waiting]:
     """The columns that wait, once those are settled that are there.
 
@@ -261,7 +276,8 @@ def find_waiting(
             ledger.forget_waiting(connection, row.table, row.column)
         elif row.column in tables[row.table]:
             there = replace(column, type=tables[row.table][row.column])
-            settle_column(connection, schema, there)
+            if not settle_column(connection, schema, there, lock_timeout=lock_timeout):
+                found.append(Waiting(there, row.blocker))
         else:
             found.append(Waiting(column, row.blocker))
     return found

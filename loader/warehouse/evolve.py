@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from loader.normalize.collections import Type
 from loader.normalize.text import clean_text
+from loader.warehouse.engine import driver_cursor
 from loader.warehouse.tables import SQL_TYPES, shared_columns
 
 _COMMENT_LENGTH = 500
@@ -85,11 +86,15 @@ def _quoted(start: str, name: str) -> str:
 
 
 def apply_changes(connection: Connection, schema: str, changes: Sequence[Change]) -> None:
-    """Carry out `changes` inside the transaction of `connection`."""
-    if changes:
-        from alembic.migration import MigrationContext
+    """Carry out `changes` inside the transaction of `connection`.
 
-        _run(MigrationContext.configure(connection), schema, changes)
+    All at once: readers wait from the first change of a table to the end of the transaction, and a
+    network may take longer for an answer than the server for a change.
+    """
+    if changes:
+        with driver_cursor(connection) as cursor:
+            cursor.execute("SET LOCAL standard_conforming_strings = on")
+            cursor.execute(changes_sql(schema, changes))
 
 
 def changes_sql(schema: str, changes: Iterable[Change]) -> str:

@@ -355,6 +355,39 @@ def test_a_row_that_somebody_has_edited_stops_no_load(
     assert cart.value("SELECT count(*) FROM tracks") == 3
 
 
+@pytest.mark.parametrize("why", ["a row is held", "statement_timeout"])
+def test_values_that_cannot_be_moved_now_end_no_load(
+    run: Run, cart: Database, write: Write, why: str
+) -> None:
+    """They ended this load and all later ones, since the column is there and its row too."""
+    path = write("a.ndjson", track("Cart Seen", messageId="b", total=5))
+    with reader(cart, "cart_seen"):
+        assert run("load", path, env=IMPATIENT).code == 0
+    cart.execute("ALTER TABLE cart_seen ADD total bigint")
+    more = write("b.ndjson", track("Cart Seen", messageId="c", total=6))
+    held = f"BEGIN; SELECT FROM {SCHEMA}.cart_seen WHERE id = 'b' FOR UPDATE"
+    if why == "statement_timeout":
+        cart.execute(
+            "CREATE FUNCTION public.slowly() RETURNS trigger LANGUAGE plpgsql "
+            "AS 'BEGIN PERFORM pg_sleep(2); RETURN NEW; END'; CREATE TRIGGER slowly BEFORE UPDATE "
+            "ON cart_seen FOR EACH ROW EXECUTE FUNCTION public.slowly()"
+        )
+        held = f"ALTER DATABASE {cart.name} SET statement_timeout = '1s'"
+    with holding(cart, held):
+        done = run("load", more, "--json", env=IMPATIENT)
+        assert done.code == 0, done.err
+        assert list(done.json["waiting"]) == ["cart_seen.total"]
+    cart.execute(f"ALTER DATABASE {cart.name} RESET statement_timeout")
+    assert cart.rows("SELECT total, _extra FROM cart_seen ORDER BY id") == [
+        (None, None),
+        (None, {"total": 5}),
+        (6, None),
+    ]
+    assert run("load", more, "--json").json["waiting"] == {}
+    assert cart.rows("SELECT total, _extra FROM cart_seen WHERE id = 'b'") == [(5, None)]
+    assert cart.rows(WAITING) == []
+
+
 def test_frozen_columns_go_on_waiting(run: Run, cart: Database, write: Write) -> None:
     path = write("a.ndjson", track("Cart Seen", messageId="b", total=5))
     with reader(cart, "cart_seen"):

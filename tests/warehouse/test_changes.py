@@ -204,10 +204,12 @@ def test_a_column_that_waits_is_recorded_once_with_what_is_known_last(
     assert row[:5] == ("tracks", "a", "text", 'Property "a".', "y")
     assert db.value("SELECT load_id FROM _waiting_columns") == 2
     with connection.begin():
-        found = changes.find_waiting(connection, SCHEMA, {"tracks": {"id": "text"}})
+        found = changes.find_waiting(
+            connection, SCHEMA, {"tracks": {"id": "text"}}, lock_timeout=0.1
+        )
         assert found == [Waiting(column("tracks", "a", "text"), "y")]
         # Its table is gone, and its values with it.
-        assert changes.find_waiting(connection, SCHEMA, {}) == []
+        assert changes.find_waiting(connection, SCHEMA, {}, lock_timeout=0.1) == []
         assert ledger.select_waiting(connection) == []
         assert not ledger.forget_waiting(connection, "tracks", "a")
 
