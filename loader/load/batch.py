@@ -12,11 +12,11 @@ from loader.columns.tokens import Longs
 from loader.forms.content import raw_text
 from loader.forms.events import Events
 from loader.forms.times import when_it_happened
-from loader.load.context import DECLARED_SHARED, LoadContext
+from loader.load.context import LoadContext
 from loader.load.defects import defect
 from loader.load.encode import Encoded, Layout, encode, make_layouts
 from loader.load.plan import MakeChanges, Part, change_tables
-from loader.normalize.collections import Type
+from loader.normalize.collections import EXTRA, Type
 from loader.normalize.event import Reject
 from loader.sources.blocks import Block
 from loader.warehouse.batch import (
@@ -178,8 +178,10 @@ class Batch:
 
     def _types(self, copy: Copy) -> dict[str, Type]:
         """The types that the columns of some rows were encoded for."""
-        types = DECLARED_SHARED | self.context.tables[copy.table]
-        return {name: types[name] for name in copy.columns}
+        # One that somebody has dropped is named by COPY.
+        types = self.context.tables[copy.table]
+        found = {name: types[name] for name in copy.columns if name in types}
+        return found | {EXTRA.name: EXTRA.type}  # whatever somebody has made of it
 
     def _reject_defects(self) -> None:
         """Make rejects of the events that cannot be encoded."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loader.columns.tokens import DECIMAL, FALSE, INTEGER, JSON, STRING, TIME, TRUE, Longs
+from loader.errors import SchemaDrift
 from loader.forms.events import Events
 from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type
@@ -129,6 +130,11 @@ def plan_changes(parts: Sequence[Part], context: LoadContext) -> list[Change]:
 
 def change_tables(parts: Sequence[Part], context: LoadContext, make: MakeChanges) -> list[Waiting]:
     """Have the changes made that events need; returns the columns that have to wait."""
+    if TRACKS not in context.tables:  # no event is to blame for that
+        raise SchemaDrift(
+            f"the table {TRACKS!r} is not there any more: give it its name again, or restore it; "
+            "`alembic check` shows what else differs"
+        )
     changes = plan_changes(parts, context)
     try:
         waiting = make(changes) if changes else []

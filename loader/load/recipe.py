@@ -22,6 +22,7 @@ from loader.warehouse.batch import FileProgress
 from loader.warehouse.changes import TablesDiffer
 from loader.warehouse.engine import Session
 from loader.warehouse.ids import Ids, Known, KnownIds
+from loader.warehouse.ledger import Counts
 from loader.warehouse.tables import select_tables, select_taken
 
 # A load, whose tables others change all the time.
@@ -42,6 +43,7 @@ def load(
     """Load `paths` into the schema of `source`. Raises LoaderError; see `loader.errors`."""
     inputs = list_inputs(paths)
     begun_anew: list[str] = []
+    before = Counts()  # of loads that were begun anew
     while True:
         try:
             with running(source, settings, url, inputs, wait=wait, progress=progress) as one:
@@ -52,8 +54,11 @@ def load(
             if len(begun_anew) == _MOST_BEGUN_ANEW or any(file.is_stream for file in inputs):
                 raise
             begun_anew.append(f"a load was begun anew behind its last batch: {error}")
+            before = before.plus(one.writer.counts)
     result = one.result()
-    result.warnings += begun_anew
+    if begun_anew:
+        result.counts = before.plus(result.counts)
+        result.warnings += begun_anew
     return result
 
 

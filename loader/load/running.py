@@ -9,7 +9,7 @@ import mmap
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Unpack
@@ -195,7 +195,10 @@ def _recorded(
     except BaseException as error:
         to_server.reserve.close()
         to_server.session.given_up = True
-        if writer is None and ends(beginning, _SECONDS_TO_CLOSE) and not beginning.exception():
+        if writer is None and not ends(beginning, _SECONDS_TO_CLOSE):
+            with suppress(LoaderError):  # the server would go on, with the lock
+                to_server.canceller.within(_SECONDS_TO_CLOSE, to_server.session.cancel)
+        elif writer is None and not beginning.exception():
             writer = writer_of(beginning.result())  # it began nevertheless
         if writer is not None:
             _record_end(writer, error)

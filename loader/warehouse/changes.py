@@ -16,16 +16,24 @@ from functools import partial
 from itertools import count, islice
 from typing import TypeVar
 
+import psycopg2
 from psycopg2 import errors, sql
 from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import DBAPIError
 
-from loader.errors import LoaderError, SchemaDrift, TransientFault
+from loader.errors import (
+    LoaderError,
+    MissingRight,
+    SchemaDrift,
+    TransientFault,
+    WarehouseFailed,
+)
 from loader.normalize.collections import SHARED_NAMES, TRACKS, Type
 from loader.normalize.types import INFERRED
 from loader.warehouse import ledger
 from loader.warehouse.batch import Waiting
 from loader.warehouse.blockers import Blockers, select_blockers
-from loader.warehouse.engine import driver_cursor
+from loader.warehouse.engine import driver_cursor, milliseconds
 from loader.warehouse.evolve import AddColumn, Change, CreateTable, apply_changes
 from loader.warehouse.extra import move_back
 from loader.warehouse.grants import grant_tables
@@ -120,6 +128,10 @@ class Changes:
                 recorded = self._run(partial(self._apply, step, seconds))
             except _Locked:
                 blockers, seconds = self._run(partial(self._look, step, longest))
+            except (MissingRight, SchemaDrift, WarehouseFailed) as error:
+                if not waits:
+                    raise
+                return str(error)  # events without such values load nevertheless
             else:
                 self._transactions.counts.schema_changes = recorded
                 break
@@ -236,8 +248,8 @@ def settle_column(
 ) -> bool:
     """Move what waits in `_extra` for a column that is there, and its row in the ledger goes.
 
-    Returns False, with nothing done, where somebody holds one of the rows, or a limit of the
-    server's ends it: that must end no load.
+    Returns False, with nothing done, where somebody holds one of the rows, a limit of the server's
+    ends it, or a constraint or a trigger refuses it: that must end no load.
     """
     savepoint = connection.begin_nested()
     try:
@@ -245,15 +257,15 @@ def settle_column(
         if ledger.forget_waiting(connection, column.table, column.column):
             move_back(connection, schema, column.table, column.column, column.type)
         savepoint.commit()
-    except (errors.LockNotAvailable, errors.QueryCanceled):
-        savepoint.rollback()
+    except (psycopg2.Error, DBAPIError):
+        savepoint.rollback()  # raises again where the connection was lost
         return False
     return True
 
 
 def _limit_locks(connection: Connection, seconds: float) -> None:
     """How long to wait for a lock, for the rest of a transaction."""
-    connection.execute(select(func.set_config("lock_timeout", f"{int(seconds * 1000)}ms", True)))
+    connection.execute(select(func.set_config("lock_timeout", f"{milliseconds(seconds)}ms", True)))
 
 
 def find_waiting(
@@ -305,9 +317,9 @@ def require_types(
             raise TransientFault("a table was dropped meanwhile; load again") from error
     found = select_tables(connection, schema, types)
     differing = {
-        table: found[table]
+        table: found.get(table, {})
         for table, columns in types.items()
-        if any(found[table].get(name) != type_ for name, type_ in columns.items())
+        if any(found.get(table, {}).get(name) != type_ for name, type_ in columns.items())
     }
     if differing:
         raise TablesDiffer(differing, is_of_submitted=True)

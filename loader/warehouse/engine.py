@@ -222,7 +222,7 @@ class Session:
             self._connection = self.engine.connect().execution_options(
                 schema_translate_map={None: self.schema}
             )
-            timeout = f"SET lock_timeout = {int(self._lock_timeout * 1000)}"
+            timeout = f"SET lock_timeout = {milliseconds(self._lock_timeout)}"
             self._connection.execute(text(timeout))
             self._connection.commit()
 
@@ -268,6 +268,11 @@ class Session:
         with suppress(DBAPIError, psycopg2.Error, InvalidRequestError):
             connection.invalidate()
             connection.close()
+
+
+def milliseconds(seconds: float) -> int:
+    """A limit of time as the server takes it, which knows 0 as none."""
+    return max(int(seconds * 1000), 1)
 
 
 def driver_cursor(connection: Connection) -> Any:

@@ -4,8 +4,9 @@ It records what happened, not what was sent: each statement must report the rows
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -71,6 +72,21 @@ class Counts:
     def balances(self) -> bool:
         """Whether every record read is a row, a duplicate or a reject."""
         return self.records_read == self.rows_loaded + self.duplicates + self.rejects
+
+    def plus(self, more: "Counts") -> "Counts":
+        """These and those of another load."""
+        rows = Counter(self.rows_per_table) + Counter(more.rows_per_table)
+        summed = {
+            name: getattr(self, name) + getattr(more, name)
+            for name, value in asdict(self).items()
+            if isinstance(value, int | list)
+        }
+        both = replace(self, **summed, rows_per_table=dict(rows))
+        for name in ("timestamp", "received_at"):
+            first, last = getattr(more, f"first_{name}"), getattr(more, f"last_{name}")
+            if first is not None:
+                both.widen({name: (first, last)})
+        return both
 
     def widen(self, times: Mapping[str, tuple[str, str]]) -> None:
         """Take the times of a batch into the span of the load."""

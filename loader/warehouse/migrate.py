@@ -67,7 +67,9 @@ def read_revision(connection: Connection, schema: str) -> str | None:
 
 # The comment of `alembic_version`: what a revision promises to loaders that do not know it.
 _PROMISE = "Loaders from version {} on can work with this schema."
-_PROMISED = re.compile(re.escape(_PROMISE).replace(r"\{\}", r"(\d+)\.(\d+)\.(\d+)"))
+_PROMISED = re.compile(
+    re.escape(_PROMISE).replace(r"\{\}", r"([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})")
+)
 
 
 def promise(revision: "Script") -> str | None:

@@ -13,7 +13,7 @@ from loader.normalize.collections import SHARED_NAMES, TRACKS, Type, declared_ta
 from loader.normalize.names import is_context_column
 from loader.normalize.types import TYPES
 from loader.warehouse.blockers import select_blockers
-from loader.warehouse.engine import driver_cursor, retrying
+from loader.warehouse.engine import driver_cursor, milliseconds, retrying
 from loader.warehouse.evolve import WidenColumn, apply_changes
 from loader.warehouse.extra import move_back
 from loader.warehouse.ledger import end_forgotten, require_rows
@@ -204,7 +204,7 @@ def lock_tables(
         with attempt:
             try:
                 with connection.begin_nested(), driver_cursor(connection) as cursor:
-                    cursor.execute("SET LOCAL lock_timeout = %s", (int(seconds * 1000),))
+                    cursor.execute("SET LOCAL lock_timeout = %s", (milliseconds(seconds),))
                     cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
             except errors.LockNotAvailable as error:
                 blockers = select_blockers(connection, schema, tables)

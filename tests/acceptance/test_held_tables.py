@@ -206,11 +206,12 @@ def test_a_load_is_begun_anew_where_somebody_changes_a_table_behind_its_encoding
     """In COPY's binary format a number or a boolean can be a valid text: nobody would notice."""
     path = write("a.ndjson", *CHANGED)
     with changing(db, statement) as is_held:
-        process = start("load", path, url=db.url, env=SMALL)
+        process = start("load", path, "--json", url=db.url, env=SMALL)
         wait_until(db, is_held)
-    _, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert b"begun anew behind its last batch" in err
+    assert json.loads(out)["records_read"] == 1001  # of both
     assert db.rows("SELECT id, total FROM cart_seen ORDER BY id") == found
     assert db.rows("SELECT status, rows_loaded, batches FROM _loads ORDER BY id") == [
         ("failure", 1000, 1),
@@ -355,7 +356,40 @@ def test_a_row_that_somebody_has_edited_stops_no_load(
     assert cart.value("SELECT count(*) FROM tracks") == 3
 
 
-@pytest.mark.parametrize("why", ["a row is held", "statement_timeout"])
+def test_a_column_that_can_never_be_added_ends_no_load(
+    run: Run, cart: Database, write: Write
+) -> None:
+    path = write("a.ndjson", track("Cart Seen", messageId="b", total=5))
+    with reader(cart, "cart_seen"):
+        assert run("load", path, env=IMPATIENT).code == 0
+    cart.execute(
+        "CREATE FUNCTION public.no_ddl() RETURNS event_trigger LANGUAGE plpgsql "
+        "AS 'BEGIN RAISE EXCEPTION ''not here''; END'; CREATE EVENT TRIGGER no_ddl "
+        "ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION public.no_ddl()"
+    )
+    done = run("load", write("b.ndjson", track("Email Opened", messageId="c")), "--json")
+    cart.execute("DROP EVENT TRIGGER no_ddl")
+    assert (done.code, done.json["rows_loaded"]) == (0, 1)
+    assert list(done.json["waiting"]) == ["cart_seen.total"]
+    assert run("load", path).code == 0
+    assert cart.rows("SELECT total FROM cart_seen WHERE id = 'b'") == [(5,)]
+
+
+def test_events_are_not_to_blame_for_a_table_that_is_gone(
+    run: Run, db: Database, write: Write
+) -> None:
+    """A batch with a new context key made rejects of all of its events."""
+    path = write("a.ndjson", track("Email Opened", messageId="b", context={"new": 1}))
+    db.execute("ALTER TABLE tracks RENAME TO elsewhere; CREATE VIEW tracks AS TABLE elsewhere")
+    done = run("load", path)
+    assert (done.code, "the table 'tracks' is not there" in done.err) == (1, True), done.err
+    assert db.value("SELECT count(*) FROM _rejects") == 0
+    db.execute("DROP VIEW tracks; ALTER TABLE elsewhere RENAME TO tracks")
+    assert run("load", path).code == 0
+    assert db.rows("SELECT context_new FROM tracks") == [(1,)]
+
+
+@pytest.mark.parametrize("why", ["a row is held", "statement_timeout", "a constraint"])
 def test_values_that_cannot_be_moved_now_end_no_load(
     run: Run, cart: Database, write: Write, why: str
 ) -> None:
@@ -373,11 +407,15 @@ def test_values_that_cannot_be_moved_now_end_no_load(
             "ON cart_seen FOR EACH ROW EXECUTE FUNCTION public.slowly()"
         )
         held = f"ALTER DATABASE {cart.name} SET statement_timeout = '1s'"
+    elif why == "a constraint":
+        held = "SELECT 1"
+        cart.execute("ALTER TABLE cart_seen ADD CONSTRAINT large CHECK (total > 5)")
     with holding(cart, held):
         done = run("load", more, "--json", env=IMPATIENT)
         assert done.code == 0, done.err
         assert list(done.json["waiting"]) == ["cart_seen.total"]
     cart.execute(f"ALTER DATABASE {cart.name} RESET statement_timeout")
+    cart.execute("ALTER TABLE cart_seen DROP CONSTRAINT IF EXISTS large")
     assert cart.rows("SELECT total, _extra FROM cart_seen ORDER BY id") == [
         (None, None),
         (None, {"total": 5}),
