@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from loader import native
@@ -54,6 +55,7 @@ _HOWS: tuple[tuple[int, Type, int], ...] = (
 )
 for _kind, _type, _how in _HOWS:
     _HOW[_kind, CODES[_type]] = _how
+_to_json = msgspec.json.Encoder().encode  # of a text
 _NO_ROWS = np.zeros(0, np.int64)
 
 
@@ -112,15 +114,15 @@ class Cells:
             is_misfit[at[~fits]] = True
         return cells, rest[is_misfit]
 
-    def objects(self, tokens: Longs, names: Longs, firsts: Longs, texts: Sequence[bytes]) -> Longs:
+    def objects(self, tokens: Longs, names: Longs, firsts: Longs, texts: Sequence[str]) -> Longs:
         """The cells of objects of values: each begins at one of `firsts`, which has one more.
 
-        `texts` are the names as JSON strings.
+        `names` are indexes in `texts`.
         """
         fields, kept = self._fields()
         objects = len(firsts) - 1
-        name_texts = np.frombuffer(b"".join(texts) or b" ", np.uint8)
-        name_ends = np.append(0, np.cumsum([len(text) for text in texts]))
+        name_json, name_ends = _as_json(texts)
+        name_texts = np.frombuffer(name_json, np.uint8)
         tokens, names = (np.ascontiguousarray(each, np.int64) for each in (tokens, names))
         firsts = np.ascontiguousarray(firsts, np.int64)
         common = (fields, tokens.ctypes.data, names.ctypes.data)
@@ -153,6 +155,17 @@ class Cells:
         ]
         arrays = [np.ascontiguousarray(each) for each in arrays]
         return native.Fields(*(each.ctypes.data for each in arrays)), arrays
+
+
+def _as_json(names: Sequence[str]) -> tuple[bytes, Longs]:
+    """Names as JSON strings, one behind the other, and where each begins; with one entry more."""
+    together = _to_json("\n".join(names))
+    breaks = np.flatnonzero(np.frombuffer(together, np.uint8) == ord("\\"))
+    if len(breaks) != len(names) - 1:  # a name has what has to be escaped
+        texts = list(map(_to_json, names))
+        return b"".join(texts), np.append(0, np.cumsum(list(map(len, texts)), dtype=np.int64))
+    text = together.replace(b"\\n", b'""')
+    return text, np.concatenate(([0], breaks + 1, [len(text)]))
 
 
 class Rows:

@@ -3,8 +3,10 @@
 import secrets
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loader import native
+from loader.columns.tokens import Longs
 
 Path = tuple[str, ...]
 
@@ -24,35 +26,46 @@ class Paths:
         self.handle = native.new_paths(secrets.randbits(64))
         if not self.handle:
             raise MemoryError
-        self.number: dict[Path, int] = {(): 0}
-        self._paths: list[Path] = [()]
+        self.parents: NDArray[np.int32] = np.zeros(1, np.int32)  # by path: the one above it
+        self.keys = [""]  # by path: its last key
         self._key_bytes = 0
+        self.number: dict[Path, int] = {(): 0}  # of those that the forms name
         for path in sorted(marks, key=len):  # the path above it is there already
-            native.mark_path(self.handle, self.make(path), marks[path])
-        self.named = len(self._paths)  # those that the forms name
+            self.number[path] = self._find(path)
+            native.mark_path(self.handle, self.number[path], marks[path])
+        self.learn()
+        self.named = len(self)
 
     def __del__(self) -> None:
         native.free_paths(self.handle)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.keys)
 
     def __getitem__(self, number: int) -> Path:
-        return self._paths[number]
+        keys: list[str] = []
+        while number:
+            keys.append(self.keys[number])
+            number = int(self.parents[number])
+        return tuple(reversed(keys))
 
     def make(self, path: Path) -> int:
         """The number of a path, which need not stand in any record."""
+        number = self._find(path)
+        self.learn()
+        return number
+
+    def _find(self, path: Path) -> int:
         number = 0
         for key in map(str.encode, path):
             number = native.find_path(self.handle, number, key, len(key))
             if not number:
                 raise PathsFull
-        self.learn()
         return number
 
     def learn(self) -> None:
         """Take over the paths that the tokenizer has met since."""
-        known, now = len(self._paths), native.count_paths(self.handle)
+        known, now = len(self), native.count_paths(self.handle)
         if now == known:
             return
         size = native.count_key_bytes(self.handle)
@@ -60,9 +73,14 @@ class Paths:
         keys = np.empty(size - self._key_bytes + now - known, np.uint8)
         native.list_paths(self.handle, known, parents.ctypes.data, keys.ctypes.data)
         self._key_bytes = size
-        paths = self._paths
-        for above, key in zip(
-            parents.tolist(), keys.tobytes().decode().split("\0")[:-1], strict=True
-        ):
-            paths.append((*paths[above], key))
-        self.number.update(zip(paths[known:], range(known, now), strict=True))
+        self.parents = np.append(self.parents, parents)
+        self.keys += keys.tobytes().decode().split("\0")[:-1]
+
+    def tops(self, above: int = 0) -> Longs:
+        """By path: the one right below `above` that it is or is below of; 0 for others."""
+        found = np.where(self.parents == above, np.arange(len(self)), 0)
+        while True:
+            at = np.flatnonzero((found == 0) & (found.take(self.parents) > 0))
+            if not len(at):
+                return found
+            found[at] = found[self.parents[at]]

@@ -1,6 +1,7 @@
 """What becomes of the value at a path: which group of columns it belongs to, and which column."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from loader.columns.paths import Path, Paths
 from loader.columns.tokens import Flags, Ints, Longs
 from loader.forms.model import CONTEXT, EXTRA, PROPERTIES, Form
 from loader.forms.recognize import FORMS, dotted
-from loader.normalize.names import context_column, property_columns
+from loader.normalize.names import context_column, number_names, property_columns
 
 # Of a value that is used for a shared column, or not kept at all.
 NONE = 0
@@ -19,6 +20,7 @@ def _context_columns(keys: Sequence[str]) -> list[str]:
     return list(map(context_column, keys))
 
 
+# No column of the context has the name of one of properties.
 _NAMES_OF = {CONTEXT: _context_columns, PROPERTIES: property_columns}
 # Objects whose keys become columns, in whichever form.
 _GROUPS = {
@@ -41,12 +43,11 @@ class Columns:
     """The group and the column of each path, as far as paths are known. Column 0 is none."""
 
     def __init__(self, paths: Paths) -> None:
+        self.number = {"": 0}  # by name: its column
         self.names = [""]  # by column
-        self.keys = [""]  # by column: as first sent, nested keys with dots
-        self.is_context: list[bool] = [False]  # by column
+        self.is_context: Flags = np.zeros(1, bool)  # by column
         self._paths = paths
-        self._first = [0]  # by column: the path that it was first seen at
-        self._numbers: dict[int, dict[str, int]] = {CONTEXT: {}, PROPERTIES: {}}
+        self._first = np.zeros(1, np.int64)  # by column: the path that it was first seen at
         self._consumed = [
             consumed(form) if isinstance(form, Form) else frozenset() for form in FORMS
         ]
@@ -81,6 +82,10 @@ class Columns:
         keys = self._paths[path]
         return ".".join(keys[1:] if len(keys) > 1 else keys)
 
+    def first_key(self, column: int) -> str:
+        """The key of a column as first sent, nested keys with dots."""
+        return self.key(int(self._first[column]))
+
     def natural(self, form: Form, path: Path) -> int:
         """The group of a path whose value is not used."""
         if len(path) > 1:
@@ -105,41 +110,46 @@ class Columns:
             )
             self._column = np.append(self._column, np.zeros(more, np.int64))
             self._has_many = np.append(self._has_many, np.zeros(more, bool))
-        roots: dict[str, list[int]] = {}
-        for at in range(known, now):
-            path = self._paths[at]
-            if len(path) > 1:
-                roots.setdefault(path[0], []).append(at)
-            else:
-                self._group[: len(FORMS), at] = [
-                    self.natural(form, path) if isinstance(form, Form) else NONE for form in FORMS
-                ]
-        for root, paths in roots.items():
-            if root in _GROUPS:
-                self._group[:, paths] = np.array(_BELOW[root])[:, None]
-                self._name(paths, _GROUPS[root])
-        for at in range(known, min(now, self._paths.named)):
-            is_consumed = [self._paths[at] in some for some in self._consumed]
-            self._group[: len(FORMS), at][is_consumed] = NONE
+        tops = self._paths.tops()
+        tops[:known] = 0
+        at = np.arange(len(tops))
+        for path in at[(tops == at) & (at >= known)].tolist():
+            key = self._paths[path]
+            self._group[: len(FORMS), path] = [
+                self.natural(form, key) if isinstance(form, Form) else NONE for form in FORMS
+            ]
+        tops[tops == at] = 0
+        found = {root: np.flatnonzero(tops == self._paths.number[(root,)]) for root in _GROUPS}
+        met = {root: below for root, below in found.items() if len(below)}
+        for root, below in sorted(met.items(), key=lambda item: int(item[1][0])):
+            self._group[:, below] = np.array(_BELOW[root])[:, None]
+            self._name(below, _GROUPS[root])
+        for path in range(known, min(now, self._paths.named)):
+            is_consumed = [self._paths[path] in some for some in self._consumed]
+            self._group[: len(FORMS), path][is_consumed] = NONE
         self._learned = now
 
-    def _name(self, paths: list[int], group: int) -> None:
-        """Give paths of a group their columns."""
-        keys = [".".join(self._paths[path][1:]) for path in paths]
-        numbers, names = self._numbers[group], _NAMES_OF[group](keys)
-        columns: list[int] = []
-        for path, key, name in zip(paths, keys, names, strict=True):
-            column = numbers.get(name)
-            if column is None:
-                column = numbers[name] = len(self.names)
-                self.names.append(name)
-                self.keys.append(key)
-                self._first.append(path)
-            else:
-                self._has_many[self._first[column]] = self._has_many[path] = self.has_many = True
-            columns.append(column)
-        self.is_context += [group == CONTEXT] * (len(self.names) - len(self.is_context))
-        self._column[paths] = columns
+    def _name(self, paths: Longs, group: int) -> None:
+        """Give paths below an object of a group their columns."""
+        above, before = self._paths.parents[paths], len(self.names)
+        last = list(map(self._paths.keys.__getitem__, paths.tolist()))
+        keys: list[str] = []
+        firsts = np.flatnonzero(np.diff(above, prepend=-1)).tolist()
+        for first, behind in pairwise([*firsts, len(last)]):
+            prefix = ".".join((*self._paths[int(above[first])][1:], ""))
+            keys += [prefix + key for key in last[first:behind]] if prefix else last[first:behind]
+        numbers, new = number_names(_NAMES_OF[group](keys), self.number)
+        self.names += new
+        self.is_context = np.append(self.is_context, np.full(len(new), group == CONTEXT))
+        columns = self._column[paths] = np.array(numbers)
+        if len(new) == len(paths):
+            self._first = np.append(self._first, paths)
+            return
+        found, first_of = np.unique(columns, return_index=True)
+        self._first = np.append(self._first, paths[first_of[found >= before]])
+        others = paths[self._first[columns] != paths]
+        self._has_many[others] = self._has_many[self._first[self._column[others]]] = True
+        self.has_many = True
 
 
 def consumed(form: Form) -> frozenset[Path]:

@@ -87,15 +87,14 @@ def _inherit_rest(
     if not form.rest:
         return []
     left_out = {*form.inherited, *form.transport, form.items}
-    rest = [
-        number
-        for number in range(1, len(paths))
-        if len(paths[number]) == 1 and paths[number][0] not in left_out
-    ]
+    keys = np.unique(paths.tops()).tolist()
+    rest = [number for number in keys if number and paths.keys[number] not in left_out]
     said = pairs.said.take(np.isin(pairs.said.path, rest))
     objects: dict[int, list[bytes]] = {}
     for number, token, path in zip(*map(np.ndarray.tolist, said), strict=True):
-        objects.setdefault(number, []).append(to_json(paths[path][0]) + b":" + records.json(token))
+        objects.setdefault(number, []).append(
+            to_json(paths.keys[path]) + b":" + records.json(token)
+        )
     for number in np.unique(pairs.parent).tolist():
         for key_path, value in records.repeated.get(number, []):
             if key_path != form.items and key_path.partition(".")[0] not in form.transport:
@@ -142,10 +141,10 @@ def _inherit_path(
 
 def _below(paths: Paths, above: Path) -> dict[int, list[int]]:
     """A path, and those right below it, each with itself and all that are below it."""
-    size = len(above)
-    found: dict[int, list[int]] = {paths.number[above]: [paths.number[above]]}
-    for number in range(len(paths)):
-        path = paths[number]
-        if path[:size] == above and len(path) > size:
-            found.setdefault(paths.number[path[: size + 1]], []).append(number)
+    number = paths.number[above]
+    found: dict[int, list[int]] = {number: [number]}
+    tops = paths.tops(number)
+    at = np.flatnonzero(tops)
+    for one, top in zip(at.tolist(), tops[at].tolist(), strict=True):
+        found.setdefault(top, []).append(one)
     return found

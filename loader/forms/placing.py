@@ -187,7 +187,7 @@ class _Placing:
 
     def _limit(self, values: Values) -> Values:
         """Values beyond those that a row has room for lose their column, declared ones last."""
-        names, is_context = self._given.columns.names, np.array(self._given.columns.is_context)
+        names, is_context = self._given.columns.names, self._given.columns.is_context
         for most, wanted in ((MAX_CONTEXT_VALUES, True), (MAX_PROPERTY_VALUES, False)):
             if len(names) <= most:
                 continue

@@ -83,8 +83,9 @@ class Reader:
         at = 0
         while at < len(starts):
             behind = min(at + self._most_records, len(starts))
+            some = starts[at:behind], ends[at:behind]
             try:
-                found.append(self._read(data, starts[at:behind], ends[at:behind], first + at))
+                found.append(self._read(*_cut(data, *some), first + at))
             except PathsFull:
                 # Where each record has its own paths, few are read together, with new paths.
                 is_new = self._is_new
@@ -96,6 +97,8 @@ class Reader:
             else:
                 at = behind
                 self._is_new = False
+                if len(self._paths) > MOST_PATHS // 2:  # more of them come
+                    self._renew()
         return found
 
     def _read(self, data: bytes, starts: Longs, ends: Longs, first: int) -> Read:
@@ -320,10 +323,9 @@ class _Block:
     def _is_about_a_message(self, name: Name, rows: Longs) -> Longs:
         """1 where a record has a value that makes it about a message, else 0."""
         above, keys = name.message_keys
-        is_evidence = np.array([
-            len(path) == 2 and path[0] == above and snake_case(path[1]) in keys
-            for path in map(self.paths.__getitem__, range(len(self.paths)))
-        ])  # fmt: skip
+        below = np.flatnonzero(self.paths.parents == self.paths.number[dotted(above)]).tolist()
+        is_evidence = np.zeros(len(self.paths), bool)
+        is_evidence[[one for one in below if snake_case(self.paths.keys[one]) in keys]] = True
         tokens = self.tokens
         at = np.flatnonzero(is_evidence.take(tokens.path))
         is_given = IS_VALUE.take(tokens.kind[at]) & (
@@ -419,6 +421,12 @@ class _Block:
                 continue
             is_free = IS_NOTHING.take(self.tokens.kinds(self._cells(target, rows)))
             self.given.path[cells[is_free]] = self.paths.number[dotted(target)]
+
+
+def _cut(data: bytes, starts: Longs, ends: Longs) -> tuple[bytes, Longs, Longs]:
+    """The bytes that some spans need, and the spans in them."""
+    begin, end = int(starts[0]), int(ends[-1])
+    return data[begin:end], starts - begin, ends - begin
 
 
 def _said(code: int, texts: list[list[str]]) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from loader.columns.binary import EncodedRows, time_text
@@ -17,8 +16,8 @@ from loader.load.context import DECLARED_SHARED, LoadContext
 from loader.load.plan import Part
 from loader.normalize.collections import EXTRA, TRACKS, Type
 from loader.normalize.event import put_extra
+from loader.normalize.names import number_names
 
-_to_json = msgspec.json.Encoder().encode  # of a name
 # So many cells are made at once.
 _MOST_CELLS = 2 << 20
 _TIMES = ("received_at", "timestamp", "sent_at", "original_timestamp")
@@ -51,12 +50,12 @@ def make_layouts(parts: Sequence[Part], context: LoadContext) -> dict[str, Layou
             name for name in ("anonymous_id", "user_id") if events.texts[name].any()
         )
         names, is_context = events.columns.names, events.columns.is_context
-        types = context.tables[TRACKS]
-        shared |= dict.fromkeys(names[c] for c in part.given[TRACKS] if names[c] in types)
+        in_every = part.columns_of(TRACKS, context.tables[TRACKS])
+        shared |= dict.fromkeys(names[one] for one in in_every)
         for table in part.tables:
-            types = context.tables[table]
-            given = (c for c in part.given[table] if not is_context[c] and names[c] in types)
-            own.setdefault(table, {}).update(dict.fromkeys(names[c] for c in given))
+            columns = part.columns_of(table, context.tables[table])
+            given = (names[one] for one in columns if not is_context[one])
+            own.setdefault(table, {}).update(dict.fromkeys(given))
     every = tuple(shared)
     layouts = {TRACKS: Layout(every)}
     for table in sorted(own):
@@ -115,8 +114,8 @@ class _Pairs:
         """Add values; `name` are indexes in `names`."""
         if len(event):
             numbers = np.zeros(len(names), np.int64)
-            for one in np.unique(name).tolist():
-                numbers[one] = self.names.setdefault(names[one], len(self.names))
+            some = np.flatnonzero(np.bincount(name))
+            numbers[some], _ = number_names([names[one] for one in some.tolist()], self.names)
             self._found.append((event, token, numbers[name]))
 
     def join(self, others: "_Pairs", which: Flags) -> tuple[Longs, Longs, Longs]:
@@ -133,7 +132,8 @@ class _Pairs:
     def _without_repeated(self, event: Longs, name: Longs) -> Longs:
         """The names, with other ones where an event has one twice."""
         code = event * max(len(self.names), 1) + name
-        if len(np.unique(code)) == len(code):
+        in_order = np.sort(code)
+        if (in_order[1:] != in_order[:-1]).all():
             return name
         name, every = name.copy(), list(self.names)
         order = np.argsort(code, kind="stable")
@@ -335,14 +335,12 @@ class _Encoder:
             table: {name: at for at, name in enumerate(self.layouts[table].own)}
             for table in part.tables
         }
-        names, is_context = self.events.columns.names, self.events.columns.is_context
+        names = self.events.columns.names
         for number, table in enumerate(part.tables, 1):
             types = self.context.tables[table]
-            for column in part.given[table]:
-                name = names[column]
-                if name in types and not is_context[column]:
-                    at = number * columns + column
-                    codes[at], places[at] = CODES[types[name]], known[table][name]
+            for column in part.columns_of(table, known[table]):
+                at, name = number * columns + column, names[column]
+                codes[at], places[at] = CODES[types[name]], known[table][name]
         some = values.take(np.flatnonzero(part.place > 0))
         code = part.place[part.place > 0] * columns + some.column
         self._fill(cells, some.event, places[code], some, codes[code], self.own_extra)
@@ -360,8 +358,7 @@ class _Encoder:
         cells, counts = np.full(len(self.events), NULL), np.zeros(len(self.events), np.int64)
         if len(event):
             firsts = np.flatnonzero(np.diff(event, prepend=-1))
-            texts = [_to_json(one) for one in own.names]
-            owners = event[firsts]
-            cells[owners] = self.cells.objects(token, name, np.append(firsts, len(event)), texts)
+            owners, names = event[firsts], list(own.names)
+            cells[owners] = self.cells.objects(token, name, np.append(firsts, len(event)), names)
             counts[owners] = np.diff(np.append(firsts, len(event)))
         return cells[at], counts[at]

@@ -1,11 +1,11 @@
 """Which tables and columns the events of a batch need, and with which types."""
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from loader.columns.tokens import DECIMAL, FALSE, INTEGER, JSON, STRING, TIME, TRUE, Longs
+from loader.columns.tokens import DECIMAL, FALSE, INTEGER, JSON, STRING, TIME, TRUE, Flags, Longs
 from loader.errors import SchemaDrift
 from loader.forms.events import Events
 from loader.load.context import LoadContext
@@ -36,7 +36,7 @@ class Part:
     table: Longs  # by event: index in `tables`; -1 for none
     # By value: its table (0 is `tracks`, which has the context; others begin at 1; -1 for none).
     place: Longs
-    given: dict[str, list[int]]  # columns of the block that have values, by table
+    given: dict[str, Flags]  # by table and column of the block: whether it has values there
 
     @classmethod
     def of(cls, events: Events, tables: Set[str]) -> "Part":
@@ -47,25 +47,30 @@ class Part:
         number = {table: at for at, table in enumerate(own_tables)}
         table_of = np.array([number.get(name.table, -1) for name in events.names], np.int64)
         table = table_of[events.name]
-        values, columns = events.values, len(events.columns.names)
+        values, is_context = events.values, events.columns.is_context
+        columns = len(is_context)
         own = table.take(values.event) + 1
-        is_context = np.array(events.columns.is_context).take(values.column)
-        place = np.where(is_context, 0, np.where(own, own, -1))
+        place = np.where(is_context.take(values.column), 0, np.where(own, own, -1))
         # A context value also belongs to the event's own table.
         code = np.where(own, own, place) * columns + values.column
         count = np.bincount(code[code >= 0], minlength=columns * (len(own_tables) + 1))
         given = count.reshape(-1, columns) > 0
-        given[0] |= np.array(events.columns.is_context) & given.any(axis=0)
+        given[0] |= is_context & given.any(axis=0)
         return cls(
             events=events,
             tables=own_tables,
             table=table,
             place=place,
-            given={
-                name: np.flatnonzero(row).tolist()
-                for name, row in zip((TRACKS, *own_tables), given, strict=True)
-            },
+            given=dict(zip((TRACKS, *own_tables), given, strict=True)),
         )
+
+    def columns_of(self, table: str, names: Collection[str]) -> list[int]:
+        """The columns with values in a table that have one of some names, as they were met."""
+        given, columns = self.given[table], self.events.columns
+        if np.count_nonzero(given) < len(names):
+            return [one for one in np.flatnonzero(given).tolist() if columns.names[one] in names]
+        found = (columns.number.get(name, 0) for name in names)  # later blocks have more columns
+        return sorted(one for one in found if one < len(given) and given[one])
 
     def in_order(self, table: str, columns: Sequence[int]) -> list[int]:
         """Some columns of a table in the order in which its events have them."""
@@ -210,10 +215,16 @@ def _missing(
     types = context.tables[table]
     found: dict[str, _New] = {}
     for part in parts if room or waiting else ():
+        if table not in part.given:
+            continue
         columns = part.events.columns
-        lacking = [c for c in part.given.get(table, ()) if columns.names[c] not in types]
-        if len(lacking) > room:
-            lacking = part.in_order(table, lacking)
+        if room:
+            every = np.flatnonzero(part.given[table]).tolist()
+            lacking = [one for one in every if columns.names[one] not in types]
+            if len(lacking) > room:
+                lacking = part.in_order(table, lacking)
+        else:
+            lacking = part.columns_of(table, found.keys() | waiting)
         for column in lacking:
             name = columns.names[column]
             if name not in found:
@@ -221,7 +232,9 @@ def _missing(
                     if not room:
                         continue
                     room -= 1
-                found[name] = _New(columns.keys[column], is_context=columns.is_context[column])
+                found[name] = _New(
+                    columns.first_key(column), is_context=bool(columns.is_context[column])
+                )
             found[name].found.append((part, column))
     return dict(sorted(found.items(), key=lambda item: not item[1].is_context))
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 
+import numpy as np
+
 from loader.normalize.collections import SHARED_NAMES, TRACKS
 
 MAX_BYTES = 63
@@ -130,18 +132,24 @@ def property_columns(keys: Sequence[str]) -> list[str]:
         return list(map(property_column, keys))
     snaked = _snake_lines(text)
     names = snaked.split("\n")
-    if (
-        _CHANGED_LINE.search(snaked) is None
-        and max(map(len, names)) <= MAX_BYTES
-        and _CHANGED.isdisjoint(names)
-    ):
+    if not _has_changed_lines(snaked) and _CHANGED.isdisjoint(names):
         return names
     return [
-        name
-        if name not in _CHANGED and len(name) <= MAX_BYTES and not _CHANGED_LINE.match(name)
-        else property_column(key)
+        name if name not in _CHANGED and not _has_changed_lines(name) else property_column(key)
         for name, key in zip(names, keys, strict=True)
     ]
+
+
+def number_names(names: Sequence[str], known: dict[str, int]) -> tuple[list[int], list[str]]:
+    """The numbers of names. Those that are not `known` get the next ones; also returned."""
+    first, fresh = len(known), dict.fromkeys(names)
+    new = list(fresh)
+    if not known.keys().isdisjoint(fresh.keys()):
+        new = [name for name in new if name not in known]
+    known.update(zip(new, range(first, first + len(new)), strict=True))
+    if len(new) == len(names):
+        return list(range(first, first + len(new))), new
+    return list(map(known.__getitem__, names)), new
 
 
 def _snake_lines(text: str) -> str:
@@ -155,11 +163,20 @@ def _snake_lines(text: str) -> str:
     return text.replace("\n_", "\n").replace("_\n", "\n").strip("_")
 
 
+def _has_changed_lines(snaked: str) -> bool:
+    """Whether a line does not stay as it is: it is long, or does not begin with a letter."""
+    text = f"\n{snaked}\n"
+    codes = np.frombuffer(text.encode(), np.uint8)
+    breaks = np.flatnonzero(codes == ord("\n"))
+    begins = codes[breaks[:-1] + 1]  # letters come behind all else that is there
+    is_long = np.diff(breaks).max() > MAX_BYTES + 1
+    return bool(is_long or begins.min() < ord("a") or "\ncontext_" in text)
+
+
 _WORD_OR_END = re.compile(_WORD.pattern + r"|\n")
 _SEPARATORS = {at: "_" for at in range(128) if chr(at) != "\n" and not chr(at).isalnum()}
-# Names in snake case that do not stay as they are; so do long ones.
+# Names in snake case that do not stay as they are.
 _CHANGED = RESERVED | SYSTEM_COLUMNS | SHARED_NAMES
-_CHANGED_LINE = re.compile(r"^(?:[^a-z]|context_|$)", re.MULTILINE)
 
 
 def _digest(text: str) -> str:

@@ -59,7 +59,7 @@ def parse_all(
 
 def events_of(events: Events) -> Iterator[Event]:
     """Events in columns, one by one."""
-    keys, is_context = events.columns.keys, events.columns.is_context
+    is_context = events.columns.is_context
     for at in range(len(events)):
         named = events.names[events.name[at]]
         texts = {
@@ -83,8 +83,8 @@ def events_of(events: Events) -> Iterator[Event]:
         for n in np.flatnonzero(events.values.event == at):
             column, value = events.values.column[n], events.tokens.value(events.values.token[n])
             group = found.context if is_context[column] else found.properties
-            assert keys[column] not in group
-            group[keys[column]] = value
+            assert events.columns.first_key(column) not in group
+            group[events.columns.first_key(column)] = value
         for n in np.flatnonzero(events.extra.event == at):
             name, value = events.extra_names[events.extra.name[n]], events.extra.token[n]
             put_extra(

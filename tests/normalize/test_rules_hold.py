@@ -10,7 +10,9 @@ from loader.normalize.collections import SHARED_NAMES, Type
 from loader.normalize.names import (
     context_column,
     identifier,
+    number_names,
     property_column,
+    property_columns,
     schema_name,
     snake_case,
     table_name,
@@ -69,6 +71,22 @@ def test_a_name_needs_no_quotes(name: str) -> None:
 def test_a_property_is_never_a_shared_column(name: str) -> None:
     assert property_column(name) not in SHARED_NAMES
     assert not property_column(name).startswith("context_")
+
+
+@given(st.lists(st.one_of(names, st.text("ab\n.A1_", max_size=4))))
+def test_names_found_together_are_those_found_alone(keys: list[str]) -> None:
+    assert property_columns(keys) == list(map(property_column, keys))
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdef"))))
+def test_each_name_keeps_its_number(rounds: list[list[str]]) -> None:
+    known: dict[str, int] = {}
+    every: list[str] = []
+    for some in rounds:
+        numbers, new = number_names(some, known)
+        every += new
+        assert [every[number] for number in numbers] == some
+    assert len(set(every)) == len(every) == len(known)
 
 
 # infer and coerce
