@@ -10,7 +10,7 @@ from loader.columns.tokens import Longs
 
 Path = tuple[str, ...]
 
-MOST_PATHS = 1 << 14  # the same number stands in paths.h
+MOST_PATHS = 1 << 15  # the same number stands in paths.h
 # What a path is marked as; the same numbers stand there, too.
 MAY_BE_TIME, IS_OPENED, HOLDS_RECORDS = 1, 2, 4
 

@@ -13,10 +13,9 @@ from loader.columns.tokens import STRING, Flags, Longs
 from loader.forms.events import Values
 from loader.forms.times import when_it_happened
 from loader.load.context import DECLARED_SHARED, LoadContext
+from loader.load.extra import Names, Pairs
 from loader.load.plan import Part
 from loader.normalize.collections import EXTRA, TRACKS, Type
-from loader.normalize.event import put_extra
-from loader.normalize.names import number_names
 
 # So many cells are made at once.
 _MOST_CELLS = 2 << 20
@@ -103,50 +102,6 @@ def encode(part: Part, layouts: dict[str, Layout], context: LoadContext, found: 
         _Encoder(piece, layouts, context).encode(found)
 
 
-class _Pairs:
-    """Values for `_extra`: of which event, under which name."""
-
-    def __init__(self, names: dict[str, int]) -> None:
-        self.names = names  # those of a block have one set of numbers
-        self._found: list[tuple[Longs, Longs, Longs]] = []  # event, token, name
-
-    def add(self, event: Longs, token: Longs, names: Sequence[str], name: Longs) -> None:
-        """Add values; `name` are indexes in `names`."""
-        if len(event):
-            numbers = np.zeros(len(names), np.int64)
-            some = np.flatnonzero(np.bincount(name))
-            numbers[some], _ = number_names([names[one] for one in some.tolist()], self.names)
-            self._found.append((event, token, numbers[name]))
-
-    def join(self, others: "_Pairs", which: Flags) -> tuple[Longs, Longs, Longs]:
-        """All values of some events, those of `others` first; by event."""
-        found = [*others._found, *self._found] if others is not self else self._found
-        if not found:
-            none = np.zeros(0, np.int64)
-            return none, none, none
-        event, token, name = (np.concatenate(each) for each in zip(*found, strict=True))
-        at = np.flatnonzero(which[event])
-        at = at[np.argsort(event[at], kind="stable")]
-        return event[at], token[at], self._without_repeated(event[at], name[at])
-
-    def _without_repeated(self, event: Longs, name: Longs) -> Longs:
-        """The names, with other ones where an event has one twice."""
-        code = event * max(len(self.names), 1) + name
-        in_order = np.sort(code)
-        if (in_order[1:] != in_order[:-1]).all():
-            return name
-        name, every = name.copy(), list(self.names)
-        order = np.argsort(code, kind="stable")
-        twice = set(event[order[1:][code[order[1:]] == code[order[:-1]]]].tolist())
-        for one in twice:
-            used: dict[str, object] = {}
-            for at in np.flatnonzero(event == one).tolist():
-                put_extra(used, every[name[at]], None)
-                last = next(reversed(used))
-                name[at] = self.names.setdefault(last, len(self.names))
-        return name
-
-
 class _Encoder:
     """The events of a block on their way into rows."""
 
@@ -156,11 +111,11 @@ class _Encoder:
         self.cells = Cells(part.events.tokens)
         extra = self.events.extra
         self._is_own = extra.is_own & (part.table[extra.event] >= 0)
-        self.shared_extra = _Pairs({})
+        self.shared_extra = Pairs(Names(self.events.columns))
         self.shared_extra = self._plain_extra()
-        self.own_extra = _Pairs(self.shared_extra.names)
+        self.own_extra = Pairs(self.shared_extra.names)
         some = extra.take(np.flatnonzero(self._is_own))
-        self.own_extra.add(some.event, some.token, self.events.extra_names, some.name)
+        self.own_extra.add_named(some.event, some.token, self.events.extra_names, some.name)
 
     def encode(self, found: Encoded) -> None:
         """Add the rows to those that were found."""
@@ -207,11 +162,11 @@ class _Encoder:
         cells[at, width], counts[at] = self._extra(self.own_extra, at, shared_extra)
         return _TableCells(table, at, cells, width + 1, has_heads)
 
-    def _plain_extra(self) -> _Pairs:
+    def _plain_extra(self) -> Pairs:
         """What of `_extra` does not depend on the types of a table."""
-        found, extra = _Pairs(self.shared_extra.names), self.events.extra
+        found, extra = Pairs(self.shared_extra.names), self.events.extra
         some = extra.take(np.flatnonzero(~self._is_own))
-        found.add(some.event, some.token, self.events.extra_names, some.name)
+        found.add_named(some.event, some.token, self.events.extra_names, some.name)
         return found
 
     def _has_other_types(self, table: str, layout: Layout) -> bool:
@@ -241,7 +196,7 @@ class _Encoder:
         layout: Layout,
         at: Longs,
         times: _TimesOf,
-        extra: _Pairs,
+        extra: Pairs,
     ) -> Longs:
         """The cells of the shared columns of a table, for some events."""
         types = self.context.tables[table]
@@ -264,7 +219,7 @@ class _Encoder:
         type_: Type,
         at: Longs,
         times: _TimesOf,
-        extra: _Pairs,
+        extra: Pairs,
     ) -> Longs:
         """The cells of a column that is not of the context."""
         events = self.events
@@ -288,7 +243,7 @@ class _Encoder:
         codes = np.full(len(given), CODES[type_])
         cells[given], misfits = self.cells.settle(tokens[given], codes)
         lost = given[misfits]
-        extra.add(at[lost], tokens[lost], [name], np.zeros(len(lost), np.int64))
+        extra.add(at[lost], tokens[lost], np.full(len(lost), extra.names.number(name)))
         return cells
 
     def _columns(
@@ -311,7 +266,7 @@ class _Encoder:
         place: Longs,
         values: Values,
         codes: Longs,
-        extra: _Pairs,
+        extra: Pairs,
     ) -> None:
         """Put values into their cells; those that have none, or do not fit, into `extra`."""
         has_column = codes != _NO_TYPE
@@ -319,8 +274,7 @@ class _Encoder:
         settled, misfits = self.cells.settle(values.token[at], codes[at])
         cells[row[at], place[at]] = settled
         lost = np.sort(np.append(np.flatnonzero(~has_column), at[misfits]))
-        names = self.events.columns.names
-        extra.add(values.event[lost], values.token[lost], names, values.column[lost])
+        extra.add(values.event[lost], values.token[lost], values.column[lost])
 
     # own columns
 
@@ -345,12 +299,12 @@ class _Encoder:
         code = part.place[part.place > 0] * columns + some.column
         self._fill(cells, some.event, places[code], some, codes[code], self.own_extra)
         homeless = values.take(np.flatnonzero(part.place < 0))
-        self.shared_extra.add(homeless.event, homeless.token, names, homeless.column)
+        self.shared_extra.add(homeless.event, homeless.token, homeless.column)
         return cells
 
     # extra
 
-    def _extra(self, own: _Pairs, at: Longs, shared: _Pairs | None = None) -> tuple[Longs, Longs]:
+    def _extra(self, own: Pairs, at: Longs, shared: Pairs | None = None) -> tuple[Longs, Longs]:
         """The cells of `_extra` for some events, and how many values each has."""
         which = np.zeros(len(self.events), bool)
         which[at] = True
@@ -358,7 +312,9 @@ class _Encoder:
         cells, counts = np.full(len(self.events), NULL), np.zeros(len(self.events), np.int64)
         if len(event):
             firsts = np.flatnonzero(np.diff(event, prepend=-1))
-            owners, names = event[firsts], list(own.names)
-            cells[owners] = self.cells.objects(token, name, np.append(firsts, len(event)), names)
+            is_used = np.bincount(name) > 0
+            texts, owners = own.names.texts(np.flatnonzero(is_used)), event[firsts]
+            names = np.cumsum(is_used)[name] - 1
+            cells[owners] = self.cells.objects(token, names, np.append(firsts, len(event)), texts)
             counts[owners] = np.diff(np.append(firsts, len(event)))
         return cells[at], counts[at]

@@ -53,8 +53,8 @@ class Part:
         place = np.where(is_context.take(values.column), 0, np.where(own, own, -1))
         # A context value also belongs to the event's own table.
         code = np.where(own, own, place) * columns + values.column
-        count = np.bincount(code[code >= 0], minlength=columns * (len(own_tables) + 1))
-        given = count.reshape(-1, columns) > 0
+        given = np.zeros((len(own_tables) + 1, columns), bool)
+        given.reshape(-1)[code[code >= 0]] = True
         given[0] |= is_context & given.any(axis=0)
         return cls(
             events=events,

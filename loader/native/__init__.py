@@ -12,7 +12,7 @@ from loader.errors import BrokenInstallation
 LIBRARY = Path(__file__).with_name("native.so")
 
 # Counts what changed for callers; in `tokens.c` too. A library may be older than this file.
-_VERSION = 4
+_VERSION = 5
 
 try:
     _library = ctypes.CDLL(str(LIBRARY))

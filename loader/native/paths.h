@@ -8,9 +8,9 @@
 /* What a path is marked as; the same numbers stand in paths.py. */
 enum { MAY_BE_TIME = 1, IS_OPENED = 2, HOLDS_RECORDS = 4 };
 enum {
-    MOST_PATHS = 1 << 14,
+    MOST_PATHS = 1 << 15,
     MOST_KEY_BYTES = 1 << 20,
-    SLOTS = 1 << 14, /* a power of two */
+    SLOTS = 1 << 15, /* a power of two */
 };
 
 /* The paths that were met so far. Path 0 is the record itself. */

@@ -210,5 +210,5 @@ int32_t read_records(struct paths *paths, byte *bytes, const int64_t *starts, co
 /* Counts what changed for callers; in `native/__init__.py` too. */
 int32_t library_version(void)
 {
-    return 4;
+    return 5;
 }
