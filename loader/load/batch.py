@@ -9,6 +9,7 @@ import numpy as np
 
 from loader.columns.binary import EncodedRows, time_text
 from loader.columns.tokens import Longs
+from loader.forms.columns import Columns
 from loader.forms.content import raw_text
 from loader.forms.events import Events
 from loader.forms.times import when_it_happened
@@ -66,6 +67,7 @@ class Batch:
     without_table: int = 0  # events for whose table there was no room
     defects: Counter[str] = field(default_factory=Counter)  # what failed: how often
     _parts: list[tuple[Part, Origin | None]] = field(default_factory=list)
+    _columns: list[Columns] = field(default_factory=list)  # those of its blocks, each once
     _replaced: int = 0
     _times: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -76,6 +78,8 @@ class Batch:
 
         Those whose id is `there` are known already; returns how many these are.
         """
+        if not any(events.columns is one for one in self._columns):
+            self._columns.append(events.columns)
         kept, known = self._fresh(events.ids, there)
         self.duplicates += len(events) - len(kept)
         if len(kept) < len(events):
@@ -110,6 +114,11 @@ class Batch:
                 kept.append(at)
                 self.seen.add(key)
         return np.array(kept, np.int64), known
+
+    @property
+    def names(self) -> int:
+        """How many names its blocks have for columns, which takes memory until it is sealed."""
+        return sum(len(columns.names) for columns in self._columns)
 
     def has_met(self, key: str) -> bool:
         """Whether an id is one of the batch, or of those that it is compared with."""
@@ -151,6 +160,7 @@ class Batch:
             self._reject_defects()
             waiting, encoded, layouts = self._seal(make)
         self._parts.clear()
+        self._columns.clear()
         copies = list(_copies(encoded.rows, layouts))
         return SealedBatch(
             number=self.number,

@@ -30,6 +30,9 @@ from loader.warehouse.evolve import Change
 
 # The server locks each table that a transaction makes, and has room for some thousands of locks.
 _MOST_NEW_TABLES = 200
+# Where records have keys of their own, a batch is full with so many names for columns in its
+# blocks; each takes some 300 bytes.
+_MOST_NAMES = 150_000
 
 # Little of what a batch leaves is garbage that only a collection finds.
 _BATCHES_TO_COLLECT = 8
@@ -252,6 +255,7 @@ class Run:
             batch.records >= self.settings.batch_records
             or batch.size >= most_bytes
             or len(batch.new_tables) >= _MOST_NEW_TABLES
+            or batch.names >= _MOST_NAMES
         )
 
     def _open_batch(self) -> Batch:

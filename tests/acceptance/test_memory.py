@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from acceptance.harness import Database, Run, ndjson
+from acceptance.harness import Database, Run, ndjson, track
 from acceptance.large import MOST_MEMORY, Measured, events, numbers, rows
 
 from samples import generate
@@ -64,6 +64,22 @@ def test_loads_of_many_batches_keep_to_it_too(
             path = tmp_path / name
             assert result.code in (0, 3), result.err
             assert peak < MOST_MEMORY, f"{shape}, {name}: {peak / 1e6:.0f} MB"
+
+
+@pytest.mark.parametrize(("count", "keys"), [(40_000, 40), (6_000, 300)])
+def test_records_with_keys_of_their_own_keep_to_it_too(
+    count: int, keys: int, run_measured: Measured, tmp_path: Path
+) -> None:
+    """Each brings names for columns, all of which a batch held. Took 500 MB."""
+    path = tmp_path / "carts.ndjson"
+    with path.open("w") as lines:
+        for n in range(count):
+            cart = {f"sku-{n:05}-{at}": at for at in range(keys)}
+            lines.write(json.dumps(track("Cart Viewed", cart=cart)) + "\n")
+    result, _, peak = run_measured("load", path, "--json")
+    assert result.code == 0, result.err
+    assert result.json["rows_loaded"] == count
+    assert peak < MOST_MEMORY, f"{peak / 1e6:.0f} MB"
 
 
 def test_no_rejects_are_an_empty_list(run: Run) -> None:
