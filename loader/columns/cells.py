@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from loader import native
@@ -21,6 +20,7 @@ from loader.columns.tokens import (
     Tokens,
 )
 from loader.normalize.collections import Type
+from loader.normalize.jsontext import encode_text
 from loader.normalize.types import TYPES
 
 _CODED: tuple[Type, ...] = tuple(TYPES)
@@ -55,7 +55,6 @@ _HOWS: tuple[tuple[int, Type, int], ...] = (
 )
 for _kind, _type, _how in _HOWS:
     _HOW[_kind, CODES[_type]] = _how
-_to_json = msgspec.json.Encoder().encode  # of a text
 _NO_ROWS = np.zeros(0, np.int64)
 
 
@@ -158,11 +157,14 @@ class Cells:
 
 
 def _as_json(names: Sequence[str]) -> tuple[bytes, Longs]:
-    """Names as JSON strings, one behind the other, and where each begins; with one entry more."""
-    together = _to_json("\n".join(names))
+    """Names as JSON strings, one behind the other, and where each begins; with one entry more.
+
+    They are encoded as one text with line breaks, mostly, and not one by one.
+    """
+    together = encode_text("\n".join(names))
     breaks = np.flatnonzero(np.frombuffer(together, np.uint8) == ord("\\"))
     if len(breaks) != len(names) - 1:  # a name has what has to be escaped
-        texts = list(map(_to_json, names))
+        texts = list(map(encode_text, names))
         return b"".join(texts), np.append(0, np.cumsum(list(map(len, texts)), dtype=np.int64))
     text = together.replace(b"\\n", b'""')
     return text, np.concatenate(([0], breaks + 1, [len(text)]))

@@ -10,7 +10,7 @@ from loader.columns.paths import Path, Paths
 from loader.columns.tokens import Flags, Ints, Longs
 from loader.forms.model import CONTEXT, EXTRA, PROPERTIES, Form
 from loader.forms.recognize import FORMS, dotted
-from loader.normalize.names import context_column, number_names, property_columns
+from loader.normalize.names import context_column, property_columns
 
 # Of a value that is used for a shared column, or not kept at all.
 NONE = 0
@@ -110,20 +110,18 @@ class Columns:
             )
             self._column = np.append(self._column, np.zeros(more, np.int64))
             self._has_many = np.append(self._has_many, np.zeros(more, bool))
-        tops = self._paths.tops()
-        tops[:known] = 0
-        at = np.arange(len(tops))
-        for path in at[(tops == at) & (at >= known)].tolist():
+        new, tops = np.arange(known, now), self._paths.tops()[known:]
+        for path in new[tops == new].tolist():
             key = self._paths[path]
             self._group[: len(FORMS), path] = [
                 self.natural(form, key) if isinstance(form, Form) else NONE for form in FORMS
             ]
-        tops[tops == at] = 0
-        found = {root: np.flatnonzero(tops == self._paths.number[(root,)]) for root in _GROUPS}
-        met = {root: below for root, below in found.items() if len(below)}
-        for root, below in sorted(met.items(), key=lambda item: int(item[1][0])):
-            self._group[:, below] = np.array(_BELOW[root])[:, None]
-            self._name(below, _GROUPS[root])
+        tops[tops == new] = 0
+        below = {root: new[tops == self._paths.number[(root,)]] for root in _GROUPS}
+        met = [root for root in _GROUPS if len(below[root])]
+        for root in sorted(met, key=lambda root: int(below[root][0])):
+            self._group[:, below[root]] = np.array(_BELOW[root])[:, None]
+            self._name(below[root], _GROUPS[root])
         for path in range(known, min(now, self._paths.named)):
             is_consumed = [self._paths[path] in some for some in self._consumed]
             self._group[: len(FORMS), path][is_consumed] = NONE
@@ -131,25 +129,36 @@ class Columns:
 
     def _name(self, paths: Longs, group: int) -> None:
         """Give paths below an object of a group their columns."""
-        above, before = self._paths.parents[paths], len(self.names)
-        last = list(map(self._paths.keys.__getitem__, paths.tolist()))
-        keys: list[str] = []
-        firsts = np.flatnonzero(np.diff(above, prepend=-1)).tolist()
-        for first, behind in pairwise([*firsts, len(last)]):
-            prefix = ".".join((*self._paths[int(above[first])][1:], ""))
-            keys += [prefix + key for key in last[first:behind]] if prefix else last[first:behind]
-        numbers, new = number_names(_NAMES_OF[group](keys), self.number)
+        names = _NAMES_OF[group](self._keys(paths))
+        before, fresh = len(self.names), dict.fromkeys(names)
+        new = list(fresh)
+        if not self.number.keys().isdisjoint(fresh.keys()):
+            new = [name for name in fresh if name not in self.number]
+        self.number.update(zip(new, range(before, before + len(new)), strict=True))
         self.names += new
         self.is_context = np.append(self.is_context, np.full(len(new), group == CONTEXT))
-        columns = self._column[paths] = np.array(numbers)
         if len(new) == len(paths):
+            self._column[paths] = np.arange(before, len(self.names))
             self._first = np.append(self._first, paths)
             return
+        columns = np.array(list(map(self.number.__getitem__, names)))
         found, first_of = np.unique(columns, return_index=True)
+        self._column[paths] = columns
         self._first = np.append(self._first, paths[first_of[found >= before]])
-        others = paths[self._first[columns] != paths]
-        self._has_many[others] = self._has_many[self._first[self._column[others]]] = True
+        is_other = self._first[columns] != paths
+        self._has_many[paths[is_other]] = self._has_many[self._first[columns[is_other]]] = True
         self.has_many = True
+
+    def _keys(self, paths: Longs) -> list[str]:
+        """The keys of paths below their object; mostly, many have the same ones above the last."""
+        above = self._paths.parents[paths]
+        last = list(map(self._paths.keys.__getitem__, paths.tolist()))
+        firsts = np.flatnonzero(np.diff(above, prepend=-1)).tolist()
+        keys: list[str] = []
+        for first, behind in pairwise([*firsts, len(last)]):
+            prefix = ".".join((*self._paths[int(above[first])][1:], ""))
+            keys += [prefix + key for key in last[first:behind]]
+        return keys
 
 
 def consumed(form: Form) -> frozenset[Path]:

@@ -9,8 +9,8 @@ from loader.columns.paths import Path, Paths
 from loader.columns.tokens import IS_NOTHING, IS_OBJECT, JSON, OPEN, Flags, Ints, Longs
 from loader.forms.model import Container
 from loader.forms.recognize import FORMS, dotted
-from loader.forms.records import Records, to_json
-from loader.normalize.jsontext import encode_json
+from loader.forms.records import Records
+from loader.normalize.jsontext import encode_json, encode_text
 
 
 class Inherited(NamedTuple):
@@ -92,13 +92,12 @@ def _inherit_rest(
     said = pairs.said.take(np.isin(pairs.said.path, rest))
     objects: dict[int, list[bytes]] = {}
     for number, token, path in zip(*map(np.ndarray.tolist, said), strict=True):
-        objects.setdefault(number, []).append(
-            to_json(paths.keys[path]) + b":" + records.json(token)
-        )
+        text = encode_text(paths.keys[path]) + b":" + records.json(token)
+        objects.setdefault(number, []).append(text)
     for number in np.unique(pairs.parent).tolist():
         for key_path, value in records.repeated.get(number, []):
             if key_path != form.items and key_path.partition(".")[0] not in form.transport:
-                text = to_json(f"{key_path}#2") + b":" + encode_json(value)
+                text = encode_text(f"{key_path}#2") + b":" + encode_json(value)
                 objects.setdefault(number, []).append(text)
     if not objects:
         return []

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from loader.columns.paths import Paths
@@ -20,7 +19,7 @@ from loader.forms.model import Container, reject, too_large
 from loader.forms.recognize import ARRAY, FORMS, dotted, recognize
 from loader.normalize.event import JSON as Json
 from loader.normalize.event import Reject
-from loader.normalize.jsontext import Repeated, encode_json
+from loader.normalize.jsontext import Repeated, encode_json, encode_text
 
 _BLANKS = np.frombuffer(b" \t\r\n", np.uint8)
 _ANY_SIZE = 1 << 40
@@ -32,7 +31,6 @@ _MOST_VALUES = 2_000_000
 _MOST_CALLS = 200_000
 # Arrays or envelopes inside one another.
 _MOST_ROUNDS = 5
-to_json = msgspec.json.Encoder().encode  # of a text
 
 
 @dataclass(kw_only=True)
@@ -61,7 +59,7 @@ class Records:
     def json(self, token: int) -> bytes:
         """A value as JSON, wherever it stands."""
         if IS_TEXT[self.tokens.kind[token]]:
-            return to_json(self.tokens.value(token))
+            return encode_text(self.tokens.value(token))
         return bytes(self.text.original[self.tokens.start[token] : self.tokens.end[token]])
 
     def number(self, record: int) -> int:

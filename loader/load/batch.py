@@ -78,8 +78,6 @@ class Batch:
 
         Those whose id is `there` are known already; returns how many these are.
         """
-        if not any(events.columns is one for one in self._columns):
-            self._columns.append(events.columns)
         kept, known = self._fresh(events.ids, there)
         self.duplicates += len(events) - len(kept)
         if len(kept) < len(events):
@@ -87,6 +85,8 @@ class Batch:
         if not len(events):
             return known
         self._parts.append((Part.of(events, self._tables_of(events)), origin))
+        if self._columns[-1:] != [events.columns]:  # a reader that began others goes on with them
+            self._columns.append(events.columns)
         self._replaced += sum(events.replaced.values())
         received = events.times["received_at"]
         arrived = np.where(received.is_given, received.microseconds, self.context.started)

@@ -111,11 +111,10 @@ class _Encoder:
         self.cells = Cells(part.events.tokens)
         extra = self.events.extra
         self._is_own = extra.is_own & (part.table[extra.event] >= 0)
-        self.shared_extra = Pairs(Names(self.events.columns))
+        self._names = Names(self.events.columns)
+        self._extra_names = self._names.numbers(self.events.extra_names)
         self.shared_extra = self._plain_extra()
-        self.own_extra = Pairs(self.shared_extra.names)
-        some = extra.take(np.flatnonzero(self._is_own))
-        self.own_extra.add_named(some.event, some.token, self.events.extra_names, some.name)
+        self.own_extra = self._given_extra(self._is_own)
 
     def encode(self, found: Encoded) -> None:
         """Add the rows to those that were found."""
@@ -164,9 +163,11 @@ class _Encoder:
 
     def _plain_extra(self) -> Pairs:
         """What of `_extra` does not depend on the types of a table."""
-        found, extra = Pairs(self.shared_extra.names), self.events.extra
-        some = extra.take(np.flatnonzero(~self._is_own))
-        found.add_named(some.event, some.token, self.events.extra_names, some.name)
+        return self._given_extra(~self._is_own)
+
+    def _given_extra(self, which: Flags) -> Pairs:
+        found, some = Pairs(self._names), self.events.extra.take(np.flatnonzero(which))
+        found.add(some.event, some.token, self._extra_names[some.name])
         return found
 
     def _has_other_types(self, table: str, layout: Layout) -> bool:
@@ -243,7 +244,7 @@ class _Encoder:
         codes = np.full(len(given), CODES[type_])
         cells[given], misfits = self.cells.settle(tokens[given], codes)
         lost = given[misfits]
-        extra.add(at[lost], tokens[lost], np.full(len(lost), extra.names.number(name)))
+        extra.add(at[lost], tokens[lost], np.full(len(lost), self._names.number(name)))
         return cells
 
     def _columns(
@@ -313,7 +314,7 @@ class _Encoder:
         if len(event):
             firsts = np.flatnonzero(np.diff(event, prepend=-1))
             is_used = np.bincount(name) > 0
-            texts, owners = own.names.texts(np.flatnonzero(is_used)), event[firsts]
+            texts, owners = self._names.texts(np.flatnonzero(is_used)), event[firsts]
             names = np.cumsum(is_used)[name] - 1
             cells[owners] = self.cells.objects(token, names, np.append(firsts, len(event)), texts)
             counts[owners] = np.diff(np.append(firsts, len(event)))

@@ -30,6 +30,10 @@ class Names:
             self._others.append(name)
         return self._number[name]
 
+    def numbers(self, names: Sequence[str]) -> Longs:
+        """The numbers of some names."""
+        return np.array(list(map(self.number, names)), np.int64)
+
     def texts(self, numbers: Longs) -> list[str]:
         """The names behind some numbers."""
         columns, others, first = self._columns.names, self._others, self._first
@@ -44,15 +48,9 @@ class Pairs:
         self._found: list[tuple[Longs, Longs, Longs]] = []  # event, token, number of the name
 
     def add(self, event: Longs, token: Longs, name: Longs) -> None:
-        """Add values."""
+        """Add values; `name` are numbers of names."""
         if len(event):
             self._found.append((event, token, name))
-
-    def add_named(self, event: Longs, token: Longs, texts: Sequence[str], name: Longs) -> None:
-        """Add values; `name` are indexes in `texts`."""
-        if len(event):
-            numbers = np.array([self.names.number(text) for text in texts], np.int64)
-            self.add(event, token, numbers[name])
 
     def join(self, others: "Pairs", which: Flags) -> tuple[Longs, Longs, Longs]:
         """All values of some events, those of `others` first; by event."""
@@ -78,5 +76,5 @@ class Pairs:
             used: dict[str, object] = {}
             for text in self.names.texts(name[at]):
                 put_extra(used, text, None)
-            name[at] = [self.names.number(text) for text in used]
+            name[at] = self.names.numbers(list(used))
         return name

@@ -198,33 +198,35 @@ class Run:
     def _settle(self, leave: int = 0) -> None:
         """Put what was read into the batch, in order, until only `leave` blocks wait."""
         while len(self._waiting) > leave:
-            file, _, block, question, done_before = self._waiting.popleft()
-            reads = list(self._read_block(block))
-            done = self._done + sum(read.records for read in reads) + len(block.bad)
-            if done <= done_before:
-                self._done = done  # an earlier load has committed all of it
-                continue
-            # All of a block goes into one batch: a load that goes on counts records in it.
-            batch = self._open_batch()
-            self._done = done
-            self._count(batch, len(block.bad), len(block.data))
-            self.rejects += len(block.bad) + sum(len(read.refused) for read in reads)
-            for bad in block.bad:
-                batch.add_reject(reject_row(file.uri, bad.position, bad.reject, bad.raw))
-            for read in reads:
-                there: Set[str] = frozenset()
-                if question is not None:
-                    there = self.asker.there(question, read.events.ids)
-                origin = Origin(file.uri, block, read.first)
-                self._known += batch.add(read.events, there, origin=origin)
-                self._count(batch, read.records, 0)
-                self.rewritten += read.rewritten
-                for one in read.refused:
-                    position = block.position(read.first + one.record, one.items)
-                    batch.add_reject(reject_row(file.uri, position, one.reject, one.raw))
-            batch.files[file.uri] = _progress(file, self._done, finished=False)
-            if self._is_full(batch):
+            self._take(self._waiting.popleft())
+            if self._batch is not None and self._is_full(self._batch):
                 self.flush()
+
+    def _take(self, waiting: "_Waiting") -> None:
+        """Put the events of a block into the batch; nothing else has them when this returns."""
+        file, _, block, question, done_before = waiting
+        reads = list(self._read_block(block))
+        self._done += sum(read.records for read in reads) + len(block.bad)
+        if self._done <= done_before:
+            return  # an earlier load has committed all of it
+        # All of a block goes into one batch: a load that goes on counts records in it.
+        batch = self._open_batch()
+        self._count(batch, len(block.bad), len(block.data))
+        self.rejects += len(block.bad) + sum(len(read.refused) for read in reads)
+        for bad in block.bad:
+            batch.add_reject(reject_row(file.uri, bad.position, bad.reject, bad.raw))
+        for read in reads:
+            there: Set[str] = frozenset()
+            if question is not None:
+                there = self.asker.there(question, read.events.ids)
+            origin = Origin(file.uri, block, read.first)
+            self._known += batch.add(read.events, there, origin=origin)
+            self._count(batch, read.records, 0)
+            self.rewritten += read.rewritten
+            for one in read.refused:
+                position = block.position(read.first + one.record, one.items)
+                batch.add_reject(reject_row(file.uri, position, one.reject, one.raw))
+        batch.files[file.uri] = _progress(file, self._done, finished=False)
 
     def _read_block(self, block: Block) -> Iterator[Read]:
         """The events of a block. A record that brings a defect to light is a reject."""

@@ -12,6 +12,7 @@ from loader.normalize.event import JSON, Object, Reject, json_text, put_extra
 from loader.normalize.numbers import as_json, parse_integer, parse_number
 
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=as_json).encode
+encode_text = msgspec.json.Encoder().encode  # of a str
 # The fast path, which refuses some texts that `parse_json` reads.
 _decode = msgspec.json.Decoder(float_hook=parse_number).decode
 _DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loader.normalize.collections import SHARED_NAMES, TRACKS
 
@@ -132,24 +133,9 @@ def property_columns(keys: Sequence[str]) -> list[str]:
         return list(map(property_column, keys))
     snaked = _snake_lines(text)
     names = snaked.split("\n")
-    if not _has_changed_lines(snaked) and _CHANGED.isdisjoint(names):
-        return names
-    return [
-        name if name not in _CHANGED and not _has_changed_lines(name) else property_column(key)
-        for name, key in zip(names, keys, strict=True)
-    ]
-
-
-def number_names(names: Sequence[str], known: dict[str, int]) -> tuple[list[int], list[str]]:
-    """The numbers of names. Those that are not `known` get the next ones; also returned."""
-    first, fresh = len(known), dict.fromkeys(names)
-    new = list(fresh)
-    if not known.keys().isdisjoint(fresh.keys()):
-        new = [name for name in new if name not in known]
-    known.update(zip(new, range(first, first + len(new)), strict=True))
-    if len(new) == len(names):
-        return list(range(first, first + len(new))), new
-    return list(map(known.__getitem__, names)), new
+    for at in np.flatnonzero(_is_changed(snaked, names)).tolist():
+        names[at] = property_column(keys[at])
+    return names
 
 
 def _snake_lines(text: str) -> str:
@@ -163,14 +149,18 @@ def _snake_lines(text: str) -> str:
     return text.replace("\n_", "\n").replace("_\n", "\n").strip("_")
 
 
-def _has_changed_lines(snaked: str) -> bool:
-    """Whether a line does not stay as it is: it is long, or does not begin with a letter."""
-    text = f"\n{snaked}\n"
-    codes = np.frombuffer(text.encode(), np.uint8)
+def _is_changed(snaked: str, names: list[str]) -> NDArray[np.bool_]:
+    """Which of some lines in snake case do not stay as they are."""
+    codes = np.frombuffer(f"\n{snaked}\n".encode(), np.uint8)
     breaks = np.flatnonzero(codes == ord("\n"))
-    begins = codes[breaks[:-1] + 1]  # letters come behind all else that is there
-    is_long = np.diff(breaks).max() > MAX_BYTES + 1
-    return bool(is_long or begins.min() < ord("a") or "\ncontext_" in text)
+    # Letters come behind all else that is there; an empty line has a break.
+    is_changed: NDArray[np.bool_] = codes[breaks[:-1] + 1] < ord("a")
+    is_changed |= np.diff(breaks) > MAX_BYTES + 1
+    if "context_" in snaked:
+        is_changed |= np.array(list(map(is_context_column, names)))
+    if not _CHANGED.isdisjoint(names):
+        is_changed |= np.array([name in _CHANGED for name in names])
+    return is_changed
 
 
 _WORD_OR_END = re.compile(_WORD.pattern + r"|\n")

@@ -10,7 +10,6 @@ from loader.normalize.collections import SHARED_NAMES, Type
 from loader.normalize.names import (
     context_column,
     identifier,
-    number_names,
     property_column,
     property_columns,
     schema_name,
@@ -76,17 +75,6 @@ def test_a_property_is_never_a_shared_column(name: str) -> None:
 @given(st.lists(st.one_of(names, st.text("ab\n.A1_", max_size=4))))
 def test_names_found_together_are_those_found_alone(keys: list[str]) -> None:
     assert property_columns(keys) == list(map(property_column, keys))
-
-
-@given(st.lists(st.lists(st.sampled_from("abcdef"))))
-def test_each_name_keeps_its_number(rounds: list[list[str]]) -> None:
-    known: dict[str, int] = {}
-    every: list[str] = []
-    for some in rounds:
-        numbers, new = number_names(some, known)
-        every += new
-        assert [every[number] for number in numbers] == some
-    assert len(set(every)) == len(every) == len(known)
 
 
 # infer and coerce
