@@ -10,12 +10,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from struct import Struct
-from typing import Any
 
 import numpy as np
 
 from loader import native
-from loader.columns.tokens import Longs
+from loader.columns.tokens import Bytes, Longs
 from loader.normalize.collections import Type
 from loader.normalize.jsontext import read_value
 
@@ -37,7 +36,7 @@ _ALIKE = 8
 class EncodedRows:
     """Some rows, wherever their bytes stand in memory: to sort them, none has to be moved."""
 
-    def __init__(self, begins: Longs, sizes: Longs, buffers: Sequence[Any]) -> None:
+    def __init__(self, begins: Longs, sizes: Longs, buffers: Sequence[object]) -> None:
         self.begins = begins  # the address of each row
         self.sizes = sizes
         self._buffers = buffers  # where the rows stand; kept alive
@@ -46,7 +45,7 @@ class EncodedRows:
         return len(self.begins)
 
     @classmethod
-    def cut(cls, buffer: Any, ends: Longs) -> "EncodedRows":
+    def cut(cls, buffer: Bytes, ends: Longs) -> "EncodedRows":
         """Rows that stand one behind the other, each up to one of the ends."""
         sizes = np.diff(ends, prepend=0)
         return cls(ends - sizes + buffer.ctypes.data, sizes, [buffer])
@@ -65,7 +64,7 @@ class EncodedRows:
         """How many bytes they take."""
         return int(self.sizes.sum())
 
-    def take(self, at: Any) -> "EncodedRows":
+    def take(self, at: Longs) -> "EncodedRows":
         """Some of the rows, in some order."""
         return EncodedRows(self.begins[at], self.sizes[at], self._buffers)
 
@@ -209,7 +208,7 @@ def _read_numeric(value: bytes) -> Decimal:
     return Decimal(f"-{written}" if sign else written)
 
 
-READ_VALUE: Mapping[Type, Callable[[bytes], Any]] = {
+READ_VALUE: Mapping[Type, Callable[[bytes], object]] = {
     "text": bytes.decode,
     "jsonb": lambda value: read_value(value[1:]),
     "boolean": lambda value: value == b"\x01",

@@ -1,9 +1,9 @@
 """Values -> cells: which value becomes a field, and how `rows.c` writes it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loader import native
 from loader.columns.binary import EncodedRows, field
@@ -28,7 +28,7 @@ CODES = {type_: code for code, type_ in enumerate(_CODED)}
 
 # As in `rows.c`: how a value is written, in the lowest bits of its cell.
 NULL = -1
-_READY, _AS_TEXT, _AS_LONG, _AS_NUMERIC, _AS_TRUE, _AS_FALSE, _AS_JSON, _AS_STORED = range(1, 9)
+_LITERAL, _AS_TEXT, _AS_LONG, _AS_NUMERIC, _AS_TRUE, _AS_FALSE, _AS_JSON, _AS_STORED = range(1, 9)
 _HOW_BITS = 4
 # How a value of a kind is written in a column of a type; what is not here needs Python. The texts
 # of numbers are as PostgreSQL would write them.
@@ -63,9 +63,9 @@ class Cells:
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._ready: list[bytes] = []
+        self._literals: list[bytes] = []
         self._stored: list[Longs] = []
-        self._ready_size = self._stored_size = 0
+        self._literals_size = self._stored_size = 0
 
     def texts(self, tokens: Longs) -> Longs:
         """The cells of strings; null for token 0."""
@@ -78,12 +78,12 @@ class Cells:
         self._stored_size += len(numbers)
         return np.arange(first, self._stored_size) << _HOW_BITS | _AS_STORED
 
-    def ready(self, fields: Sequence[bytes]) -> Longs:
+    def literals(self, fields: Sequence[bytes]) -> Longs:
         """The cells of fields that are given."""
-        first = self._ready_size
-        self._ready += fields
-        self._ready_size += len(fields)
-        return np.arange(first, self._ready_size) << _HOW_BITS | _READY
+        first = self._literals_size
+        self._literals += fields
+        self._literals_size += len(fields)
+        return np.arange(first, self._literals_size) << _HOW_BITS | _LITERAL
 
     def settle(self, tokens: Longs, codes: Longs) -> tuple[Longs, Longs]:
         """The cells of values in columns of types by code, null where a value does not fit.
@@ -107,7 +107,7 @@ class Cells:
             type_ = _CODED[code]
             texts = list(map(TYPES[type_].coerce, values))
             fits = np.array([text is not None for text in texts], bool)
-            cells[rest[at[fits]]] = self.ready(
+            cells[rest[at[fits]]] = self.literals(
                 [field(text, type_) for text in texts if text is not None]
             )
             is_misfit[at[~fits]] = True
@@ -134,7 +134,7 @@ class Cells:
         )
         del kept
         buffer = out.tobytes()
-        return self.ready(
+        return self.literals(
             [buffer[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
         )
 
@@ -142,15 +142,15 @@ class Cells:
         """What writes rows of cells, once all of them are known."""
         return Rows(*self._fields())
 
-    def _fields(self) -> tuple[native.Fields, list[Any]]:
+    def _fields(self) -> tuple[native.Fields, list[NDArray[np.generic]]]:
         """What the compiled part reads, and what has to stay in memory for it."""
         tokens = self._tokens
-        ready = np.frombuffer(b"".join(self._ready) or b" ", np.uint8)
-        ready_ends = np.append(0, np.cumsum(list(map(len, self._ready)), dtype=np.int64))
+        literals = np.frombuffer(b"".join(self._literals) or b" ", np.uint8)
+        literal_ends = np.append(0, np.cumsum(list(map(len, self._literals)), dtype=np.int64))
         stored = np.concatenate(self._stored) if self._stored else _NO_ROWS
-        arrays: list[np.ndarray[Any, Any]] = [
+        arrays: list[NDArray[np.generic]] = [
             *(tokens.text, tokens.kind, tokens.start, tokens.end),
-            *(tokens.number, tokens.fraction, tokens.scale, ready, ready_ends, stored),
+            *(tokens.number, tokens.fraction, tokens.scale, literals, literal_ends, stored),
         ]
         arrays = [np.ascontiguousarray(each) for each in arrays]
         return native.Fields(*(each.ctypes.data for each in arrays)), arrays
@@ -173,7 +173,7 @@ def _as_json(names: Sequence[str]) -> tuple[bytes, Longs]:
 class Rows:
     """Writes rows of cells."""
 
-    def __init__(self, fields: native.Fields, kept: list[Any]) -> None:
+    def __init__(self, fields: native.Fields, kept: list[NDArray[np.generic]]) -> None:
         self._fields, self._kept = fields, kept
 
     def write(
@@ -182,22 +182,22 @@ class Rows:
         at: Longs,
         columns: int,
         *,
-        heads: EncodedRows | None = None,
-        of_heads: int = 0,
+        prefixes: EncodedRows | None = None,
+        prefix_fields: int = 0,
     ) -> EncodedRows:
         """Some rows of `cells` [row, column], their first `columns`.
 
-        They begin with all fields of their `heads`, rows of so many fields, if there are any.
+        They begin with all fields of their `prefixes`, rows of so many fields, if there are any.
         """
         at = np.ascontiguousarray(at, np.int64)
         cells = np.ascontiguousarray(cells)
         common = (self._fields, cells.ctypes.data, cells.shape[1], columns, at.ctypes.data, len(at))
         begins = sizes = None
-        if heads is not None:
-            begins, sizes = heads.begins.ctypes.data, heads.sizes.ctypes.data
+        if prefixes is not None:
+            begins, sizes = prefixes.begins.ctypes.data, prefixes.sizes.ctypes.data
         size = native.measure_rows(*common, sizes)
         out, ends = np.empty(size, np.uint8), np.empty(len(at), np.int64)
         native.write_rows(
-            *common, begins, sizes, columns + of_heads, out.ctypes.data, ends.ctypes.data
+            *common, begins, sizes, columns + prefix_fields, out.ctypes.data, ends.ctypes.data
         )
         return EncodedRows.cut(out, ends)

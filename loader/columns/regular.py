@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from loader.columns.paths import Path
-from loader.normalize.event import Reject, json_text, put_extra
+from loader.normalize.event import JSON, Object, Reject, json_text, put_extra
 from loader.normalize.jsontext import (
     Repeated,
     check_memory,
@@ -86,17 +86,17 @@ def make_regular(raw: bytes, room: Room | None = None) -> Regular:
     )
 
 
-def first_values(value: Any, raw: bytes) -> tuple[Any, Repeated]:
+def first_values(value: JSON, raw: bytes) -> tuple[JSON, Repeated]:
     """`value`, read from `raw`, with the first value of each repeated key; and the other values."""
     return parse_repeated(raw) if may_repeat_keys(value, raw) else (value, [])
 
 
-def _narrow(value: dict[str, Any], room: Room, others: Repeated) -> dict[str, Any]:
+def _narrow(value: Object, room: Room, others: Repeated) -> Object:
     """`value` with the paths for which there is room; the rest goes to `others`.
 
     Of an object with too many, keys of its own level come first: the declared ones are there.
     """
-    kept: dict[str, Any] = {}
+    kept: Object = {}
     for key, inner in value.items():
         if not room.has((key,)):
             others += _leaves({key: inner}, "")
@@ -104,7 +104,7 @@ def _narrow(value: dict[str, Any], room: Room, others: Repeated) -> dict[str, An
         if type(inner) is not dict:
             kept[key] = inner
             continue
-        own: dict[str, Any] = {}
+        own: Object = {}
         kept[key] = own
         for name, one in inner.items():
             if type(one) is not dict and room.has((key, name)):
@@ -114,7 +114,7 @@ def _narrow(value: dict[str, Any], room: Room, others: Repeated) -> dict[str, An
     return kept
 
 
-def _leaves(value: dict[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Object, above: str) -> Iterator[tuple[str, JSON]]:
     for key, inner in value.items():
         if type(inner) is dict:
             yield from _leaves(inner, f"{above}{key}.")
@@ -132,7 +132,7 @@ class _Cleaner:
     def __init__(self) -> None:
         self.replaced = 0
 
-    def clean(self, value: Any, depth: int) -> Any:
+    def clean(self, value: Any, depth: int) -> Any:  # numbers become their text, raw
         """The value, which stands so deep in its record."""
         kind = type(value)
         if depth > _MOST_DEPTH and kind in (dict, list):

@@ -3,12 +3,12 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loader import native
+from loader.normalize.event import JSON as Json
 from loader.normalize.jsontext import read_value
 
 Longs = NDArray[np.int64]
@@ -95,22 +95,22 @@ class Tokens:
         kept = {name: each[: 0 if name in _READING else None].copy() for name, each in kept.items()}
         return Tokens(source=self.source, cells=np.zeros((0, 0), np.int32), **kept)
 
-    def kinds(self, tokens: Any) -> NDArray[np.uint8]:
+    def kinds(self, tokens: Ints) -> NDArray[np.uint8]:
         """The kinds of some tokens."""
         found: NDArray[np.uint8] = self.kind.take(tokens)
         return found
 
-    def value(self, token: int) -> Any:
+    def value(self, token: int) -> Json:
         """A value as Python has it, with every digit."""
         text = self.text[self.start[token] : self.end[token]].tobytes()
         return text.decode() if IS_TEXT[self.kind[token]] else read_value(text)
 
-    def sizes(self, tokens: Any) -> Longs:
+    def sizes(self, tokens: Ints) -> Longs:
         """The sizes of some tokens' texts, in bytes."""
         found: Longs = (self.end.take(tokens) - self.start.take(tokens)).astype(np.int64)
         return found
 
-    def gather(self, tokens: Any) -> bytes:
+    def gather(self, tokens: Ints) -> bytes:
         """The texts of some tokens, with a zero behind each."""
         starts, ends = self.start.take(tokens), self.end.take(tokens)
         out = np.empty(int((ends - starts).sum()) + len(starts), np.uint8)
@@ -119,11 +119,11 @@ class Tokens:
         )
         return out.tobytes()
 
-    def texts(self, tokens: Any) -> list[str]:
+    def texts(self, tokens: Ints) -> list[str]:
         """The texts of some tokens."""
         return self.gather(tokens).decode().split("\0")[:-1]  # no text holds a zero
 
-    def distinct(self, tokens: Any) -> tuple[list[str], Longs]:
+    def distinct(self, tokens: Ints) -> tuple[list[str], Longs]:
         """The distinct texts of some tokens, and the index of each one's."""
         starts, ends = self.start.take(tokens), self.end.take(tokens)
         numbers, firsts = np.empty((2, len(starts)), np.int64)

@@ -1,59 +1,23 @@
-"""Records -> events in columns: the one interpreter of the tables.
+"""Blocks of records -> events in columns, in parts where they have too many paths."""
 
-Each form's records are read together, a column at a time. No rule of a form stands here.
-"""
-
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from loader.columns.paths import MOST_PATHS, Paths, PathsFull
 from loader.columns.tokenize import Scratch
-from loader.columns.tokens import (
-    DECIMAL,
-    INTEGER,
-    IS_NOTHING,
-    IS_OBJECT,
-    IS_TEXT,
-    IS_VALUE,
-    JSON,
-    STRING,
-    Flags,
-    Longs,
-    is_one_of,
-)
+from loader.columns.tokens import Longs
 from loader.forms.columns import Columns
-from loader.forms.content import hash_of_content, raw_text
-from loader.forms.events import Events, Read, Refused, Times
-from loader.forms.inherit import inherit
-from loader.forms.model import (
-    CONTEXT,
-    EXTRA,
-    REASONS_OF_FORMS,
-    Address,
-    Form,
-    Name,
-    Named,
-    reject,
-    too_large,
-)
-from loader.forms.placing import Given, Left, place
-from loader.forms.recognize import FORMS, UNKNOWN, dotted, is_container, named_paths, says
+from loader.forms.events import Read, Refused
+from loader.forms.interpret import interpret
+from loader.forms.model import too_large
+from loader.forms.recognize import is_container, named_paths
 from loader.forms.records import Records, read_records
-from loader.forms.rules import is_address
-from loader.forms.times import read_times
-from loader.normalize.event import MAX_ID_BYTES, Reason, Reject, usable_id
-from loader.normalize.jsontext import read_value
-from loader.normalize.names import snake_case
-from loader.normalize.numbers import written
+from loader.normalize.event import Reject
 
 # So many records are read together, unless they have too many paths.
 _MOST_RECORDS = 5_000
-_TIMES = ("received_at", "sent_at", "original_timestamp", "timestamp")
-_TEXTS = ("id", "user_id", "anonymous_id")
-_IS_ID = is_one_of(STRING, INTEGER, DECIMAL)
 
 
 class Reader:
@@ -120,319 +84,18 @@ class Reader:
         return replace(read, refused=[refused], records=1)
 
     def _events(self, records: Records, first: int) -> Read:
-        block = _Block(records, self._paths, self._columns)
         sizes = records.end - records.start
         for number in np.flatnonzero(sizes > self._max_record_bytes).tolist():
             if not is_container(records.form[number]):
                 records.rejects.setdefault(
                     number, too_large(int(sizes[number]), self._max_record_bytes)
                 )
-        return block.read(first)
-
-
-class _Block:
-    """The records of a block, on their way to events."""
-
-    def __init__(self, records: Records, paths: Paths, columns: Columns) -> None:
-        self.records, self.tokens = records, records.tokens
-        self.paths, self.columns = paths, columns
-        self.is_event = np.zeros(len(records.form), bool)
-        for number, form in enumerate(FORMS):
-            if isinstance(form, Form):
-                self.is_event |= records.form == number
-        self.given = Given(
-            records=records,
-            paths=paths,
-            columns=columns,
-            inherited=inherit(records, paths, self.is_event),
-        )
-        self.text = {name: np.zeros(len(records.form), np.int64) for name in _TEXTS}
-        self.name = np.zeros(len(records.form), np.int64)
-        self.times = {
-            name: Times(
-                microseconds=np.zeros(len(records.form), np.int64),
-                is_given=np.zeros(len(records.form), bool),
-            )
-            for name in _TIMES
-        }
-        self.names = {Named("", ""): 0}  # of records that name no event
-
-    def read(self, first: int) -> Read:
-        for number in np.flatnonzero(self.records.form == UNKNOWN).tolist():
-            self.records.rejects.setdefault(number, reject("unknown_form"))
-        for number, form in enumerate(FORMS):
-            if isinstance(form, Form) and len(rows := np.flatnonzero(self.records.form == number)):
-                self._read_form(form, rows)
-        rejects = self.records.rejects
-        if rejects:
-            self.is_event[list(rejects)] = False
-        record = self.records.in_order(self.is_event)
-        refused = [
-            Refused(
-                record=self.records.number(number),
-                items=self.records.items(number),
-                reject=rejects[number],
-                raw=self._raw(number),
-            )
-            for number in self._in_order(rejects)
-        ]
-        self.records.envelopes.clear()
-        self.records.opened.clear()
-        return Read(
-            first=first,
-            events=self._events(record),
-            refused=refused,
-            records=len(record) + len(refused),
-            rewritten=len(self.records.rewritten),
-        )
-
-    def _raw(self, number: int) -> bytes:
-        raw = raw_text(self.records, number)
-        # The ids of rejects are made of it, so this stays as it was.
-        is_of_form = self.records.rejects[number].reason in REASONS_OF_FORMS
-        return raw if is_of_form else raw.rstrip(b"\r")
-
-    def _in_order(self, numbers: Any) -> list[int]:
-        which = np.zeros(len(self.records.form), bool)
-        which[list(numbers)] = True
-        found: list[int] = self.records.in_order(which).tolist() if numbers else []
-        return found
-
-    def _events(self, record: Longs) -> Events:
-        event = np.full(len(self.records.form) + 1, -1)  # the last one is for tokens of none
-        event[record] = np.arange(len(record))
-        values, extra, extra_names = place(self.given, event)
-        self.records.tokens = self.tokens.compact()
-        return Events(
-            tokens=self.records.tokens,
-            records=self.records,
-            record=record,
-            ids=self.records.tokens.texts(self.text["id"][record]),
-            texts={name: each[record] for name, each in self.text.items()},
-            times={name: each.take(record) for name, each in self.times.items()},
-            names=list(self.names),
-            name=self.name[record],
-            columns=self.columns,
-            values=values,
-            extra=extra,
-            extra_names=extra_names,
-            replaced={
-                int(event[number]): count
-                for number, count in self.records.replaced.items()
-                if event[number] >= 0
-            },
-        )
-
-    # one form
-
-    def _read_form(self, form: Form, rows: Longs) -> None:
-        self._check_type(form, rows)
-        self._check_objects(form, rows, required=True)
-        names, name = self._name(form, rows)
-        self._check_objects(form, rows, required=False)
-        self.name[rows] = name
-        is_email = np.array([one.is_email for one in names], bool)[name]
-        self.text["id"][rows] = self._id(form, rows)
-        user = self._first(form, form.user_id, rows)
-        anonymous = self._first(form, form.anonymous_id, rows)
-        if form.email_path or (user == 0).any():
-            email = self._email(form, rows, is_email)
-            if form.email_path:
-                has_email = email > 0
-                number = self.paths.number[dotted(form.email_path)]
-                self._leave(CONTEXT, rows[has_email], email[has_email], number)
-            anonymous = np.where((user == 0) & (anonymous == 0), email, anonymous)
-        self.text["user_id"][rows], self.text["anonymous_id"][rows] = user, anonymous
-        self._times(form, rows)
-        self._lift(form, rows)
-
-    def _cells(self, path: str, rows: Longs, form: Form | None = None) -> Any:
-        """The values at a path; where there is none, those at its other spelling."""
-        cells = self.tokens.cells[self.paths.number[dotted(path)]].take(rows)
-        if form is None or path not in form.spellings:
-            return cells
-        other = form.spellings[path]
-        others = self.tokens.cells[self.paths.number[dotted(other)]].take(rows)
-        if not others.any():
-            return cells
-        is_other = IS_NOTHING.take(self.tokens.kinds(cells)) & (others > 0)
-        self._keep(form, other, rows[~is_other], others[~is_other])
-        return np.where(is_other, others, cells)
-
-    def _keep(self, form: Form, path: str, rows: Longs, cells: Longs) -> None:
-        """Values that are no use where they stand: they are kept as any other key's."""
-        number = self.paths.number[dotted(path)]
-        if not self.columns.is_lost(form, dotted(path)):
-            return
-        at = np.flatnonzero(IS_VALUE.take(self.tokens.kinds(cells)))
-        if len(at):
-            group = self.columns.natural(form, dotted(path))
-            self._leave(group, rows[at], cells[at], number)
-
-    def _leave(self, group: int, rows: Longs, cells: Longs, path: int) -> None:
-        if len(rows):
-            self.given.left.append(Left(group, rows, cells, path))
-
-    def _refuse(self, rows: Longs, reason: Reason) -> None:
-        for number in rows.tolist():
-            self.records.rejects.setdefault(number, reject(reason))
-
-    def _check_type(self, form: Form, rows: Longs) -> None:
-        if form.only is not None:
-            path, said, reason = form.only
-            cells = self._cells(path, rows)
-            is_wrong = ~IS_NOTHING.take(self.tokens.kinds(cells)) & ~says(self.tokens, cells, said)
-            self._refuse(rows[is_wrong], reason)
-
-    def _check_objects(self, form: Form, rows: Longs, *, required: bool) -> None:
-        for path, columns in form.columns.items():
-            if columns.required == required:
-                kind = self.tokens.kinds(self._cells(path, rows))
-                fits = IS_OBJECT.take(kind) | (IS_NOTHING.take(kind) & (not required))
-                self._refuse(rows[~fits], columns.reason)
-
-    def _name(self, form: Form, rows: Longs) -> tuple[list[Named], Longs]:
-        """The names of the block so far, and the index of each record's."""
-        texts: list[list[str]] = []
-        code = np.zeros(len(rows), np.int64)
-        for path in (*form.event.by, form.event.hint):
-            if path is None:
-                continue
-            cells = self._cells(path, rows)
-            kind = self.tokens.kinds(cells)
-            is_text = IS_TEXT.take(kind)
-            if path != form.event.hint:
-                self._refuse(rows[~is_text & ~IS_NOTHING.take(kind)], form.event.not_text)
-            said, number = self.tokens.distinct(np.where(is_text, cells, 0))
-            code = code * len(said) + number
-            texts.append(said)
-        codes, index = np.unique(code, return_inverse=True)
-        said_together = [_said(one, texts) for one in codes.tolist()]
-        named = [
-            [form.event.rule(*said, about) for said in said_together] for about in (False, True)
-        ]
-        numbers = np.array([
-            [self.names.setdefault(one, len(self.names)) if one else 0 for one in each]
-            for each in named
-        ])  # fmt: skip
-        about = 0 if named[0] == named[1] else self._is_about_a_message(form.event, rows)
-        found = numbers[about, index]
-        self._refuse(rows[found == 0], "no_event_name")
-        return list(self.names), found
-
-    def _is_about_a_message(self, name: Name, rows: Longs) -> Longs:
-        """1 where a record has a value that makes it about a message, else 0."""
-        above, keys = name.message_keys
-        below = np.flatnonzero(self.paths.parents == self.paths.number[dotted(above)]).tolist()
-        is_evidence = np.zeros(len(self.paths), bool)
-        is_evidence[[one for one in below if snake_case(self.paths.keys[one]) in keys]] = True
-        tokens = self.tokens
-        at = np.flatnonzero(is_evidence.take(tokens.path))
-        is_given = IS_VALUE.take(tokens.kind[at]) & (
-            (tokens.kind[at] != STRING) | (tokens.end[at] > tokens.start[at])
-        )
-        about = np.zeros(len(self.records.form), np.int64)
-        about[tokens.record[at[is_given]]] = 1
-        return about[rows]
-
-    def _first(self, form: Form, paths: Sequence[str], rows: Longs) -> Longs:
-        """The first text or number at some paths that is not empty."""
-        found = np.zeros(len(rows), np.int64)
-        for path in reversed(paths):
-            cells = self._as_texts(self._cells(path, rows, form))
-            kind = self.tokens.kinds(cells)
-            fits = _IS_ID.take(kind)
-            if not fits.all():
-                self._keep(form, path, rows[~fits], cells[~fits])
-            found = np.where(fits & (self.tokens.sizes(cells) > 0), cells, found)
-        return found
-
-    def _as_texts(self, cells: Longs) -> Longs:
-        """The same values, with texts for numbers that are stored in another way than written."""
-        tokens = self.tokens
-        at = np.flatnonzero(tokens.kinds(cells) == JSON)
-        at = at[~np.isin(tokens.text[tokens.start[cells[at]]], (ord("["), ord("{")))]
-        if not len(at):
-            return cells
-        cells = cells.astype(np.int64)
-        texts = [written(read_value(text)) for text in tokens.texts(cells[at])]
-        cells[at] = self._add_texts(texts)
-        return cells
-
-    def _add_texts(self, texts: list[str]) -> Longs:
-        return self.given.add([text.encode() for text in texts], STRING)
-
-    def _id(self, form: Form, rows: Longs) -> Longs:
-        cells = self._first(form, (form.id,), rows)
-        is_long = (cells > 0) & (self.tokens.sizes(cells) > MAX_ID_BYTES)
-        at = np.flatnonzero((cells == 0) | is_long)
-        if not len(at):
-            return cells
-        hashed = iter(self.tokens.texts(cells[is_long]))
-        self._leave(EXTRA, rows[is_long], cells[is_long], self.paths.make(("id",)))
-        texts = [
-            usable_id(next(hashed)) if is_long[one] else self._hash_of(int(rows[one]), form)
-            for one in at.tolist()
-        ]
-        cells[at] = self._add_texts(texts)
-        return cells
-
-    def _hash_of(self, record: int, form: Form) -> str:
-        is_reject = record in self.records.rejects
-        return "-" if is_reject else hash_of_content(self.records, record, form)
-
-    def _email(self, form: Form, rows: Longs, is_email: Flags) -> Longs:
-        found = np.zeros(len(rows), np.int64)
-        for each in form.email:
-            path = each.path if isinstance(each, Address) else each
-            cells = self._cells(path, rows)
-            fits = IS_TEXT.take(self.tokens.kinds(cells))
-            if not fits.all():
-                self._keep(form, path, rows[~fits], cells[~fits])
-            fits &= (found == 0) & (self.tokens.sizes(cells) > 0)
-            if isinstance(each, Address):
-                at = np.flatnonzero(fits & is_email)
-                fits[:] = False
-                fits[at] = list(map(is_address, self.tokens.texts(cells[at])))
-            found = np.where(fits, cells, found)
-        return found
-
-    def _times(self, form: Form, rows: Longs) -> None:
-        """Values that are no time are kept under the name of their column."""
-        read: dict[str, tuple[Times, Longs, list[int]]] = {}
-        for column, path in form.times.items():
-            if path not in read:
-                cells = self._cells(path, rows, form)
-                times, misfits = read_times(self.tokens, cells)
-                read[path] = times, cells, misfits
-            times, cells, misfits = read[path]
-            self.times[column].microseconds[rows] = times.microseconds
-            self.times[column].is_given[rows] = times.is_given
-            if misfits:
-                # Before a value of another spelling, which may want the same name.
-                name = self.paths.make((column,))
-                self.given.left.insert(0, Left(EXTRA, rows[misfits], cells[misfits], name))
-
-    def _lift(self, form: Form, rows: Longs) -> None:
-        """Values that stand for one at another path, where that has none."""
-        for path, target in form.lifted.items():
-            cells = self._cells(path, rows)
-            if not cells.any():
-                continue
-            is_free = IS_NOTHING.take(self.tokens.kinds(self._cells(target, rows)))
-            self.given.path[cells[is_free]] = self.paths.number[dotted(target)]
+        return interpret(records, self._paths, self._columns, first)
 
 
 def _cut(data: bytes, starts: Longs, ends: Longs) -> tuple[bytes, Longs, Longs]:
-    """The bytes that some spans need, and the spans in them."""
+    """The bytes that some spans need, and the spans in them; not copied where they are most."""
     begin, end = int(starts[0]), int(ends[-1])
+    if 2 * (end - begin) > len(data):
+        return data, starts, ends
     return data[begin:end], starts - begin, ends - begin
-
-
-def _said(code: int, texts: list[list[str]]) -> list[str]:
-    """The texts behind a number that was made of their indexes."""
-    found = []
-    for said in reversed(texts):
-        code, index = divmod(code, len(said))
-        found.append(said[index])
-    return found[::-1]

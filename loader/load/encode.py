@@ -87,7 +87,7 @@ class _TableCells(NamedTuple):
     at: Longs
     cells: Longs
     width: int
-    has_heads: bool  # the shared columns are those of `tracks`
+    has_prefix: bool  # the shared columns are those of `tracks`
 
 
 def encode(part: Part, layouts: dict[str, Layout], context: LoadContext, found: Encoded) -> None:
@@ -130,14 +130,19 @@ class _Encoder:
             for number, table in enumerate(part.tables)
         ]
         rows = self.cells.rows()
-        of_heads = len(layout.shared)
-        heads = rows.write(shared, every, of_heads)
+        prefix_fields = len(layout.shared)
+        prefixes = rows.write(shared, every, prefix_fields)
         found.add(
-            TRACKS, rows.write(tracks_extra[:, None], every, 1, heads=heads, of_heads=of_heads)
+            TRACKS,
+            rows.write(
+                tracks_extra[:, None], every, 1, prefixes=prefixes, prefix_fields=prefix_fields
+            ),
         )
         for one in tables:
-            if one.has_heads:
-                done = rows.write(one.cells, one.at, one.width, heads=heads, of_heads=of_heads)
+            if one.has_prefix:
+                done = rows.write(
+                    one.cells, one.at, one.width, prefixes=prefixes, prefix_fields=prefix_fields
+                )
             else:
                 done = rows.write(one.cells, one.at, one.width)
             found.add(one.table, done)
@@ -151,15 +156,15 @@ class _Encoder:
         at = np.flatnonzero(self.part.table == number)
         layout = self.layouts[table]
         width, cells, shared_extra = len(layout.own), own, self.shared_extra
-        has_heads = not self._has_other_types(table, layout)
-        if not has_heads:
+        has_prefix = not self._has_other_types(table, layout)
+        if not has_prefix:
             shared_extra = self._plain_extra()
             shared = np.full((len(own), len(layout.shared)), NULL)
             shared[at] = self._shared(table, layout, at, times, shared_extra)
             cells = np.append(shared, own, axis=1)
             width += len(layout.shared)
         cells[at, width], counts[at] = self._extra(self.own_extra, at, shared_extra)
-        return _TableCells(table, at, cells, width + 1, has_heads)
+        return _TableCells(table, at, cells, width + 1, has_prefix)
 
     def _plain_extra(self) -> Pairs:
         """What of `_extra` does not depend on the types of a table."""
@@ -202,16 +207,18 @@ class _Encoder:
         """The cells of the shared columns of a table, for some events."""
         types = self.context.tables[table]
         cells = np.full((len(at), len(layout.shared)), NULL)
-        for place, name in enumerate(layout.shared):
+        for index, name in enumerate(layout.shared):
             if name in _TIMES or name in _TEXTS:
                 type_ = types.get(name, DECLARED_SHARED[name])
-                cells[:, place] = self._base(name, type_, at, times, extra)
+                cells[:, index] = self._base(name, type_, at, times, extra)
         where = np.full(len(self.events), -1)
         where[at] = np.arange(len(at))
         values = self.events.values
-        some = values.take(np.flatnonzero((self.part.place == 0) & (where.take(values.event) >= 0)))
-        codes, places = self._columns(layout.shared, types, some.column)
-        self._fill(cells, where[some.event], places, some, codes, extra)
+        some = values.take(
+            np.flatnonzero((self.part.value_table == 0) & (where.take(values.event) >= 0))
+        )
+        codes, indexes = self._columns(layout.shared, types, some.column)
+        self._fill(cells, where[some.event], indexes, some, codes, extra)
         return cells
 
     def _base(
@@ -233,7 +240,9 @@ class _Encoder:
             tokens = np.where(is_given, events.tokens.add(written, STRING), 0)
         elif name == "event" or (name == "event_text" and type_ == "text"):
             names = [one.table if name == "event" else one.text for one in events.names]
-            return self.cells.ready([encode_field(one, "text") for one in names])[events.name[at]]
+            return self.cells.literals([encode_field(one, "text") for one in names])[
+                events.name[at]
+            ]
         else:
             tokens = events.texts[name][at]
             if type_ == "text":
@@ -250,21 +259,21 @@ class _Encoder:
     def _columns(
         self, names: Sequence[str], types: dict[str, Type], columns: Longs
     ) -> tuple[Longs, Longs]:
-        """By value the code of its column's type, or that there is none, and its place."""
-        known = {name: place for place, name in enumerate(names)}
+        """By value the code of its column's type, or that there is none, and its index."""
+        known = {name: index for index, name in enumerate(names)}
         every = self.events.columns.names
-        codes, places = np.full((2, len(every)), _NO_TYPE)
+        codes, indexes = np.full((2, len(every)), _NO_TYPE)
         for one in np.flatnonzero(np.bincount(columns, minlength=len(every))).tolist():
-            place = known.get(every[one])
-            if place is not None:
-                codes[one], places[one] = CODES[types[every[one]]], place
-        return codes[columns], places[columns]
+            index = known.get(every[one])
+            if index is not None:
+                codes[one], indexes[one] = CODES[types[every[one]]], index
+        return codes[columns], indexes[columns]
 
     def _fill(
         self,
         cells: Longs,
         row: Longs,
-        place: Longs,
+        index: Longs,
         values: Values,
         codes: Longs,
         extra: Pairs,
@@ -273,7 +282,7 @@ class _Encoder:
         has_column = codes != _NO_TYPE
         at = np.flatnonzero(has_column)
         settled, misfits = self.cells.settle(values.token[at], codes[at])
-        cells[row[at], place[at]] = settled
+        cells[row[at], index[at]] = settled
         lost = np.sort(np.append(np.flatnonzero(~has_column), at[misfits]))
         extra.add(values.event[lost], values.token[lost], values.column[lost])
 
@@ -285,7 +294,7 @@ class _Encoder:
         width = max((len(self.layouts[table].own) for table in part.tables), default=0)
         cells = np.full((len(self.events), width + 1), NULL)
         columns = len(self.events.columns.names)
-        codes, places = np.full((2, (len(part.tables) + 1) * columns), _NO_TYPE)
+        codes, indexes = np.full((2, (len(part.tables) + 1) * columns), _NO_TYPE)
         known = {
             table: {name: at for at, name in enumerate(self.layouts[table].own)}
             for table in part.tables
@@ -295,11 +304,11 @@ class _Encoder:
             types = self.context.tables[table]
             for column in part.columns_of(table, known[table]):
                 at, name = number * columns + column, names[column]
-                codes[at], places[at] = CODES[types[name]], known[table][name]
-        some = values.take(np.flatnonzero(part.place > 0))
-        code = part.place[part.place > 0] * columns + some.column
-        self._fill(cells, some.event, places[code], some, codes[code], self.own_extra)
-        homeless = values.take(np.flatnonzero(part.place < 0))
+                codes[at], indexes[at] = CODES[types[name]], known[table][name]
+        some = values.take(np.flatnonzero(part.value_table > 0))
+        code = part.value_table[part.value_table > 0] * columns + some.column
+        self._fill(cells, some.event, indexes[code], some, codes[code], self.own_extra)
+        homeless = values.take(np.flatnonzero(part.value_table < 0))
         self.shared_extra.add(homeless.event, homeless.token, homeless.column)
         return cells
 

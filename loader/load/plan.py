@@ -35,7 +35,7 @@ class Part:
     tables: list[str]  # tables of their own
     table: Longs  # by event: index in `tables`; -1 for none
     # By value: its table (0 is `tracks`, which has the context; others begin at 1; -1 for none).
-    place: Longs
+    value_table: Longs
     given: dict[str, Flags]  # by table and column of the block: whether it has values there
 
     @classmethod
@@ -50,9 +50,9 @@ class Part:
         values, is_context = events.values, events.columns.is_context
         columns = len(is_context)
         own = table.take(values.event) + 1
-        place = np.where(is_context.take(values.column), 0, np.where(own, own, -1))
+        value_table = np.where(is_context.take(values.column), 0, np.where(own, own, -1))
         # A context value also belongs to the event's own table.
-        code = np.where(own, own, place) * columns + values.column
+        code = np.where(own, own, value_table) * columns + values.column
         given = np.zeros((len(own_tables) + 1, columns), bool)
         given.reshape(-1)[code[code >= 0]] = True
         given[0] |= is_context & given.any(axis=0)
@@ -60,7 +60,7 @@ class Part:
             events=events,
             tables=own_tables,
             table=table,
-            place=place,
+            value_table=value_table,
             given=dict(zip((TRACKS, *own_tables), given, strict=True)),
         )
 
@@ -76,8 +76,8 @@ class Part:
         """Some columns of a table in the order in which its events have them."""
         values = self.events.values
         number = self.tables.index(table) if table != TRACKS else -1
-        is_own = self.place == number + 1
-        is_context = (self.place == 0) & (self.table.take(values.event) == number)
+        is_own = self.value_table == number + 1
+        is_context = (self.value_table == 0) & (self.table.take(values.event) == number)
         at = np.flatnonzero((is_own | is_context) & np.isin(values.column, columns))
         at = at[np.lexsort((values.token[at], values.event[at]))]
         found, firsts = np.unique(values.column[at], return_index=True)
@@ -102,8 +102,8 @@ class _New:
         examples: list[object] = []
         for part, column in self.found:
             values, tokens = part.events.values, part.events.tokens
-            place = 0 if self.is_context else part.tables.index(table) + 1
-            token = values.token[(values.column == column) & (part.place == place)]
+            number = 0 if self.is_context else part.tables.index(table) + 1
+            token = values.token[(values.column == column) & (part.value_table == number)]
             kinds = tokens.kind.take(token)
             for kind in np.unique(kinds).tolist():
                 if kind in _EXAMPLES:

@@ -1,6 +1,6 @@
 """Prefetch of existing ids: which of those of several blocks of lines `tracks` has.
 
-The more ids a question has, the more of them stand on one page of the index, so one for forty
+The more ids a request has, the more of them stand on one page of the index, so one for forty
 thousand takes the server half the time of many for two thousand. The lines are not parsed yet, so
 it is asked for what is likely an id of theirs; about any other id the server is asked afterwards.
 """
@@ -17,7 +17,7 @@ from loader.normalize.event import MAX_ID_BYTES
 from loader.warehouse.ids import Ids, Known
 from loader.warehouse.threads import SteadyThread
 
-# So many blocks may wait: while those of one question are processed, the next one is asked.
+# So many blocks may wait: while those of one request are processed, the next one is asked.
 _MOST_WAITING = 8
 # The keys of ids, most frequent first.
 _ID_KEYS = (b'"messageId"', b'"event_id"')
@@ -30,7 +30,7 @@ class _Answer(NamedTuple):
     found: Known
 
 
-class Question:
+class Request:
     """What is asked for some blocks."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Question:
         self.answer: Future[_Answer] | None = None
 
 
-class Asker:
+class Prefetch:
     """Asks the server on a thread."""
 
     def __init__(
@@ -47,27 +47,27 @@ class Asker:
         self.most_waiting = min(max(most_waiting, 1), _MOST_WAITING)
         self._existing = existing
         self._thread = thread
-        self._question = Question()  # that more blocks can come into
+        self._request = Request()  # that more blocks can come into
         self._most_blocks = 1
         self._known = Known(set(), 0)  # what the batch in hand was told of
         self._is_given_up = False
 
-    def ask_for(self, block: bytes) -> Question:
-        """The question whose answer will tell of the ids of a block."""
-        question = self._question
-        question.blocks.append(block)
-        if len(question.blocks) == self._most_blocks:
+    def request(self, block: bytes) -> Request:
+        """The request whose answer will tell of the ids of a block."""
+        request = self._request
+        request.blocks.append(block)
+        if len(request.blocks) == self._most_blocks:
             self._submit()
-            # The first answers are waited for, so their questions are small.
+            # The first answers are waited for, so their requests are small.
             self._most_blocks = min(2 * self._most_blocks, max(self.most_waiting // 2, 1))
-        return question
+        return request
 
-    def there(self, question: Question, ids: Sequence[str]) -> Set[str]:
-        """Which of the ids of a block are there; others of its question may be among them."""
-        if question is self._question:
+    def there(self, request: Request, ids: Sequence[str]) -> Set[str]:
+        """Which of the ids of a block are there; others of its request may be among them."""
+        if request is self._request:
             self._submit()
-        assert question.answer is not None
-        asked, found = self._thread.result(question.answer)
+        assert request.answer is not None
+        asked, found = self._thread.result(request.answer)
         if found.ids.issuperset(ids):
             self._note(ids, found)
             return found.ids
@@ -100,13 +100,13 @@ class Asker:
     def forget(self) -> None:
         """Ask no more, and give back the memory of what was to be asked."""
         self._is_given_up = True
-        self._question = Question()
+        self._request = Request()
         self._known = Known(set(), 0)
 
     def _submit(self) -> None:
-        question, self._question = self._question, Question()
-        question.answer = self._thread.submit(partial(self._ask, question.blocks))
-        question.blocks = []
+        request, self._request = self._request, Request()
+        request.answer = self._thread.submit(partial(self._ask, request.blocks))
+        request.blocks = []
 
     def _ask(self, blocks: Sequence[bytes]) -> _Answer:
         if self._is_given_up:

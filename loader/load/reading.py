@@ -20,7 +20,7 @@ from loader.load.batch import Batch, Origin
 from loader.load.context import LoadContext
 from loader.load.defects import defect
 from loader.load.plan import change_tables
-from loader.load.prefetch import Asker, Question
+from loader.load.prefetch import Prefetch, Request
 from loader.sources.blocks import Block
 from loader.sources.files import InputFile, open_input, read_ahead
 from loader.sources.records import BLOCK_RECORDS, read_blocks
@@ -79,7 +79,7 @@ class Run:
     settings: Settings
     context: LoadContext
     sink: Sink
-    asker: Asker
+    prefetch: Prefetch
     # Whether the server is asked for ids that are there before their batch is sealed. Otherwise the
     # primary key finds them while the batch is written.
     asks: bool
@@ -159,10 +159,10 @@ class Run:
             for block in read_blocks(
                 self._timed(ahead), most_records=min(BLOCK_RECORDS, self.settings.batch_records)
             ):
-                question = self.asker.ask_for(block.data) if self.asks else None
+                request = self.prefetch.request(block.data) if self.asks else None
                 number = self._batches + (self._batch is None)
-                self._waiting.append(_Waiting(file, number, block, question, done_before))
-                self._settle(leave=self.asker.most_waiting if question is not None else 0)
+                self._waiting.append(_Waiting(file, number, block, request, done_before))
+                self._settle(leave=self.prefetch.most_waiting if request is not None else 0)
                 if self.progress is not None:
                     self.progress(self._seen(opened.tell()))
         self._stored += file.size or 0
@@ -204,7 +204,7 @@ class Run:
 
     def _take(self, waiting: "_Waiting") -> None:
         """Put the events of a block into the batch; nothing else has them when this returns."""
-        file, _, block, question, done_before = waiting
+        file, _, block, request, done_before = waiting
         reads = list(self._read_block(block))
         self._done += sum(read.records for read in reads) + len(block.bad)
         if self._done <= done_before:
@@ -217,8 +217,8 @@ class Run:
             batch.add_reject(reject_row(file.uri, bad.position, bad.reject, bad.raw))
         for read in reads:
             there: Set[str] = frozenset()
-            if question is not None:
-                there = self.asker.there(question, read.events.ids)
+            if request is not None:
+                there = self.prefetch.there(request, read.events.ids)
             origin = Origin(file.uri, block, read.first)
             self._known += batch.add(read.events, there, origin=origin)
             self._count(batch, read.records, 0)
@@ -275,7 +275,7 @@ class Run:
         if self._batch is None:
             return
         self._remember(self._batch)
-        self._batch.known = self.asker.take_known()
+        self._batch.known = self.prefetch.take_known()
         sealed = self._seal(self._batch)
         self.without_table += self._batch.without_table
         self.defects += self._batch.defects
@@ -317,7 +317,7 @@ class Run:
         """Give back the memory of what was read and not yet written."""
         self._batch = None
         self._waiting.clear()
-        self.asker.forget()
+        self.prefetch.forget()
         self._before.clear()
 
 
@@ -333,7 +333,7 @@ class _Waiting(NamedTuple):
     file: InputFile
     batch: int  # number of the batch in hand when it was taken
     block: Block
-    question: Question | None
+    request: Request | None
     done_before: int  # records of the file that an earlier load has committed
 
 

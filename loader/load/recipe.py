@@ -10,7 +10,7 @@ from loader.config import Settings, Source
 from loader.load.beginning import check_owner
 from loader.load.context import LoadContext
 from loader.load.planner import Planner
-from loader.load.prefetch import Asker
+from loader.load.prefetch import Prefetch
 from loader.load.reading import Progress, Run
 from loader.load.result import LoadResult, result_of
 from loader.load.running import long_lived_garbage, running
@@ -122,7 +122,7 @@ def plan(
                 reserved=select_taken(connection, source.schema_),
             ),
             sink=planner,
-            asker=Asker(
+            prefetch=Prefetch(
                 planner.remember(known_ids if state.revision is not None else _nothing),
                 known_ids.thread,
             ),

@@ -24,7 +24,7 @@ from loader.errors import (
 )
 from loader.load.beginning import Start, begin
 from loader.load.context import LoadContext
-from loader.load.prefetch import Asker
+from loader.load.prefetch import Prefetch
 from loader.load.reading import Progress, Run
 from loader.load.result import LoadResult, result_of
 from loader.sources.files import InputFile
@@ -100,7 +100,7 @@ def running(
                 waiting=start.waiting,
             ),
             sink=writer,
-            asker=Asker(
+            prefetch=Prefetch(
                 to_server.known_ids,
                 to_server.known_ids.thread,
                 # No more than two batches hold, so that a slow writer of a pipe is not waited for.

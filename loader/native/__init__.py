@@ -96,7 +96,7 @@ class Fields(ctypes.Structure):
         (name, _pointer)
         for name in (
             *("bytes", "kind", "start", "end", "number", "fraction", "scale"),
-            *("ready", "ready_ends", "stored"),
+            *("literals", "literal_ends", "stored"),
         )
     )
 

@@ -6,9 +6,8 @@
 #include "reader.h"
 
 /* How a value becomes a field; the same numbers stand in cells.py. A cell is null, or the number of
-   a token (of a field that is ready, of a stored number), and behind it in the lowest bits how it
-   is written. */
-enum { READY = 1, AS_TEXT, AS_LONG, AS_NUMERIC, AS_TRUE, AS_FALSE, AS_JSON, AS_STORED };
+   a token (of a literal, of a stored number), and behind it in the lowest bits how it is written. */
+enum { LITERAL = 1, AS_TEXT, AS_LONG, AS_NUMERIC, AS_TRUE, AS_FALSE, AS_JSON, AS_STORED };
 enum { HOW_BITS = 4, NULL_CELL = -1 };
 
 enum { SIZE_BYTES = 4, COUNT_BYTES = 2, LONG_BYTES = 8, JSON_VERSION = 1 };
@@ -22,8 +21,8 @@ struct fields {
     const int64_t *number;
     const int32_t *fraction;
     const int16_t *scale;
-    const byte *ready;
-    const int64_t *ready_ends;
+    const byte *literals;
+    const int64_t *literal_ends;
     const int64_t *stored;
 };
 
@@ -113,8 +112,8 @@ static int64_t field_size(const struct fields *fields, int64_t cell)
     if (cell == NULL_CELL)
         return SIZE_BYTES;
     switch (cell & ((1 << HOW_BITS) - 1)) {
-    case READY:
-        return fields->ready_ends[at + 1] - fields->ready_ends[at];
+    case LITERAL:
+        return fields->literal_ends[at + 1] - fields->literal_ends[at];
     case AS_TEXT:
         return SIZE_BYTES + fields->end[at] - fields->start[at];
     case AS_LONG:
@@ -135,8 +134,8 @@ static byte *put_field(byte *out, const struct fields *fields, int64_t cell)
     if (cell == NULL_CELL)
         return put_size(out, -1);
     switch (cell & ((1 << HOW_BITS) - 1)) {
-    case READY:
-        return put_text(out, fields->ready + fields->ready_ends[at], size);
+    case LITERAL:
+        return put_text(out, fields->literals + fields->literal_ends[at], size);
     case AS_TEXT:
         out = put_size(out, size - SIZE_BYTES);
         return put_text(out, fields->bytes + fields->start[at], size - SIZE_BYTES);
@@ -200,35 +199,35 @@ void write_objects(const struct fields *fields, const int64_t *tokens, const int
 /* How many bytes the lines of some rows take; the arguments are those of `write_rows`. */
 int64_t measure_rows(const struct fields *fields, const int64_t *cells, int64_t width,
                      int64_t columns, const int64_t *rows, int64_t count,
-                     const int64_t *head_sizes)
+                     const int64_t *prefix_sizes)
 {
     int64_t size = count * COUNT_BYTES;
     for (int64_t i = 0; i < count; i++) {
         const int64_t *row = cells + rows[i] * width;
         for (int64_t column = 0; column < columns; column++)
             size += field_size(fields, row[column]);
-        if (head_sizes)
-            size += head_sizes[rows[i]] - COUNT_BYTES;
+        if (prefix_sizes)
+            size += prefix_sizes[rows[i]] - COUNT_BYTES;
     }
     return size;
 }
 
 /* Write the lines of some rows to `out`, and to `ends` where each of them ends.
 
-   `cells` [row, width] says what stands in the first `columns` of each row. Where there are heads,
-   lines by row, of which `head_begins` are the addresses, a line begins with the fields of its
-   head; `fields_of_all` counts both. */
+   `cells` [row, width] says what stands in the first `columns` of each row. Where `prefix_begins`
+   has addresses, of a line by row, a row begins with the fields of that line; `fields_of_all`
+   counts both. */
 void write_rows(const struct fields *fields, const int64_t *cells, int64_t width, int64_t columns,
-                const int64_t *rows, int64_t count, const int64_t *head_begins,
-                const int64_t *head_sizes, int64_t fields_of_all, byte *out, int64_t *ends)
+                const int64_t *rows, int64_t count, const int64_t *prefix_begins,
+                const int64_t *prefix_sizes, int64_t fields_of_all, byte *out, int64_t *ends)
 {
     byte *at = out;
     for (int64_t i = 0; i < count; i++) {
         const int64_t *row = cells + rows[i] * width;
         at = put_short(at, fields_of_all);
-        if (head_begins) {
-            const byte *head = (const byte *)(intptr_t)head_begins[rows[i]];
-            at = put_text(at, head + COUNT_BYTES, head_sizes[rows[i]] - COUNT_BYTES);
+        if (prefix_begins) {
+            const byte *prefix = (const byte *)(intptr_t)prefix_begins[rows[i]];
+            at = put_text(at, prefix + COUNT_BYTES, prefix_sizes[rows[i]] - COUNT_BYTES);
         }
         for (int64_t column = 0; column < columns; column++)
             at = put_field(at, fields, row[column]);

@@ -159,9 +159,9 @@ int64_t find_value_end(const byte *bytes, int64_t from, int64_t size, int32_t *s
     return -1;
 }
 
-static int is_blank(byte sign)
+static int is_blank(byte value)
 {
-    return sign == ' ' || sign == '\t' || sign == '\r';
+    return value == ' ' || value == '\t' || value == '\r';
 }
 
 /* Whether what ends in a brace may be several values: `}`, blanks or a comma, and `{`. */

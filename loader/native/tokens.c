@@ -129,10 +129,10 @@ static int read_record(struct reader *reader, int64_t record)
     int32_t parents[MOST_DEPTH + 1] = {0}, path = 0;
     int64_t opened[MOST_DEPTH + 1]; /* the tokens of the objects around */
     int depth = 0;
-    byte sign = next_byte(reader);
-    if (sign == '[')
+    byte first = next_byte(reader);
+    if (first == '[')
         return read_items(reader, record, 1) && is_at_end(reader);
-    if (sign != '{')
+    if (first != '{')
         return 0;
     reader->at++;
     if (next_byte(reader) == '}') {
@@ -144,8 +144,8 @@ static int read_record(struct reader *reader, int64_t record)
             return -1;
         if (!read_key(reader, record, parents[depth], &path))
             return 0;
-        sign = next_byte(reader);
-        if (sign == '{' && depth < MOST_DEPTH && reader->paths->marks[path] & IS_OPENED) {
+        byte next = next_byte(reader);
+        if (next == '{' && depth < MOST_DEPTH && reader->paths->marks[path] & IS_OPENED) {
             int64_t token = tokens->count++;
             tokens->start[token] = (int32_t)(reader->at - reader->bytes);
             reader->at++;
@@ -159,17 +159,17 @@ static int read_record(struct reader *reader, int64_t record)
             reader->at++;
             tokens->end[token] = (int32_t)(reader->at - reader->bytes);
         } else {
-            if (!sign || !read_value(reader, record, path, depth))
+            if (!next || !read_value(reader, record, path, depth))
                 return 0;
             tokens->count++;
         }
-        while ((sign = next_byte(reader)) == '}') {
+        while ((next = next_byte(reader)) == '}') {
             reader->at++;
             if (!depth)
                 return is_at_end(reader);
             tokens->end[opened[depth--]] = (int32_t)(reader->at - reader->bytes);
         }
-        if (sign != ',')
+        if (next != ',')
             return 0;
         reader->at++;
     }

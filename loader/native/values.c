@@ -200,13 +200,13 @@ static int check_object(struct reader *reader, int depth)
         reader->at++;
         if (!check_value(reader, depth))
             break;
-        byte sign = next_byte(reader);
-        if (sign == '}') {
+        byte next = next_byte(reader);
+        if (next == '}') {
             reader->at++;
             is_regular = !has_repeated(keys, count);
             break;
         }
-        if (sign != ',')
+        if (next != ',')
             break;
     }
     if (keys != few)
@@ -242,12 +242,12 @@ int check_value(struct reader *reader, int depth)
         for (;; reader->at++) {
             if (!check_value(reader, depth + 1))
                 return 0;
-            byte sign = next_byte(reader);
-            if (sign == ']') {
+            byte next = next_byte(reader);
+            if (next == ']') {
                 reader->at++;
                 return 1;
             }
-            if (sign != ',')
+            if (next != ',')
                 return 0;
         }
     default:

@@ -1,4 +1,4 @@
-"""Which ids a table has: the question, and who asks it beside the writer."""
+"""Which ids a table has: the query, and the session that sends it beside the writer."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -27,8 +27,8 @@ class Ids(NamedTuple):
     def join(cls, ids: Iterable[str]) -> "Ids":
         """Any ids."""
         ids = list(ids)
-        letters = set("".join(ids))
-        separator = next(mark for mark in map(chr, count(1)) if mark not in letters)
+        used = set("".join(ids))
+        separator = next(mark for mark in map(chr, count(1)) if mark not in used)
         return cls(separator.join(ids), separator)
 
     def split(self) -> list[str]:
@@ -72,7 +72,7 @@ class KnownIds:
     def __init__(
         self, session: Session, *, retry_timeout: float, beside: Session | None = None
     ) -> None:
-        self.thread = SteadyThread("asker")  # whatever is done on the session, it does
+        self.thread = SteadyThread("prefetch")  # whatever is done on the session, it does
         self._session = session
         self._beside = beside  # the writer's; None where nothing is written
         self._stopped = threading.Event()
@@ -153,8 +153,8 @@ class SeenIds:
         asked = _hashes(ids)
         found = np.zeros(len(asked), bool)
         for one in self._hashes:
-            places = np.minimum(np.searchsorted(one, asked), len(one) - 1)
-            found |= one[places] == asked
+            indexes = np.minimum(np.searchsorted(one, asked), len(one) - 1)
+            found |= one[indexes] == asked
         return {ids[at] for at in np.flatnonzero(found).tolist()}
 
 

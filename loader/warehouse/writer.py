@@ -98,10 +98,10 @@ class Writer:
         self.wait()
         self._thread.do(partial(self._finish, status, error))
 
-    def ask(self, question: Callable[[Connection], T]) -> T:
+    def ask(self, query: Callable[[Connection], T]) -> T:
         """Have the server answer something, once everything is committed."""
         self.wait()
-        run = partial(self._transactions.run_until_done, question, even_stopped=True)
+        run = partial(self._transactions.run_until_done, query, even_stopped=True)
         answer = self._thread.do(run)
         assert answer is not None, "what changes nothing is never found done already"
         return answer

@@ -1,11 +1,11 @@
-"""Which questions the blocks of an input make."""
+"""Which requests the blocks of an input make."""
 
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from loader.load.prefetch import Asker
+from loader.load.prefetch import Prefetch
 from loader.warehouse.ids import Ids, Known
 from loader.warehouse.threads import SteadyThread
 
@@ -14,7 +14,7 @@ BLOCKS = [f'{{"messageId":"m{number}"}}'.encode() for number in range(40)]
 
 @pytest.fixture
 def thread() -> Iterator[SteadyThread]:
-    found = SteadyThread("asker")
+    found = SteadyThread("prefetch")
     yield found
     found.close()
 
@@ -26,14 +26,14 @@ def test_questions_grow_to_four_blocks_and_tell_of_each_id(thread: SteadyThread)
         asked.append(ids.split())
         return Known({key for key in asked[-1] if int(key[1:]) % 2}, 1)
 
-    asker = Asker(existing, thread)
-    questions = [asker.ask_for(block) for block in BLOCKS]
-    for number, question in enumerate(questions):
+    prefetch = Prefetch(existing, thread)
+    requests = [prefetch.request(block) for block in BLOCKS]
+    for number, request in enumerate(requests):
         key = f"m{number}"
-        assert (key in asker.there(question, [key])) is bool(number % 2)
+        assert (key in prefetch.there(request, [key])) is bool(number % 2)
     assert [len(ids) for ids in asked] == [1, 2, *[4] * 9, 1]
     # What no block seemed to have is asked for afterwards, and alone.
-    assert "m77" in asker.there(questions[3], ["m3", "m4", "m77"])
+    assert "m77" in prefetch.there(requests[3], ["m3", "m4", "m77"])
     assert asked[-1] == ["m77"]
 
 
@@ -47,11 +47,11 @@ def test_nothing_is_asked_after_memory_ran_out(thread: SteadyThread) -> None:
         asked.append(ids.split())
         return Known(set(), 1)
 
-    asker = Asker(existing, thread)
+    prefetch = Prefetch(existing, thread)
     for block in BLOCKS:
-        asker.ask_for(block)
+        prefetch.request(block)
     assert begun.wait(10)
-    asker.forget()
+    prefetch.forget()
     go_on.set()
     thread.do(lambda: None)
     assert asked == [["m0"]]
