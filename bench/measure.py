@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Run:
     seconds: float  # from start to exit
     peak_mb: float  # largest resident memory of the process, or of a child of it
     events: int = 0  # that the command was given, or wrote
+    processor: float = 0  # seconds of it, of the process and its children
+    size: int = 0  # bytes of the input, where it counts
     facts: dict[str, Any] = field(default_factory=dict)  # what the job said about the load
 
 
@@ -64,7 +66,11 @@ def run(command: Sequence[str], *, environment: Mapping[str, str] | None = None)
     # Linux counts KiB, macOS bytes. Linux also counts what this process had when it started the
     # command, which is why nothing large is imported here.
     unit = 1 if sys.platform == "darwin" else 1024
-    return Run(seconds=seconds, peak_mb=usage.ru_maxrss * unit / 1e6)
+    return Run(
+        seconds=seconds,
+        peak_mb=usage.ru_maxrss * unit / 1e6,
+        processor=usage.ru_utime + usage.ru_stime,
+    )
 
 
 def load(path: Path, url: str) -> Run:
@@ -73,12 +79,7 @@ def load(path: Path, url: str) -> Run:
         [*COMMAND, "load", "--json", str(path)], environment={"LOADER_WAREHOUSE_URL": url}
     )
     facts = _last_object((SCRATCH / "output.txt").read_text())
-    return Run(
-        seconds=measured.seconds,
-        peak_mb=measured.peak_mb,
-        events=facts["rows_loaded"],
-        facts=facts,
-    )
+    return replace(measured, events=facts["rows_loaded"], facts=facts)
 
 
 def migrate(url: str) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.shapes import PER_BYTE, SHAPES
+
 if TYPE_CHECKING:
     from bench.run import Part
 
@@ -27,6 +29,7 @@ CHART = Path("docs/speed.svg")
 TITLES = {
     "load": "One large load",
     "small": "Small loads",
+    "shapes": "Shapes of records",
     "peers": "Other tools",
     "growth": "Growing tables",
 }
@@ -41,6 +44,26 @@ SIDES = {
     "small": "load of a small file",
     "nothing new": "load of a file that was loaded before",
     "help": "--help",
+    "start": "a load of an empty file",
+    "clean": "track calls of Segment's archive, one a line",
+    "webhooks": "reporting webhooks",
+    "stamped": "reporting webhooks that a receiver has stamped",
+    "legacy": "legacy webhooks",
+    "array": "calls in one JSON array",
+    "envelopes": "calls in batch envelopes of twenty",
+    "no type": "calls without `type`",
+    "no receivedAt": "calls without `receivedAt`",
+    "no timestamp": "calls without `timestamp` and `originalTimestamp`",
+    "snake case": "calls with snake-case envelopes",
+    "more keys": "calls with two more keys in their envelope",
+    "seconds": "times without a fraction",
+    "microseconds": "times with microseconds",
+    "offsets": "times with an offset",
+    "no id": "calls without an id",
+    "repeated key": "calls with a key twice",
+    "NUL": "calls with a NUL",
+    "3,000 paths": "twenty of 3,000 keys in each call",
+    "new column": "a property that no table has yet",
     "dlt append": "dlt, append, CSV and COPY",
     "dlt merge": "dlt, merge, CSV and COPY",
     "target-postgres": "Meltano target-postgres, COPY",
@@ -115,7 +138,7 @@ def _cpu() -> str:
 
 
 def _checks(part: Json) -> list[Check]:
-    return {"load": _load, "small": _small, "peers": _peers, "growth": _growth}[part["part"]](part)
+    return _CHECKS[part["part"]](part)
 
 
 def _load(part: Json) -> list[Check]:
@@ -152,6 +175,28 @@ def _small(part: Json) -> list[Check]:
     ]
 
 
+def _shapes(part: Json) -> list[Check]:
+    clean = _cost(part, "clean")
+    return [
+        Check(SIDES[side], _cost(part, side) / clean * _bytes(part, "clean", side), "x", target)
+        for side, (_, target) in SHAPES.items()
+        if side in part["runs"]
+    ]
+
+
+def _cost(part: Json, side: str) -> float:
+    """Processor seconds of a load, without its start."""
+    start, load = (median(r["processor"] for r in part["runs"][s]) for s in ("start", side))
+    return float(load - start)
+
+
+def _bytes(part: Json, one: str, other: str) -> float:
+    """The bytes of one side as a share of the other's, where it is bytes that count."""
+    if other not in PER_BYTE:
+        return 1
+    return float(part["runs"][one][0]["size"] / part["runs"][other][0]["size"])
+
+
 def _peers(part: Json) -> list[Check]:
     return [
         Check(
@@ -171,6 +216,15 @@ def _growth(part: Json) -> list[Check]:
         Check(f"Job: {into}", _growth_of(part, "job"), "x", 1.25),
         Check(f"Baseline: {into}", _growth_of(part, "baseline"), "x"),
     ]
+
+
+_CHECKS = {
+    "load": _load,
+    "small": _small,
+    "shapes": _shapes,
+    "peers": _peers,
+    "growth": _growth,
+}
 
 
 def _growth_of(part: Json, side: str) -> float:
@@ -236,6 +290,11 @@ def _markdown(parts: Iterable[Json]) -> Iterable[str]:
         yield ""
         yield from _table(("measure", "result", "target", ""), map(_check_row, _checks(part)))
         yield ""
+        if part["part"] == "shapes":
+            clean, loads = _cost(part, "clean") / part["events"] * 1e6, len(part["runs"]["clean"])
+            yield "Processor time of the job for a record, start-up subtracted, beside that of a"
+            yield f"clean line ({clean:.1f} microseconds); medians of {loads} loads."
+            continue
         yield from _table(
             ("what ran", "seconds", "events/s", "peak MB"),
             _growth_rows(part)

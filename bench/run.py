@@ -12,11 +12,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
-from bench import baseline, inputs, measure, program, report, server
+from bench import baseline, inputs, measure, program, report, server, shapes
 from bench.measure import Run
 from bench.server import SCHEMA, Server
 
@@ -25,6 +25,7 @@ GROWTH_LOADS = 11
 # The growing tables do not have these ids: each hexadecimal digit stands for another one.
 OTHER_IDS = "translate(id, '0123456789abcdef', 'fedcba9876543210')"
 PEER_EVENTS = 100_000
+SHAPE_EVENTS = 100_000
 SMALL_EVENTS = 100
 SMALL_ROUNDS = 5
 MESS = ("--extra-properties=100", "--conflicts=0.01", "--duplicates=0.01", "--broken=0.001")
@@ -112,6 +113,25 @@ def measure_small(part: Part) -> None:
         part.add("help", measure.run([*measure.COMMAND, "--help"]), events=0)
 
 
+def measure_shapes(part: Part) -> None:
+    """The job's processor time for each shape of the same events; a load of nothing beside it."""
+    calls = inputs.make_input("events", events=part.events)
+    nothing, path = measure.SCRATCH / "nothing.ndjson", measure.SCRATCH / "shape.ndjson"
+    nothing.write_text("")
+    for number in range(part.rounds):
+        print(f"round {number + 1} of {part.rounds}", flush=True)
+        for shape in ["start", *shapes.SHAPES]:
+            part.server.drop(SCHEMA)
+            measure.migrate(part.server.url)
+            size = 0 if shape == "start" else shapes.write(path, shape, calls)
+            done = measure.load(nothing if shape == "start" else path, part.server.url)
+            # Records without an id of which two are alike are one event.
+            is_whole = done.facts["records_read"] == (0 if shape == "start" else part.events)
+            if not is_whole or done.facts["rejects"]:
+                raise SystemExit(f"bench: the job did not load all of the shape {shape!r}")
+            part.add(shape, replace(done, size=size), events=done.events)
+
+
 def measure_peers(part: Part) -> None:
     """The job and each peer in turn, on the same events; and the job on the mixed sample."""
     from bench.peers import compare
@@ -163,7 +183,7 @@ def _check_same(found: dict[str, int], expected: dict[str, int]) -> None:
 
 
 def _with_events(run: Run, events: int) -> Run:
-    return Run(seconds=run.seconds, peak_mb=run.peak_mb, events=events)
+    return replace(run, events=events)
 
 
 # the recipe
@@ -171,6 +191,7 @@ def _with_events(run: Run, events: int) -> Run:
 PARTS: dict[str, Callable[[Part], None]] = {
     "load": measure_load,
     "small": measure_small,
+    "shapes": measure_shapes,
     "peers": measure_peers,
     "growth": measure_growth,
 }
@@ -195,7 +216,8 @@ def _size(name: str, events: int, rounds: int) -> tuple[int, int]:
         return SMALL_EVENTS, SMALL_ROUNDS
     if name == "growth":
         return events, GROWTH_LOADS
-    return (min(events, PEER_EVENTS) if name == "peers" else events), rounds
+    most = {"peers": PEER_EVENTS, "shapes": SHAPE_EVENTS}.get(name, events)
+    return min(events, most), rounds
 
 
 @contextmanager
