@@ -19,7 +19,7 @@ _METRICS = {
     "Email Link Clicked": "clicked",
     "Email Bounced": "bounced",
     "Email Marked as Spam": "spammed",
-    "Unsubscribed": "unsubscribed",
+    "Email Unsubscribed": "unsubscribed",
 }
 _KEYS, _KEYS_PER_RECORD = 3_000, 20
 
