@@ -30,8 +30,8 @@ class Run:
     seconds: float  # from start to exit
     peak_mb: float  # largest resident memory of the process, or of a child of it
     events: int = 0  # that the command was given, or wrote
-    processor: float = 0  # seconds of it, of the process and its children
-    size: int = 0  # bytes of the input, where it counts
+    processor: float = 0  # seconds of processor time, of the process and its children
+    size: int = 0  # bytes of the input, where a figure is for a byte
     facts: dict[str, Any] = field(default_factory=dict)  # what the job said about the load
 
 

@@ -180,7 +180,7 @@ def _shapes(part: Json) -> list[Check]:
     return [
         Check(SIDES[side], _cost(part, side) / clean * _bytes(part, "clean", side), "x", target)
         for side, (_, target) in SHAPES.items()
-        if side in part["runs"]
+        if side != "clean" and side in part["runs"]
     ]
 
 

@@ -132,7 +132,7 @@ class _Cleaner:
     def __init__(self) -> None:
         self.replaced = 0
 
-    def clean(self, value: Any, depth: int) -> Any:  # numbers become their text, raw
+    def clean(self, value: Any, depth: int) -> Any:
         """The value, which stands so deep in its record."""
         kind = type(value)
         if depth > _MOST_DEPTH and kind in (dict, list):

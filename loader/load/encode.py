@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -130,22 +131,13 @@ class _Encoder:
             for number, table in enumerate(part.tables)
         ]
         rows = self.cells.rows()
-        prefix_fields = len(layout.shared)
-        prefixes = rows.write(shared, every, prefix_fields)
-        found.add(
-            TRACKS,
-            rows.write(
-                tracks_extra[:, None], every, 1, prefixes=prefixes, prefix_fields=prefix_fields
-            ),
-        )
+        width = len(layout.shared)
+        prefixes = rows.write(shared, every, width)
+        write_behind = partial(rows.write, prefixes=prefixes, prefix_fields=width)
+        found.add(TRACKS, write_behind(tracks_extra[:, None], every, 1))
         for one in tables:
-            if one.has_prefix:
-                done = rows.write(
-                    one.cells, one.at, one.width, prefixes=prefixes, prefix_fields=prefix_fields
-                )
-            else:
-                done = rows.write(one.cells, one.at, one.width)
-            found.add(one.table, done)
+            write = write_behind if one.has_prefix else rows.write
+            found.add(one.table, write(one.cells, one.at, one.width))
         for event in np.flatnonzero(counts).tolist():
             found.extra_values[events.ids[event]] = int(counts[event])
 
@@ -214,9 +206,8 @@ class _Encoder:
         where = np.full(len(self.events), -1)
         where[at] = np.arange(len(at))
         values = self.events.values
-        some = values.take(
-            np.flatnonzero((self.part.value_table == 0) & (where.take(values.event) >= 0))
-        )
+        is_some = (self.part.value_table == 0) & (where.take(values.event) >= 0)
+        some = values.take(np.flatnonzero(is_some))
         codes, indexes = self._columns(layout.shared, types, some.column)
         self._fill(cells, where[some.event], indexes, some, codes, extra)
         return cells
@@ -240,9 +231,8 @@ class _Encoder:
             tokens = np.where(is_given, events.tokens.add(written, STRING), 0)
         elif name == "event" or (name == "event_text" and type_ == "text"):
             names = [one.table if name == "event" else one.text for one in events.names]
-            return self.cells.literals([encode_field(one, "text") for one in names])[
-                events.name[at]
-            ]
+            cells = self.cells.literals([encode_field(one, "text") for one in names])
+            return cells[events.name[at]]
         else:
             tokens = events.texts[name][at]
             if type_ == "text":
