@@ -8,7 +8,7 @@ import pytest
 from acceptance.harness import Database, Write, track
 
 import loader
-from loader.forms import read
+from loader.forms import interpret, read
 from loader.forms.placing import Given
 from loader.load import batch, plan
 from loader.load.context import LoadContext
@@ -48,7 +48,7 @@ def in_part(part: Part, *_: Any) -> bool:
 # Where the defect is: the module, the function, and whether it was given the value.
 BROKEN: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "reading": (read, "read_records", in_spans),
-    "placing": (read, "place", in_records),
+    "placing": (interpret, "place", in_records),
     "planning": (plan, "plan_changes", in_parts),
     "encoding": (batch, "encode", in_part),
 }
