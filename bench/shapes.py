@@ -11,8 +11,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from loader.forms.tables import CALL
-
 Call = dict[str, Any]
 _CALLS_PER_ENVELOPE = 20
 _METRICS = {
@@ -66,6 +64,8 @@ def _without(*names: str) -> Callable[[Iterable[Call]], Iterator[str]]:
 
 
 def _snake_case(call: Call, _number: int) -> Call:
+    from loader.forms.tables import CALL  # here, because it imports numpy: see measure.run
+
     names = CALL.spellings
     return {names.get(name, name): value for name, value in call.items()}
 
