@@ -16,13 +16,12 @@ from loader.columns.paths import Path
 from loader.normalize.event import JSON, Object, Reject, json_text, put_extra
 from loader.normalize.jsontext import (
     Repeated,
-    check_memory,
     may_repeat_keys,
     parse_json,
     parse_repeated,
 )
 from loader.normalize.numbers import LongNumber, is_storable, number_text
-from loader.normalize.text import clean_text, unstorable
+from loader.normalize.text import clean_text, is_plain, unstorable
 
 # Objects and lists inside one another; the compiled tokenizer reads a few more.
 _MOST_DEPTH = 190
@@ -65,11 +64,10 @@ class Room:
 
 
 def make_regular(raw: bytes, room: Room | None = None) -> Regular:
-    """The same record, in a form that the compiled tokenizer reads.
+    """The same record, in a form that the compiled tokenizer reads; see `check_memory`.
 
     Values at paths for which there is no `room` are among the repeated ones.
     """
-    check_memory(len(raw))
     value, reject = parse_json(raw)
     if reject is not None:
         return Regular(reject=reject)
@@ -140,7 +138,13 @@ class _Cleaner:
         if kind is dict:
             cleaned: dict[str, Any] = {}
             for key, inner in value.items():
-                put_extra(cleaned, self.clean(key, depth), self.clean(inner, depth + 1))
+                name = key if is_plain(key) else self.clean(key, depth)
+                if type(inner) is not str or not is_plain(inner):
+                    inner = self.clean(inner, depth + 1)
+                if name in cleaned:
+                    put_extra(cleaned, name, inner)
+                else:
+                    cleaned[name] = inner
             return cleaned
         if kind is list:
             return [self.clean(inner, depth + 1) for inner in value]

@@ -10,7 +10,7 @@ from loader.columns.paths import Paths, PathsFull
 from loader.columns.regular import Regular, Room, make_regular
 from loader.columns.tokens import TOKEN_ARRAYS, Longs, Text, Tokens
 from loader.normalize.event import Reject
-from loader.normalize.jsontext import TOO_DEEP, Repeated
+from loader.normalize.jsontext import TOO_DEEP, Repeated, check_memory
 
 # The shortest value with its key, and the shortest item of an array with its comma.
 _TOKEN_BYTES, _ITEM_BYTES = 4, 2
@@ -58,7 +58,7 @@ class Tokenizer:
 
     def __init__(
         self,
-        data: bytes,
+        text: Text,
         paths: Paths,
         scratch: Scratch,
         *,
@@ -68,10 +68,10 @@ class Tokenizer:
         self._refuse = refuse  # asked before an irregular record is read in Python
         # Of records that have more paths than there is room for, so many are read as such.
         self._room = Room(paths.number) if is_wide else None
-        self.text = Text(data)
+        self.text = text
         self._paths = paths
         self._scratch = scratch
-        scratch.make_room(len(data) // _TOKEN_BYTES + 2)
+        scratch.make_room(text.size // _TOKEN_BYTES + 2)
         for array in scratch.arrays.values():
             array[0] = 0  # token 0 is no value
         self._count = 1
@@ -119,24 +119,33 @@ class Tokenizer:
             *(each.ctypes.data for each in items),
             *(0, items.shape[1]),
         )
-        is_full = native.read_records(
-            *(self._paths.handle, self.text.bytes.ctypes.data),
-            *(*(one.ctypes.data for one in spans), len(starts)),
-            *(is_rewritten, refused.ctypes.data, tokens),
-        )
-        if is_full:
-            raise PathsFull
+        done, text = 0, self.text
+        while done < len(starts):
+            tokens.text_size, tokens.text_room = text.size, text.room
+            count = native.read_records(
+                *(self._paths.handle, text.bytes.ctypes.data),
+                *(*(one[done:].ctypes.data for one in spans), len(starts) - done),
+                *(is_rewritten, refused[done:].ctypes.data, tokens),
+            )
+            if count < 0:
+                raise PathsFull
+            text.size, done = tokens.text_size, done + count
+            if done < len(starts):
+                text.make_room(int(ends[done] - starts[done]))
         self._count = tokens.count
         return Found(items=list(items[:, : tokens.items].copy())), np.flatnonzero(refused)
 
     def _read_irregular(self, starts: Longs, ends: Longs, numbers: Longs, found: Found) -> None:
+        checked = 0
         written: list[bytes] = []
         kept: list[int] = []
         for start, end, number in zip(
             *map(np.ndarray.tolist, (starts, ends, numbers)), strict=True
         ):
-            raw = bytes(self.text.original[start:end])
+            raw = self.text.cut(start, end)
             reject = self._refuse(raw)
+            if not reject and len(raw) > checked:
+                check_memory(checked := len(raw))
             regular = Regular() if reject else make_regular(raw, self._room)
             if reject or regular.reject:
                 found.rejects[number] = reject or regular.reject  # type: ignore[assignment]

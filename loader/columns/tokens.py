@@ -1,7 +1,7 @@
 """Tokens: every value of a block of records as arrays, with its record and its path."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,27 +39,35 @@ IS_VALUE = ~is_one_of(0, NULL, OPEN, EMPTY, ITEMS)
 
 
 class Text:
-    """The bytes of a block. Texts that were found inside of others stand behind them."""
+    """The bytes of a block, and behind them the texts of strings with escapes, and others."""
 
-    def __init__(self, data: bytes) -> None:
-        self.original: bytes | bytearray = data
-        self.size = len(data)
-        self.bytes: Bytes = np.empty(len(data) + WORD_BYTES, np.uint8)
-        self.bytes[: len(data)] = np.frombuffer(data, np.uint8)  # strings lose their escapes here
-        self.bytes[len(data) :] = 0
+    def __init__(self, parts: Iterable[bytes | Bytes]) -> None:
+        every = [np.frombuffer(part, np.uint8) for part in (*parts, bytes(WORD_BYTES))]
+        self.bytes: Bytes = np.concatenate(every)
+        self.size = len(self.bytes) - WORD_BYTES
+
+    @property
+    def room(self) -> int:
+        """So large it can become where it stands."""
+        return len(self.bytes) - WORD_BYTES
+
+    def make_room(self, size: int) -> None:
+        """Have room for so many bytes more."""
+        if self.size + size > self.room:
+            more = np.zeros(self.size + max(size, self.size // 8) + WORD_BYTES, np.uint8)
+            more[: self.size] = self.bytes[: self.size]
+            self.bytes = more
 
     def append(self, data: bytes) -> int:
         """Add some bytes; returns where they begin."""
+        self.make_room(len(data))
         begin, self.size = self.size, self.size + len(data)
-        if self.size + WORD_BYTES > len(self.bytes):
-            more = np.zeros(self.size + self.size // 4 + WORD_BYTES, np.uint8)
-            more[:begin] = self.bytes[:begin]
-            self.bytes = more
-            self.original = bytearray(self.original)
-        assert isinstance(self.original, bytearray)
-        self.original += data
         self.bytes[begin : self.size] = np.frombuffer(data, np.uint8)
         return begin
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """Some of the bytes."""
+        return self.bytes[begin:end].tobytes()
 
 
 # The arrays of tokens, in the order of the fields in reader.h.
@@ -73,7 +81,7 @@ TOKEN_ARRAYS = {
 class Tokens:
     """The values of a block. Token 0 is no value; its text is empty."""
 
-    source: Text  # of the block, strings without their escapes; more texts may stand behind it
+    source: Text  # of the block
     cells: NDArray[np.int32]  # [path, record] -> token, for the paths that the forms name
     kind: NDArray[np.uint8]
     record: NDArray[np.int32]

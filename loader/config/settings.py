@@ -134,7 +134,7 @@ class Settings(BaseModel):
         50_000, ge=1, le=1_000_000, description="Records per transaction, about."
     )
     batch_bytes: int = Field(
-        12 << 20, ge=1 << 20, le=1 << 30, description="Bytes of rows per transaction, about."
+        24 << 20, ge=1 << 20, le=1 << 30, description="Bytes of rows per transaction, about."
     )
     lock_timeout: float = Field(
         0.1,

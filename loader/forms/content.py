@@ -57,9 +57,9 @@ def _without_records(records: Records, record: int) -> JSON:
     if _is_below_rewritten(records, record):
         return _opened(records, record)
     first, behind = (np.searchsorted(records.parent, record, side) for side in ("left", "right"))
-    text, begin, end = records.text.original, records.start[record], records.end[record]
-    said = text[begin : records.start[first]] + text[records.end[behind - 1] : end]
-    return parse_json(bytes(said))[0]
+    cut, begin, end = records.text.cut, records.start[record], records.end[record]
+    said = cut(begin, records.start[first]) + cut(records.end[behind - 1], end)
+    return parse_json(said)[0]
 
 
 def _container(records: Records, record: int) -> Container | None:

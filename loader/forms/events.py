@@ -81,6 +81,12 @@ class Events:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def size(self) -> int:
+        """The bytes of their records."""
+        records = self.records
+        return int((records.end[self.record] - records.start[self.record]).sum())
+
     def take(self, at: Longs) -> "Events":
         """Some of the events, in their order."""
         event = np.full(len(self.ids), -1)

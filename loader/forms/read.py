@@ -7,7 +7,7 @@ import numpy as np
 
 from loader.columns.paths import MOST_PATHS, Paths, PathsFull
 from loader.columns.tokenize import Scratch
-from loader.columns.tokens import Longs
+from loader.columns.tokens import Longs, Text
 from loader.forms.columns import Columns
 from loader.forms.events import Read, Refused
 from loader.forms.interpret import interpret
@@ -37,7 +37,7 @@ class Reader:
         self._columns = Columns(self._paths)
         self._is_new = True
 
-    def read(self, data: bytes, starts: Longs, ends: Longs, first: int = 0) -> list[Read]:
+    def read(self, text: Text, starts: Longs, ends: Longs, first: int = 0) -> list[Read]:
         """The events of the records in some spans, in order.
 
         They come in parts where their paths are too many to be read together. `first` is the number
@@ -49,7 +49,7 @@ class Reader:
             behind = min(at + self._most_records, len(starts))
             some = starts[at:behind], ends[at:behind]
             try:
-                found.append(self._read(*_cut(data, *some), first + at))
+                found.append(self._read(*_cut(text, *some), first + at))
             except PathsFull:
                 # Where each record has its own paths, few are read together, with new paths.
                 is_new = self._is_new
@@ -65,10 +65,10 @@ class Reader:
                     self._renew()
         return found
 
-    def _read(self, data: bytes, starts: Longs, ends: Longs, first: int) -> Read:
+    def _read(self, text: Text, starts: Longs, ends: Longs, first: int) -> Read:
         is_wide = self._is_new and self._most_records == 1
         records = read_records(
-            *(data, starts, ends, self._paths, self._scratch),
+            *(text, starts, ends, self._paths, self._scratch),
             is_wide=is_wide,
             max_record_bytes=self._max_record_bytes,
         )
@@ -76,10 +76,10 @@ class Reader:
             self._most_records = min(2 * self._most_records, _MOST_RECORDS)
         return self._events(records, first)
 
-    def refuse(self, data: bytes, starts: Longs, ends: Longs, first: int, reject: Reject) -> Read:
+    def refuse(self, text: Text, starts: Longs, ends: Longs, first: int, reject: Reject) -> Read:
         """What reading one record that cannot be read comes to."""
-        (read,) = self.read(data, starts, starts, first)  # of no bytes, so of no events
-        raw = data[starts[0] : ends[0]]
+        (read,) = self.read(text, starts, starts, first)  # of no bytes, so of no events
+        raw = text.cut(starts[0], ends[0])
         refused = Refused(record=0, items=(), reject=reject, raw=raw)
         return replace(read, refused=[refused], records=1)
 
@@ -93,9 +93,9 @@ class Reader:
         return interpret(records, self._paths, self._columns, first)
 
 
-def _cut(data: bytes, starts: Longs, ends: Longs) -> tuple[bytes, Longs, Longs]:
-    """The bytes that some spans need, and the spans in them; not copied where they are most."""
+def _cut(text: Text, starts: Longs, ends: Longs) -> tuple[Text, Longs, Longs]:
+    """The text that some spans need, and the spans in it; not copied where it is most."""
     begin, end = int(starts[0]), int(ends[-1])
-    if 2 * (end - begin) > len(data):
-        return data, starts, ends
-    return data[begin:end], starts - begin, ends - begin
+    if 2 * (end - begin) > text.size:
+        return text, starts, ends
+    return Text([text.bytes[begin:end]]), starts - begin, ends - begin

@@ -19,7 +19,7 @@ from loader.forms.model import Container, reject, too_large
 from loader.forms.recognize import ARRAY, FORMS, dotted, recognize
 from loader.normalize.event import JSON as Json
 from loader.normalize.event import Reject
-from loader.normalize.jsontext import Repeated, encode_json, encode_text
+from loader.normalize.jsontext import Repeated, check_memory, encode_json, encode_text
 
 _BLANKS = np.frombuffer(b" \t\r\n", np.uint8)
 _ANY_SIZE = 1 << 40
@@ -54,13 +54,13 @@ class Records:
 
     def raw(self, record: int) -> bytes:
         """A record as it stood, or as it was written again where it stands inside of another."""
-        return bytes(self.text.original[self.start[record] : self.end[record]])
+        return self.text.cut(self.start[record], self.end[record])
 
     def json(self, token: int) -> bytes:
         """A value as JSON, wherever it stands."""
         if IS_TEXT[self.tokens.kind[token]]:
             return encode_text(self.tokens.value(token))
-        return bytes(self.text.original[self.tokens.start[token] : self.tokens.end[token]])
+        return self.text.cut(self.tokens.start[token], self.tokens.end[token])
 
     def number(self, record: int) -> int:
         """The number of the record of the block that a record is, or is in."""
@@ -115,7 +115,7 @@ class _Round:
 
 
 def read_records(
-    data: bytes,
+    text: Text,
     starts: Longs,
     ends: Longs,
     paths: Paths,
@@ -126,7 +126,7 @@ def read_records(
 ) -> Records:
     """The records in some spans of a block. May raise PathsFull, unless `is_wide`."""
     refuse = partial(_refuse_large, limit=max_record_bytes)
-    tokenizer = Tokenizer(data, paths, scratch, is_wide=is_wide, refuse=refuse)
+    tokenizer = Tokenizer(text, paths, scratch, is_wide=is_wide, refuse=refuse)
     rounds = [_read_round(tokenizer, paths, starts, ends, np.full(len(starts), -1), 0)]
     rejects = rounds[0].found.rejects
     while True:
@@ -185,7 +185,7 @@ def _first_bytes(text: Text, start: Longs, end: Longs) -> Longs:
     """Where the first byte of each record stands that is not blank."""
     start = start.copy()
     for at in np.flatnonzero(np.isin(text.bytes[start], _BLANKS)).tolist():
-        raw = text.original[start[at] : end[at]]
+        raw = text.cut(start[at], end[at])
         start[at] += len(raw) - len(raw.lstrip(_BLANKS.tobytes()))
     return start
 
@@ -276,7 +276,9 @@ def _close_others(now: _Round, text: Text, cells: Longs, rejects: dict[int, Reje
     at = at[tokens.record[at] >= now.first]
     at = at[cells[tokens.record[at] - now.first] != at]
     for token, number in zip(at.tolist(), tokens.record[at].tolist(), strict=True):
-        regular = make_regular(bytes(text.original[tokens.start[token] : tokens.end[token]]))
+        raw = text.cut(tokens.start[token], tokens.end[token])
+        check_memory(len(raw))
+        regular = make_regular(raw)
         if regular.reject is not None:
             rejects.setdefault(number, regular.reject)
             continue

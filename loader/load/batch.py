@@ -1,6 +1,11 @@
-"""A batch: events gathered block by block, then sealed as what one transaction writes."""
+"""A batch: events gathered block by block, then sealed as what one transaction writes.
 
-from collections import Counter
+Most blocks have values for the same columns as those before them, and are encoded when they come.
+What asks for a change of a table waits until the batch is sealed, because the types of new columns
+depend on all of its values.
+"""
+
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,11 +18,11 @@ from loader.forms.columns import Columns
 from loader.forms.content import raw_text
 from loader.forms.events import Events
 from loader.forms.times import when_it_happened
-from loader.load.context import LoadContext
+from loader.load.context import LoadContext, Tables
 from loader.load.defects import defect
-from loader.load.encode import Encoded, Layout, encode, make_layouts
+from loader.load.encode import Encoded, Layouts, encode, fits, make_layouts
 from loader.load.plan import MakeChanges, Part, change_tables
-from loader.normalize.collections import EXTRA, Type
+from loader.normalize.collections import EXTRA
 from loader.normalize.event import Reject
 from loader.sources.blocks import Block
 from loader.warehouse.batch import (
@@ -30,6 +35,9 @@ from loader.warehouse.batch import (
     reject_row,
 )
 from loader.warehouse.ids import NOTHING_KNOWN, Known
+
+# A block that waits takes two to three times the memory of its rows.
+_WAITING = 2
 
 
 class Origin(NamedTuple):
@@ -55,19 +63,23 @@ class Batch:
     context: LoadContext
     seen: set[str] = field(default_factory=set)
     known: Known = NOTHING_KNOWN  # of the duplicates, what the server was said to have
+    layouts: Layouts = field(default_factory=dict)  # the columns of the batch before
     # Ids of batches before this one that were not committed yet when the server was asked.
     before: Sequence[Set[str]] = ()
     rejects: dict[str, RejectRow] = field(default_factory=dict)
     replays: list[Replay] = field(default_factory=list)
     files: dict[str, FileProgress] = field(default_factory=dict)
     records: int = 0
-    size: int = 0  # bytes that were read for it
+    size: int = 0  # bytes that it takes, about
     duplicates: int = 0
     new_tables: set[str] = field(default_factory=set)
     without_table: int = 0  # events for whose table there was no room
     defects: Counter[str] = field(default_factory=Counter)  # what failed: how often
-    _parts: list[tuple[Part, Origin | None]] = field(default_factory=list)
-    _columns: list[Columns] = field(default_factory=list)  # those of its blocks, each once
+    _copies: list[Copy] = field(default_factory=list)
+    _encoded: Encoded = field(default_factory=Encoded)  # rows that are in none of them yet
+    _types: Tables = field(default_factory=dict)  # that they were encoded for
+    _parts: deque[tuple[Part, Origin | None]] = field(default_factory=deque)  # that wait
+    _columns: list[Columns] = field(default_factory=list)  # those of their blocks, each once
     _replaced: int = 0
     _times: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -84,9 +96,12 @@ class Batch:
             events = events.take(kept)
         if not len(events):
             return known
-        self._parts.append((Part.of(events, self._tables_of(events)), origin))
-        if self._columns[-1:] != [events.columns]:  # a reader that began others goes on with them
-            self._columns.append(events.columns)
+        part = Part.of(events, self._tables_of(events))
+        if not (fits(part, self.layouts) and self._is_encoded(part)):
+            self._parts.append((part, origin))
+            self.size += _WAITING * events.size
+            if self._columns[-1:] != [events.columns]:  # a reader that began others stays with them
+                self._columns.append(events.columns)
         self._replaced += sum(events.replaced.values())
         received = events.times["received_at"]
         arrived = np.where(received.is_given, received.microseconds, self.context.started)
@@ -117,7 +132,7 @@ class Batch:
 
     @property
     def names(self) -> int:
-        """How many names its blocks have for columns, which takes memory until it is sealed."""
+        """How many names blocks that wait have for columns, which takes memory until then."""
         return sum(len(columns.names) for columns in self._columns)
 
     def has_met(self, key: str) -> bool:
@@ -154,26 +169,33 @@ class Batch:
         batch is as it was, and can be sealed once more.
         """
         try:
-            waiting, encoded, layouts = self._seal(make)
+            waiting, layouts = self._plan(make)
         except Exception as error:
             defect(error)  # raises what is none
-            self._reject_defects()
-            waiting, encoded, layouts = self._seal(make)
-        self._parts.clear()
+            left = (self._sound(*each) for each in self._parts)
+            self._parts = deque(each for each in left if each is not None)
+            waiting, layouts = self._plan(make)
+        if layouts != self.layouts:
+            self._close_copies()
+            self.layouts = layouts
+        while self._parts:  # what a part takes is given back before the next one is encoded
+            part, origin = self._parts.popleft()
+            if not self._is_encoded(part) and (sound := self._sound(part, origin)) is not None:
+                self._encode(sound[0])
         self._columns.clear()
-        copies = list(_copies(encoded.rows, layouts))
+        self._close_copies()
         return SealedBatch(
             number=self.number,
-            types={copy.table: self._types(copy) for copy in copies},
+            types=self._types,
             waiting=waiting,
-            copies=copies,
+            copies=self._copies,
             rejects=list(self.rejects.values()),
             replays=self.replays,
             files=list(self.files.values()),
             records=self.records,
             duplicates=self.duplicates,
             known=self.known,
-            extra_values=encoded.extra_values,
+            extra_values=self._encoded.extra_values,
             replaced_characters=self._replaced,
             times={
                 name: (time_text(first), time_text(last))
@@ -181,36 +203,57 @@ class Batch:
             },
         )
 
-    def _seal(self, make: MakeChanges) -> tuple[list[Waiting], Encoded, dict[str, Layout]]:
+    def _plan(self, make: MakeChanges) -> tuple[list[Waiting], Layouts]:
         parts = [part for part, _ in self._parts]
         waiting = change_tables(parts, self.context, make)
-        return waiting, *_encode(parts, self.context)
+        return waiting, make_layouts(parts, self.context, self.layouts)
 
-    def _types(self, copy: Copy) -> dict[str, Type]:
-        """The types that the columns of some rows were encoded for."""
-        # One that somebody has dropped is named by COPY.
-        types = self.context.tables[copy.table]
-        found = {name: types[name] for name in copy.columns if name in types}
-        return found | {EXTRA.name: EXTRA.type}  # whatever somebody has made of it
+    def forget_layouts(self) -> None:
+        """Encode no more rows for what the tables had before, because they have changed."""
+        self._close_copies()
+        self.layouts = {}
 
-    def _reject_defects(self) -> None:
-        """Make rejects of the events that cannot be encoded."""
-        kept: list[tuple[Part, Origin | None]] = []
-        for part, origin in self._parts:
-            failed = dict(self._defects(part, np.arange(len(part.events))))
-            for at, error in failed.items():
-                key = part.events.ids[at]
-                self.seen.discard(key)
-                if origin is None:
-                    self._fail_replay(key, defect(error))
-                    continue
-                row = origin.reject(part.events, at, error)
-                self.add_reject(row)
-                self.defects[row.detail] += 1
-            left = np.setdiff1d(np.arange(len(part.events)), list(failed))
-            if len(left):
-                kept.append((Part.of(part.events.take(left), set(part.tables)), origin))
-        self._parts = kept
+    def _close_copies(self) -> None:
+        """No more rows come to those of the layouts so far."""
+        self._copies += _copies(self._encoded.rows, self.layouts)
+        self._encoded.rows.clear()
+
+    def _is_encoded(self, part: Part) -> bool:
+        """Encode a part, unless that brings a defect to light."""
+        try:
+            self._encode(part)
+        except Exception as error:
+            defect(error)  # raises what is none
+            return False
+        return True
+
+    def _encode(self, part: Part) -> None:
+        encoded = encode(part, self.layouts, self.context)
+        self._encoded.add(encoded)
+        self.size += encoded.size
+        for table in encoded.rows:
+            # The first ones count, where tables were found to be changed since.
+            types = self._types.setdefault(table, {EXTRA.name: EXTRA.type})
+            # One that somebody has dropped is named by COPY.
+            there = self.context.tables[table]
+            for name in self.layouts[table].columns:
+                if name in there:
+                    types.setdefault(name, there[name])
+
+    def _sound(self, part: Part, origin: Origin | None) -> tuple[Part, Origin | None] | None:
+        """The events of a part that can be encoded, if there are any; the others become rejects."""
+        failed = dict(self._defects(part, np.arange(len(part.events))))
+        for at, error in failed.items():
+            key = part.events.ids[at]
+            self.seen.discard(key)
+            if origin is None:
+                self._fail_replay(key, defect(error))
+                continue
+            row = origin.reject(part.events, at, error)
+            self.add_reject(row)
+            self.defects[row.detail] += 1
+        left = np.setdiff1d(np.arange(len(part.events)), list(failed))
+        return (Part.of(part.events.take(left), set(part.tables)), origin) if len(left) else None
 
     def _fail_replay(self, key: str, problem: Reject) -> None:
         """Of the reject that was tried again and has the event of this id, that is a problem."""
@@ -226,7 +269,7 @@ class Batch:
         some, context = Part.of(part.events.take(at), set(part.tables)), self.context.copy()
         try:
             change_tables([some], context, lambda _: [])
-            _encode([some], context)
+            encode(some, make_layouts([some], context), context)
         except Exception as error:
             defect(error)
             if len(at) == 1:
@@ -236,15 +279,7 @@ class Batch:
                     yield from self._defects(part, half)
 
 
-def _encode(parts: Sequence[Part], context: LoadContext) -> tuple[Encoded, dict[str, Layout]]:
-    layouts = make_layouts(parts, context)
-    encoded = Encoded(rows={}, extra_values={})
-    for part in parts:
-        encode(part, layouts, context, encoded)
-    return encoded, layouts
-
-
-def _copies(rows: dict[str, list[EncodedRows]], layouts: dict[str, Layout]) -> Iterable[Copy]:
+def _copies(rows: dict[str, list[EncodedRows]], layouts: Layouts) -> Iterable[Copy]:
     for table, layout in layouts.items():
         if table in rows:
             yield Copy(table, layout.columns, EncodedRows.join(rows[table]).sort())

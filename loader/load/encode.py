@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,22 +25,36 @@ _TEXTS = ("id", "event", "event_text", "anonymous_id", "user_id")
 _NO_TYPE = -1
 
 
-@dataclass
+@dataclass(frozen=True)
 class Layout:
     """The columns that the rows of a batch have in one table, in order; `_extra` comes behind."""
 
     shared: tuple[str, ...]
-    own: list[str] = field(default_factory=list)
+    own: tuple[str, ...] = ()
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The columns that events have values for."""
+        return frozenset((*self.shared, *self.own))
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (*self.shared, *self.own, EXTRA.name)
 
 
-def make_layouts(parts: Sequence[Part], context: LoadContext) -> dict[str, Layout]:
-    """The columns that have a value in a batch, by table, `tracks` first."""
+Layouts = dict[str, Layout]
+
+
+def make_layouts(
+    parts: Sequence[Part], context: LoadContext, before: Layouts | None = None
+) -> Layouts:
+    """The columns that have a value in some parts, by table, `tracks` first; and those `before`."""
     shared = dict.fromkeys(("id", "received_at", "timestamp", "event", "event_text"))
     own: dict[str, dict[str, None]] = {}
+    for table, layout in (before or {}).items():
+        shared |= dict.fromkeys(layout.shared)
+        if table != TRACKS:
+            own[table] = dict.fromkeys(layout.own)
     for part in parts:
         events = part.events
         shared |= dict.fromkeys(
@@ -61,20 +75,45 @@ def make_layouts(parts: Sequence[Part], context: LoadContext) -> dict[str, Layou
     for table in sorted(own):
         types = context.tables[table]
         there = tuple(n for n in every if n in types or n in DECLARED_SHARED)
-        layouts[table] = Layout(there, list(own[table]))
+        layouts[table] = Layout(there, tuple(own[table]))
     return layouts
+
+
+def fits(part: Part, layouts: Layouts) -> bool:
+    """Whether all values of a part have their columns in some layouts."""
+    if not layouts:
+        return False
+    events, shared = part.events, layouts[TRACKS].shared
+    absent = {"sent_at", "original_timestamp", "anonymous_id", "user_id"}.difference(shared)
+    if any(events.times[name].is_given.any() for name in absent & events.times.keys()):
+        return False
+    if any(events.texts[name].any() for name in absent & events.texts.keys()):
+        return False
+    names = events.columns.names
+    return all(
+        table in layouts
+        and all(names[one] in layouts[table].names for one in np.flatnonzero(given).tolist())
+        for table, given in part.given.items()
+    )
 
 
 @dataclass(kw_only=True)
 class Encoded:
     """The rows of some events."""
 
-    rows: dict[str, list[EncodedRows]]  # by table
-    extra_values: dict[str, int]  # by id, where there are some
+    rows: dict[str, list[EncodedRows]] = field(default_factory=dict)  # by table
+    extra_values: dict[str, int] = field(default_factory=dict)  # by id, where there are some
 
-    def add(self, table: str, rows: EncodedRows) -> None:
-        """Add rows of a table."""
-        self.rows.setdefault(table, []).append(rows)
+    @property
+    def size(self) -> int:
+        """How many bytes the rows take."""
+        return sum(rows.size for some in self.rows.values() for rows in some)
+
+    def add(self, other: "Encoded") -> None:
+        """Add the rows of other events."""
+        for table, rows in other.rows.items():
+            self.rows.setdefault(table, []).extend(rows)
+        self.extra_values |= other.extra_values
 
 
 # By column the microseconds of each event, and whether it has a time.
@@ -91,8 +130,9 @@ class _TableCells(NamedTuple):
     has_prefix: bool  # the shared columns are those of `tracks`
 
 
-def encode(part: Part, layouts: dict[str, Layout], context: LoadContext, found: Encoded) -> None:
-    """Add the rows of the events of a block, in as many pieces as their cells ask for."""
+def encode(part: Part, layouts: Layouts, context: LoadContext) -> Encoded:
+    """The rows of the events of a block, in as many pieces as their cells ask for."""
+    found = Encoded()
     width = max(len(layout.columns) for layout in layouts.values())
     most = max(_MOST_CELLS // width, 1)
     for first in range(0, len(part.events), most):
@@ -100,13 +140,14 @@ def encode(part: Part, layouts: dict[str, Layout], context: LoadContext, found: 
         if len(part.events) > most:
             at = np.arange(first, min(first + most, len(part.events)))
             piece = Part.of(part.events.take(at), set(part.tables))
-        _Encoder(piece, layouts, context).encode(found)
+        found.add(_Encoder(piece, layouts, context).encode())
+    return found
 
 
 class _Encoder:
     """The events of a block on their way into rows."""
 
-    def __init__(self, part: Part, layouts: dict[str, Layout], context: LoadContext) -> None:
+    def __init__(self, part: Part, layouts: Layouts, context: LoadContext) -> None:
         self.part, self.events = part, part.events
         self.layouts, self.context = layouts, context
         self.cells = Cells(part.events.tokens)
@@ -117,8 +158,7 @@ class _Encoder:
         self.shared_extra = self._plain_extra()
         self.own_extra = self._given_extra(self._is_own)
 
-    def encode(self, found: Encoded) -> None:
-        """Add the rows to those that were found."""
+    def encode(self) -> Encoded:
         events, part = self.events, self.part
         times = self._times()
         layout = self.layouts[TRACKS]
@@ -134,12 +174,15 @@ class _Encoder:
         width = len(layout.shared)
         prefixes = rows.write(shared, every, width)
         write_behind = partial(rows.write, prefixes=prefixes, prefix_fields=width)
-        found.add(TRACKS, write_behind(tracks_extra[:, None], every, 1))
+        found = {TRACKS: [write_behind(tracks_extra[:, None], every, 1)]}
         for one in tables:
             write = write_behind if one.has_prefix else rows.write
-            found.add(one.table, write(one.cells, one.at, one.width))
-        for event in np.flatnonzero(counts).tolist():
-            found.extra_values[events.ids[event]] = int(counts[event])
+            found[one.table] = [write(one.cells, one.at, one.width)]
+        at = np.flatnonzero(counts).tolist()
+        return Encoded(
+            rows=found,
+            extra_values={events.ids[event]: int(counts[event]) for event in at},
+        )
 
     def _table(
         self, number: int, table: str, own: Longs, times: _TimesOf, counts: Longs

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from loader import native
+from loader.columns.tokens import Bytes
 from loader.normalize.event import MAX_ID_BYTES
 from loader.warehouse.ids import Ids, Known
 from loader.warehouse.threads import SteadyThread
@@ -34,7 +35,7 @@ class Request:
     """What is asked for some blocks."""
 
     def __init__(self) -> None:
-        self.blocks: list[bytes] = []
+        self.blocks: list[bytes | Bytes] = []
         self.answer: Future[_Answer] | None = None
 
 
@@ -52,7 +53,7 @@ class Prefetch:
         self._known = Known(set(), 0)  # what the batch in hand was told of
         self._is_given_up = False
 
-    def request(self, block: bytes) -> Request:
+    def request(self, block: bytes | Bytes) -> Request:
         """The request whose answer will tell of the ids of a block."""
         request = self._request
         request.blocks.append(block)
@@ -108,21 +109,24 @@ class Prefetch:
         request.answer = self._thread.submit(partial(self._ask, request.blocks))
         request.blocks = []
 
-    def _ask(self, blocks: Sequence[bytes]) -> _Answer:
+    def _ask(self, blocks: Sequence[bytes | Bytes]) -> _Answer:
         if self._is_given_up:
             return _Answer(Ids("", "\n"), Known(set(), 0))
         asked = Ids("\n".join(filter(None, map(likely_ids, blocks))), "\n")
         return _Answer(asked, self._existing(asked) if asked.text else Known(set(), 0))
 
 
-def likely_ids(lines: bytes) -> str:
+def likely_ids(lines: bytes | Bytes) -> str:
     """What is likely the id of an event in some lines of JSON, with line feeds between.
 
     None of them has to be one, and some may be missing.
     """
+    lines = np.frombuffer(lines, np.uint8)
     found = np.empty(len(lines), np.uint8)
     for key in _ID_KEYS:
-        count = native.find_ids(lines, len(lines), key, len(key), MAX_ID_BYTES, found.ctypes.data)
+        count = native.find_ids(
+            *(lines.ctypes.data, len(lines), key, len(key), MAX_ID_BYTES, found.ctypes.data)
+        )
         if count:
             return found[: count - 1].tobytes().decode("utf-8", "replace")
     return ""

@@ -19,6 +19,7 @@ from loader.forms.read import Reader
 from loader.load.batch import Batch, Origin
 from loader.load.context import LoadContext
 from loader.load.defects import defect
+from loader.load.encode import Layouts
 from loader.load.plan import change_tables
 from loader.load.prefetch import Prefetch, Request
 from loader.sources.blocks import Block
@@ -97,6 +98,7 @@ class Run:
     warnings: list[str] = field(default_factory=list)
     _batch: Batch | None = None
     _batches: int = 0
+    _layouts: Layouts = field(default_factory=dict)  # of the last batch
     # The ids of batches that blocks in hand have to be compared with, by number of the batch.
     _before: dict[int, Set[str]] = field(default_factory=dict)
     _known: int = 0
@@ -139,13 +141,13 @@ class Run:
             batch = self._open_batch()
             raw = [reject["raw"].encode()]
             for block in read_blocks(raw):
-                self._count(batch, len(block.bad), len(block.data))
+                self._count(batch, len(block.bad))
                 problems = [bad.reject for bad in block.bad]
                 new: list[str] = []
                 for read in self._read_block(block):
                     new += [key for key in read.events.ids if not batch.has_met(key)]
                     problems += [one.reject for one in read.refused]
-                    self._count(batch, read.records, 0)
+                    self._count(batch, read.records)
                     batch.add(read.events)
                 batch.replays.append(Replay(reject["id"], tuple(new), tuple(problems)))
             if self._is_full(batch):
@@ -159,7 +161,7 @@ class Run:
             for block in read_blocks(
                 self._timed(ahead), most_records=min(BLOCK_RECORDS, self.settings.batch_records)
             ):
-                request = self.prefetch.request(block.data) if self.asks else None
+                request = self.prefetch.request(block.bytes) if self.asks else None
                 number = self._batches + (self._batch is None)
                 self._waiting.append(_Waiting(file, number, block, request, done_before))
                 self._settle(leave=self.prefetch.most_waiting if request is not None else 0)
@@ -211,7 +213,7 @@ class Run:
             return  # an earlier load has committed all of it
         # All of a block goes into one batch: a load that goes on counts records in it.
         batch = self._open_batch()
-        self._count(batch, len(block.bad), len(block.data))
+        self._count(batch, len(block.bad))
         self.rejects += len(block.bad) + sum(len(read.refused) for read in reads)
         for bad in block.bad:
             batch.add_reject(reject_row(file.uri, bad.position, bad.reject, bad.raw))
@@ -221,7 +223,7 @@ class Run:
                 there = self.prefetch.there(request, read.events.ids)
             origin = Origin(file.uri, block, read.first)
             self._known += batch.add(read.events, there, origin=origin)
-            self._count(batch, read.records, 0)
+            self._count(batch, read.records)
             self.rewritten += read.rewritten
             for one in read.refused:
                 position = block.position(read.first + one.record, one.items)
@@ -234,7 +236,7 @@ class Run:
         while spans:
             starts, ends = spans.pop()
             try:
-                yield from self._reader.read(block.data, starts, ends, first)
+                yield from self._reader.read(block.text, starts, ends, first)
             except Exception as error:
                 reject = defect(error)  # raises what is none
                 if len(starts) > 1:
@@ -242,12 +244,11 @@ class Run:
                     spans += [(starts[half:], ends[half:]), (starts[:half], ends[:half])]
                     continue
                 self.defects[reject.detail] += 1
-                yield self._reader.refuse(block.data, starts, ends, first, reject)
+                yield self._reader.refuse(block.text, starts, ends, first, reject)
             first += len(starts)
 
-    def _count(self, batch: Batch, records: int, size: int) -> None:
+    def _count(self, batch: Batch, records: int) -> None:
         batch.records += records
-        batch.size += size
         self.records += records
 
     def _is_full(self, batch: Batch) -> bool:
@@ -266,6 +267,7 @@ class Run:
             self._batch = Batch(
                 number=self._batches,
                 context=self.context,
+                layouts=self._layouts,
                 before=tuple(self._before.values()),
             )
         return self._batch
@@ -279,6 +281,7 @@ class Run:
         sealed = self._seal(self._batch)
         self.without_table += self._batch.without_table
         self.defects += self._batch.defects
+        self._layouts = self._batch.layouts
         self._batch = None
         self.sink.submit(sealed)
         # Duplicates come in runs: where there were some, asking first saves normalizing them.
@@ -302,6 +305,7 @@ class Run:
             except TablesDiffer as error:
                 if error.is_of_submitted or not self.context.adopt(error.there):
                     raise
+                batch.forget_layouts()
 
     def _remember(self, batch: Batch) -> None:
         """Keep the ids of a batch as long as the answers for some blocks may not know of them.

@@ -12,7 +12,7 @@ from loader.errors import BrokenInstallation
 LIBRARY = Path(__file__).with_name("native.so")
 
 # Counts what changed for callers; in `tokens.c` too. A library may be older than this file.
-_VERSION = 5
+_VERSION = 6
 
 try:
     _library = ctypes.CDLL(str(LIBRARY))
@@ -34,9 +34,7 @@ def _declare(name: str, returns: type | None, *arguments: type) -> "ctypes._Name
 
 
 # ids.c
-find_ids = _declare(
-    "find_ids", _long, ctypes.c_char_p, _long, ctypes.c_char_p, _long, _long, _pointer
-)
+find_ids = _declare("find_ids", _long, _pointer, _long, ctypes.c_char_p, _long, _long, _pointer)
 
 # spans.c
 find_lines = _declare("find_lines", _long, _pointer, _long, *3 * [_pointer], _long)
@@ -66,14 +64,14 @@ class Tokens(ctypes.Structure):
         *((name, _pointer) for name in ("number", "fraction", "scale", "kind")),
         *((name, _long) for name in ("count", "room")),
         *((name, _pointer) for name in ("item_start", "item_end", "item_parent")),
-        *((name, _long) for name in ("items", "items_room")),
+        *((name, _long) for name in ("items", "items_room", "text_size", "text_room")),
     )
 
 
 _arrays_of_spans = (_pointer, _pointer, _long)
 read_records = _declare(
     "read_records",
-    _int,
+    _long,
     *(_pointer, _pointer, _pointer, *_arrays_of_spans),  # paths, bytes, starts, ends, numbers, ...
     *(_int, _pointer, ctypes.POINTER(Tokens)),  # is_rewritten, refused, tokens
 )

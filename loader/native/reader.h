@@ -20,11 +20,13 @@ struct tokens {
     int64_t count, room;
     int64_t *item_start, *item_end, *item_parent;
     int64_t items, items_room;
+    int64_t text_size, text_room; /* bytes of the text that are in use, and that there are */
 };
 
 struct reader {
     byte *bytes;
     byte *at, *end; /* of the record */
+    int is_short;   /* there was no room for the text of a string */
     struct paths *paths;
     struct tokens *tokens;
     int is_rewritten; /* by regular.py: no key is repeated, and all numbers are ones */
@@ -52,8 +54,8 @@ static inline int is_digit(const struct reader *reader)
     return reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9';
 }
 
-/* Each of these steps over a value and returns 0 where it is not regular. A string loses its
-   escapes where it stands; `check_value` leaves all as it is. */
+/* Each of these steps over a value and returns 0 where it is not regular. The text of a string with
+   escapes is added behind the text of the block. */
 int read_string(struct reader *reader, byte **start, byte **end);
 int read_literal(struct reader *reader, const char *text);
 struct number read_number(struct reader *reader);

@@ -179,9 +179,10 @@ static int read_record(struct reader *reader, int64_t record)
 
    Eight bytes more than the spans can be read. `numbers` are those of the records. Of rewritten ones
    it is known that no key of an object is repeated, so nothing that is JSON is refused for that; a
-   record that is refused again is nested too deep. Tokens and items are added to those that are
-   there. Returns 0, or -1 where tokens or paths are more than there is room for. */
-int32_t read_records(struct paths *paths, byte *bytes, const int64_t *starts, const int64_t *ends,
+   record that is refused again is nested too deep. Tokens, items and texts are added to those that
+   are there. Returns how many records were read: less than all where there is no room for the texts
+   of the next one, which has enough with its own size; -1 where tokens or paths have no room. */
+int64_t read_records(struct paths *paths, byte *bytes, const int64_t *starts, const int64_t *ends,
                      const int64_t *numbers, int64_t records, int32_t is_rewritten, byte *refused,
                      struct tokens *tokens)
 {
@@ -189,6 +190,7 @@ int32_t read_records(struct paths *paths, byte *bytes, const int64_t *starts, co
         .bytes = bytes, .paths = paths, .tokens = tokens, .is_rewritten = is_rewritten};
     for (int64_t record = 0; record < records; record++) {
         int64_t tokens_before = tokens->count, items_before = tokens->items;
+        int64_t text_before = tokens->text_size;
         int32_t paths_before = paths->count;
         reader.at = bytes + starts[record];
         reader.end = bytes + ends[record];
@@ -201,14 +203,19 @@ int32_t read_records(struct paths *paths, byte *bytes, const int64_t *starts, co
             refused[record] = 1;
             tokens->count = tokens_before;
             tokens->items = items_before;
+            tokens->text_size = text_before;
             forget_paths(paths, paths_before);
         }
+        if (reader.is_short) {
+            refused[record] = 0;
+            return record;
+        }
     }
-    return 0;
+    return records;
 }
 
 /* Counts what changed for callers; in `native/__init__.py` too. */
 int32_t library_version(void)
 {
-    return 5;
+    return 6;
 }

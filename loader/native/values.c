@@ -16,13 +16,17 @@ enum {
     FEW_KEYS = 16, /* of one object, that are compared pair by pair */
 };
 
-/* Read a string; its escapes are replaced where they stand. */
-int read_string(struct reader *reader, byte **start, byte **end_)
+/* Read a string from its first escape on, which stands at `at`; no text is longer than its string. */
+static int read_escaped(struct reader *reader, const byte *at, byte **start, byte **end_)
 {
-    byte *at = reader->at, *end = reader->end, *to;
-    if (at >= end || *at != '"')
+    const byte *end = reader->end;
+    byte *text = reader->bytes + reader->tokens->text_size, *to = text;
+    if (reader->tokens->text_room - reader->tokens->text_size < end - *start) {
+        reader->is_short = 1;
         return 0;
-    *start = to = ++at;
+    }
+    memcpy(to, *start, (size_t)(at - *start));
+    to += at - *start;
     while (at < end) {
         int size = plain_bytes(at);
         if (size == 0 && *at >= 0x80 && !(size = utf8_size(at, end)))
@@ -30,20 +34,42 @@ int read_string(struct reader *reader, byte **start, byte **end_)
         if (size > end - at)
             return 0;
         if (size) {
-            if (to != at)
-                memmove(to, at, (size_t)size);
+            memcpy(to, at, (size_t)size);
             at += size;
-            to += size;
         } else if (*at == '"') {
+            *start = text;
             *end_ = to;
+            reader->tokens->text_size = to - reader->bytes;
+            reader->at = (byte *)at + 1;
+            return 1;
+        } else if (*at != '\\' || !(at = read_escape(at, end, to, &size))) {
+            return 0;
+        }
+        to += size;
+    }
+    return 0;
+}
+
+int read_string(struct reader *reader, byte **start, byte **end_)
+{
+    byte *at = reader->at, *end = reader->end;
+    if (at >= end || *at != '"')
+        return 0;
+    *start = ++at;
+    while (at < end) {
+        int size = plain_bytes(at);
+        if (size == 0 && *at >= 0x80 && !(size = utf8_size(at, end)))
+            return 0;
+        if (size > end - at)
+            return 0;
+        if (size) {
+            at += size;
+        } else if (*at == '"') {
+            *end_ = at;
             reader->at = at + 1;
             return 1;
         } else {
-            byte text[4];
-            if (*at != '\\' || !(at = (byte *)read_escape(at, end, text, &size)))
-                return 0;
-            memcpy(to, text, (size_t)size);
-            to += size;
+            return *at == '\\' && read_escaped(reader, at, start, end_);
         }
     }
     return 0;

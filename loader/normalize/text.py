@@ -18,6 +18,11 @@ def unstorable(text: str) -> int:
     return nulls if _is_unicode(text) else nulls + len(_SURROGATE.findall(text))
 
 
+def is_plain(text: str) -> bool:
+    """Whether it is seen at once that nothing of `text` is replaced."""
+    return text.isascii() and "\0" not in text
+
+
 def _is_unicode(text: str) -> bool:
     if text.isascii():
         return True

@@ -67,11 +67,15 @@ class _Reader:
             self.at = len(_BOM)
         while self.at < self.size or self._more():
             yield from self._next()
-            if self.found.is_full:
-                yield from self.found.blocks()
-        yield from self.found.blocks()
+            yield from self._full_blocks()
+        while not self.found.is_empty:
+            yield self.found.take()
         if self.failure is not None:
             raise self.failure
+
+    def _full_blocks(self) -> Iterator[Block]:
+        while self.found.is_full:
+            yield self.found.take()
 
     def _next(self) -> Iterator[Block]:
         """Take some lines, or what is not on one line."""
@@ -165,7 +169,7 @@ class _Reader:
             begin, end = int(starts[0]), int(ends[-1])
             nothing = np.zeros(len(at), np.int64)
             self.found.add(
-                self.data[begin:end], starts - begin, ends - begin, at + lines.line, nothing
+                self.text[begin:end], starts - begin, ends - begin, at + lines.line, nothing
             )
 
     def _goes_on(self, end: int) -> bool:
@@ -320,8 +324,7 @@ class _Reader:
             if state.value == _CLOSED:
                 self._skip_separator()
                 return
-            if self.found.is_full:
-                yield from self.found.blocks()
+            yield from self._full_blocks()
             if state.value == _FULL:
                 continue
             if state.value == _BROKEN:
@@ -341,7 +344,7 @@ class _Reader:
             begin, end = int(starts[0]), int(ends[-1])
             breaks = np.flatnonzero(self.text[self.at : end] == ord("\n")) + self.at
             self.found.add(
-                self.data[begin:end],
+                self.text[begin:end],
                 starts - begin,
                 ends - begin,
                 self.line + np.searchsorted(breaks, starts),

@@ -8,6 +8,7 @@ import pytest
 from acceptance.harness import Database, Write, track
 
 import loader
+from loader.columns.tokens import Text
 from loader.forms import interpret, read
 from loader.forms.placing import Given
 from loader.load import batch, plan
@@ -28,13 +29,14 @@ def fails_if(rule: Callable[..., Any], has_secret: Callable[..., bool]) -> Calla
     return with_defect
 
 
-def in_spans(data: bytes, starts: Any, ends: Any, *_: Any) -> bool:
-    return any(SECRET.encode() in data[start:end] for start, end in zip(starts, ends, strict=True))
+def in_spans(text: Text, starts: Any, ends: Any, *_: Any) -> bool:
+    spans = zip(starts, ends, strict=True)
+    return any(SECRET.encode() in text.cut(start, end) for start, end in spans)
 
 
 def in_records(given: Given, _: Any) -> bool:
     records = given.records
-    return in_spans(bytes(records.text.original), records.start, records.end)
+    return in_spans(records.text, records.start, records.end)
 
 
 def in_parts(parts: Sequence[Part], _: LoadContext) -> bool:

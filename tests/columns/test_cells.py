@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loader.columns.cells import Cells
 from loader.columns.paths import Paths
 from loader.columns.tokenize import Scratch, Tokenizer
+from loader.columns.tokens import Text
 
 names = st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True, max_size=9)
 
@@ -22,7 +23,7 @@ names = st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True,
 def test_objects_have_the_names_they_were_given(given_names: list[str]) -> None:
     record = json.dumps({str(n): n for n in range(len(given_names))}).encode()
     paths = Paths({})
-    tokenizer = Tokenizer(record, paths, Scratch())
+    tokenizer = Tokenizer(Text([record]), paths, Scratch())
     tokenizer.read(*(np.array([each]) for each in (0, len(record), 0)))
     cells = Cells(tokenizer.tokens(records=1))
     every = np.arange(len(given_names))

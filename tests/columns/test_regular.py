@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from loader.columns.paths import Path, Paths
 from loader.columns.regular import Room, make_regular
 from loader.columns.tokenize import Found, Scratch, Tokenizer
-from loader.columns.tokens import EMPTY, NULL, OPEN, Tokens
+from loader.columns.tokens import EMPTY, NULL, OPEN, Text, Tokens
 from loader.forms.recognize import named_paths
 
 generated = settings(max_examples=10 * EXAMPLES)
 
 
 def tokenize(*records: bytes) -> tuple[Found, Tokens, Paths]:
-    paths, data = Paths(named_paths()), b"".join(records)
+    paths = Paths(named_paths())
     ends = np.cumsum([len(one) for one in records])
-    tokenizer = Tokenizer(data, paths, Scratch())
+    tokenizer = Tokenizer(Text(records), paths, Scratch())
     found = tokenizer.read(ends - [len(one) for one in records], ends, np.arange(len(records)))
     return found, tokenizer.tokens(records=len(records)), paths
 
@@ -222,3 +222,19 @@ def test_values_beyond_the_room_for_paths_are_among_the_repeated_ones() -> None:
     other = make_regular(b'{"properties":{"a.b":1,"a":5},"f":{"g.h":{"i":2}}}', room)
     assert plain(other.text) == {"properties": {"a": 5}}
     assert dict(other.repeated) == {"properties.a.b": 1, "f.g.h.i": 2}
+
+
+@generated
+@given(st.lists(st.tuples(st.text(max_size=40), st.booleans()), min_size=1, max_size=60))
+def test_the_texts_of_escapes_find_room_behind_a_block(found: list[tuple[str, bool]]) -> None:
+    """Also where the record before them was refused when it had taken some."""
+    texts = [(json.dumps(text), is_refused) for text, is_refused in found]
+    records = [
+        f'{{"a":"\\n","properties":{{"b":{text}}}{",x" * is_refused}}}'.encode()
+        for text, is_refused in texts
+    ]
+    _, tokens, paths = tokenize(*records)
+    for number, (text, is_refused) in enumerate(texts):
+        expected_text = json.loads(text).replace("\0", "\ufffd")
+        values = [] if is_refused else ["\n", OPEN, expected_text]
+        assert [value for _, value in told(tokens, paths, number)] == values

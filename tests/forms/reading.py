@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from loader.columns.binary import time_text
+from loader.columns.tokens import Text
 from loader.forms.events import Events
 from loader.forms.read import Reader
 from loader.normalize.event import Reject, put_extra
@@ -49,7 +50,7 @@ def parse_all(
     starts = np.append(0, ends[:-1])
     reader = reader or Reader(max_record_bytes=limit)
     found: dict[int, Event | Reject] = {}
-    for read in reader.read(b"".join(texts), starts, ends):
+    for read in reader.read(Text(texts), starts, ends):
         found |= {read.first + one.record: one.reject for one in read.refused}
         free = (read.first + n for n in range(len(texts)) if read.first + n not in found)
         found |= dict(zip(free, events_of(read.events), strict=False))

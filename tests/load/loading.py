@@ -54,6 +54,7 @@ def load(
     batch_records: int = 1_000_000,
     there: Set[str] = frozenset(),
     limit: int = 1 << 20,
+    keeps_layouts: bool = True,
     tables: dict[str, dict[str, Type]] | None = None,
     **options: Any,
 ) -> Loaded:
@@ -77,7 +78,8 @@ def load(
         if batch.records >= batch_records:
             before.append(batch.seen)
             seal(batch, found)
-            batch = Batch(number=batch.number + 1, context=context, before=before)
+            layouts = batch.layouts if keeps_layouts else {}
+            batch = Batch(number=batch.number + 1, context=context, before=before, layouts=layouts)
     seal(batch, found)
     return found
 

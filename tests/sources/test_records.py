@@ -700,6 +700,16 @@ def test_lines_are_read_alike_for_every_size_of_block(data: bytes) -> None:
     assert [first] * len(BLOCKS) == [read(data, size)[:2] for size in BLOCKS]
 
 
+@pytest.mark.parametrize("size", [7, 64, 100, 5_000])
+def test_all_blocks_but_the_last_one_are_full(size: int) -> None:
+    """What stood behind the most records of a block became a small block of its own."""
+    data = b"".join(b'{"n": %d}\n' % n for n in range(100))
+    found = list(read_blocks(blocks(data, size), most_records=15))
+    assert [len(block.starts) for block in found] == [15] * 6 + [10]
+    assert np.concatenate([block.lines for block in found]).tolist() == list(range(1, 101))
+    assert all(len(block.bytes) == block.size == block.ends[-1] for block in found)
+
+
 def test_a_bad_record_is_in_the_block_of_the_one_in_front_of_it() -> None:
     """All were in the first block, so a load that went on with smaller blocks lost records."""
     lines = [b"{a", *[b'{"a":1}'] * 5, b"{b", b"{c", *[b'{"a":1}'] * 2, b"{d"]
