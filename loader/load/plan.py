@@ -41,7 +41,8 @@ class Part:
     @classmethod
     def of(cls, events: Events, tables: Set[str]) -> "Part":
         """The part for some events, of which those in `tables` have tables of their own."""
-        names = {events.names[one] for one in np.unique(events.name).tolist()}
+        counts = np.bincount(events.name, minlength=len(events.names))
+        names = {name for name, count in zip(events.names, counts, strict=True) if count}
         own_tables = list(dict.fromkeys(n.table for n in events.names if n in names))
         own_tables = [table for table in own_tables if table in tables]
         number = {table: at for at, table in enumerate(own_tables)}
