@@ -190,16 +190,15 @@ class _Encoder:
         """The cells of one table besides those that it shares with `tracks`."""
         at = np.flatnonzero(self.part.table == number)
         layout = self.layouts[table]
-        width, cells, shared_extra = len(layout.own), own, self.shared_extra
+        width, cells, rows, shared_extra = len(layout.own), own, at, self.shared_extra
         has_prefix = not self._has_other_types(table, layout)
         if not has_prefix:
             shared_extra = self._plain_extra()
-            shared = np.full((len(own), len(layout.shared)), NULL)
-            shared[at] = self._shared(table, layout, at, times, shared_extra)
-            cells = np.append(shared, own, axis=1)
+            shared = self._shared(table, layout, at, times, shared_extra)
+            cells, rows = np.append(shared, own[at], axis=1), np.arange(len(at))
             width += len(layout.shared)
-        cells[at, width], counts[at] = self._extra(self.own_extra, at, shared_extra)
-        return _TableCells(table, at, cells, width + 1, has_prefix)
+        cells[rows, width], counts[at] = self._extra(self.own_extra, at, shared_extra)
+        return _TableCells(table, rows, cells, width + 1, has_prefix)
 
     def _plain_extra(self) -> Pairs:
         """What of `_extra` does not depend on the types of a table."""
@@ -293,13 +292,11 @@ class _Encoder:
         self, names: Sequence[str], types: dict[str, Type], columns: Longs
     ) -> tuple[Longs, Longs]:
         """By value the code of its column's type, or that there is none, and its index."""
-        known = {name: index for index, name in enumerate(names)}
-        every = self.events.columns.names
-        codes, indexes = np.full((2, len(every)), _NO_TYPE)
-        for one in np.flatnonzero(np.bincount(columns, minlength=len(every))).tolist():
-            index = known.get(every[one])
-            if index is not None:
-                codes[one], indexes[one] = CODES[types[every[one]]], index
+        number = self.events.columns.number
+        codes, indexes = np.full((2, len(self.events.columns.names)), _NO_TYPE)
+        for index, name in enumerate(names):
+            if name in number and name in types:
+                codes[number[name]], indexes[number[name]] = CODES[types[name]], index
         return codes[columns], indexes[columns]
 
     def _fill(
@@ -316,7 +313,9 @@ class _Encoder:
         at = np.flatnonzero(has_column)
         settled, misfits = self.cells.settle(values.token[at], codes[at])
         cells[row[at], index[at]] = settled
-        lost = np.sort(np.append(np.flatnonzero(~has_column), at[misfits]))
+        lost = np.flatnonzero(~has_column)
+        if len(misfits):
+            lost = np.sort(np.append(lost, at[misfits]))
         extra.add(values.event[lost], values.token[lost], values.column[lost])
 
     # own columns

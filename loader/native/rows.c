@@ -130,15 +130,17 @@ static int64_t field_size(const struct fields *fields, int64_t cell)
 
 static byte *put_field(byte *out, const struct fields *fields, int64_t cell)
 {
-    int64_t at = cell >> HOW_BITS, size = field_size(fields, cell);
+    int64_t at = cell >> HOW_BITS, size;
+    byte *value = out + SIZE_BYTES;
     if (cell == NULL_CELL)
         return put_size(out, -1);
     switch (cell & ((1 << HOW_BITS) - 1)) {
     case LITERAL:
+        size = fields->literal_ends[at + 1] - fields->literal_ends[at];
         return put_text(out, fields->literals + fields->literal_ends[at], size);
     case AS_TEXT:
-        out = put_size(out, size - SIZE_BYTES);
-        return put_text(out, fields->bytes + fields->start[at], size - SIZE_BYTES);
+        size = fields->end[at] - fields->start[at];
+        return put_text(put_size(out, size), fields->bytes + fields->start[at], size);
     case AS_LONG:
         return put_long(out, fields->number[at]);
     case AS_STORED:
@@ -146,9 +148,10 @@ static byte *put_field(byte *out, const struct fields *fields, int64_t cell)
     case AS_NUMERIC:
         return put_numeric(out, fields->number[at], fields->fraction[at], fields->scale[at]);
     case AS_JSON:
-        out = put_size(out, size - SIZE_BYTES);
-        *out++ = JSON_VERSION;
-        return put_json(out, fields, at);
+        *value = JSON_VERSION;
+        value = put_json(value + 1, fields, at);
+        put_size(out, value - out - SIZE_BYTES);
+        return value;
     case AS_TRUE:
         *put_size(out, 1) = 1;
         return out + SIZE_BYTES + 1;
@@ -205,7 +208,7 @@ int64_t measure_rows(const struct fields *fields, const int64_t *cells, int64_t 
     for (int64_t i = 0; i < count; i++) {
         const int64_t *row = cells + rows[i] * width;
         for (int64_t column = 0; column < columns; column++)
-            size += field_size(fields, row[column]);
+            size += row[column] == NULL_CELL ? SIZE_BYTES : field_size(fields, row[column]);
         if (prefix_sizes)
             size += prefix_sizes[rows[i]] - COUNT_BYTES;
     }
