@@ -155,7 +155,11 @@ class _Reader:
             self._run(lines, first, number)
             first = number + 1
             self.at, self.line = int(lines.starts[number]), lines.line + number
+            data = self.data
             if self._goes_on(int(lines.ends[number])):
+                return
+            if self.data is not data:  # more was read, and the lines stand elsewhere now
+                self._advance(min(self._line_end(self.at) + 1, self.size))
                 return
         self._run(lines, first, len(lines))
         self.at = lines.cut

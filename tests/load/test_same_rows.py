@@ -109,7 +109,8 @@ def test_any_pieces_give_the_same_rows(
     )
     assert pieces.tables == whole.tables
     assert facts(pieces) == facts(load(data, tables=whole.tables))
-    assert pieces.rejects == whole.rejects
+    # Within a block, what is no record comes before what is no event.
+    assert sorted(pieces.rejects) == sorted(whole.rejects)
 
 
 def test_many_records_give_the_rows_that_each_gives_alone() -> None:

@@ -710,6 +710,20 @@ def test_all_blocks_but_the_last_one_are_full(size: int) -> None:
     assert all(len(block.bytes) == block.size == block.ends[-1] for block in found)
 
 
+@pytest.mark.parametrize("broken", [b"{", b'{"a":', b'{"a":1,', b" {"])
+def test_what_follows_a_record_that_is_cut_short_is_read(broken: bytes) -> None:
+    """Where it was the last whole line of a chunk, lines of the next one were skipped unseen."""
+    data = b"\n".join([a, broken, b, c, a, broken, c]) + b"\n"
+    whole = read(data)
+    assert [value for _, value in whole.records] == [A, B, C, A, C]
+    assert [position for position, _ in whole.bad] == ["line 2", "line 6"]
+    for cut in range(1, len(data)):
+        found = read(iter([data[:cut], data[cut:]]))
+        assert (found.records, found.bad, found.bad_raws) == (
+            (whole.records, whole.bad, whole.bad_raws)
+        ), cut
+
+
 def test_a_bad_record_is_in_the_block_of_the_one_in_front_of_it() -> None:
     """All were in the first block, so a load that went on with smaller blocks lost records."""
     lines = [b"{a", *[b'{"a":1}'] * 5, b"{b", b"{c", *[b'{"a":1}'] * 2, b"{d"]
