@@ -44,9 +44,9 @@ static const byte *skip_string(const byte *at, const byte *end, int32_t *state)
    `from` stands behind its `[`, or behind the comma of an element. Eight bytes behind `size` can be
    read. Says in `*at` where to go on: behind the `]` (*state CLOSED); at the first element that
    does not end here (UNFINISHED), that has no room (FULL), or that is not JSON, because a bracket
-   closes what is not open or a string does not end on its line (BROKEN). Where `needs_commas` is 0,
-   elements may stand behind one another; where it is STRICT, no comma may stand alone. Returns how many elements were found; where it is BROKEN
-   and there is room, the next entry of `starts` says near which byte. */
+   closes what is not open or a string does not end on its line (BROKEN; the next entry of `starts`
+   says near which byte). Where `needs_commas` is 0, elements may stand behind one another; where it
+   is STRICT, no comma may stand alone. Returns how many elements were found. */
 int64_t find_elements(const byte *bytes, int64_t from, int64_t size, int32_t needs_commas,
                       int64_t *starts, int64_t *ends, int64_t room, int64_t *at_, int32_t *state)
 {
@@ -124,7 +124,9 @@ int64_t find_elements(const byte *bytes, int64_t from, int64_t size, int32_t nee
         last = ++at;
     }
 out:
-    if (*state == BROKEN && count < room)
+    if (*state == BROKEN && count == room)
+        *state = FULL; /* it is found again, with an entry for its byte */
+    else if (*state == BROKEN)
         starts[count] = at - bytes;
     return count;
 }

@@ -477,6 +477,25 @@ def test_an_array_may_have_more_elements_than_a_block_records(most: int) -> None
     assert max(len(block.starts) for block in found) <= most
 
 
+@pytest.mark.parametrize("broken", [b'{"a": "never', b"}"], ids=ascii)
+@pytest.mark.parametrize("most", [1, 2, 3, 6])
+def test_a_broken_element_may_stand_where_a_block_is_full(
+    most: int, broken: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How much was searched in vain was then read from memory that nothing had been written to,
+    and a large number there ended the array: its last elements were rejected as broken lines."""
+
+    def used_before(shape: Any, dtype: Any) -> Any:
+        return np.full(shape, np.iinfo(dtype).max // 2, dtype)
+
+    pretty = b'{\n"n": 1\n},\n'
+    data = b"[\n" + 6 * pretty + broken + b"\n" + 6 * pretty + b"]\n"
+    monkeypatch.setattr("loader.sources.records.np.empty", used_before)
+    found = list(read_blocks([data], most_records=most))
+    assert sum(len(block.starts) for block in found) == 12
+    assert [bad.position for block in found for bad in block.bad] == ["line 20, item 7"]
+
+
 def test_lines_of_many_chunks_keep_their_numbers() -> None:
     actual = read(b"".join(b'{"n": %d}\n' % n for n in range(1, 3501)), 777)
     assert [(f"line {n}", {"n": n}) for n in range(1, 3501)] == actual.records
