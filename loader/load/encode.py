@@ -271,10 +271,12 @@ class _Encoder:
             some = np.where(is_given, microseconds, 0)
             written = [time_text(one).encode() for one in some.tolist()]
             tokens = np.where(is_given, events.tokens.add(written, STRING), 0)
-        elif name == "event" or (name == "event_text" and type_ == "text"):
+        elif name in ("event", "event_text"):
             names = [one.table if name == "event" else one.text for one in events.names]
-            cells = self.cells.literals([encode_field(one, "text") for one in names])
-            return cells[events.name[at]]
+            if name == "event" or type_ == "text":
+                cells = self.cells.literals([encode_field(one, "text") for one in names])
+                return cells[events.name[at]]
+            tokens = events.tokens.add([one.encode() for one in names], STRING)[events.name[at]]
         else:
             tokens = events.texts[name][at]
             if type_ == "text":

@@ -313,7 +313,7 @@ class _Reader:
         self.at += 1
         number, is_broken = 0, False
         room = self.found.most_records
-        starts, ends = np.empty((2, room + 1), np.int64)
+        starts, ends = np.empty((2, room), np.int64)
         where, state = ctypes.c_int64(), ctypes.c_int32()
         while True:
             count = native.find_elements(
@@ -321,7 +321,6 @@ class _Reader:
                 *(starts.ctypes.data, ends.ctypes.data, room),
                 *(ctypes.addressof(where), ctypes.addressof(state)),
             )
-            broken_at = int(starts[count])
             self._elements(starts[:count], ends[:count], number)
             number += count
             self._advance(where.value)
@@ -336,7 +335,7 @@ class _Reader:
                 self._advance(self._skip_blanks())
                 number, is_broken = number + 1, True
                 self._lose_line(invalid_json(), number)
-                self.searched_in_vain += max(broken_at - self.at, 0)
+                self.searched_in_vain += max(int(starts[count]) - self.at, 0)
                 if self._is_given_up():
                     return
             elif self.size - self.at > MAX_DOCUMENT_BYTES or not self._more():

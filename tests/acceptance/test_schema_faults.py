@@ -36,6 +36,7 @@ def more(tmp_path: Path) -> Path:
         "ALTER TABLE email_opened ALTER COLUMN subject TYPE varchar(5) USING left(subject, 5)",
         "ALTER TABLE email_opened ALTER COLUMN campaign_id TYPE numeric",
         "ALTER TABLE email_opened ADD COLUMN mine text DEFAULT 'x' NOT NULL",
+        "ALTER TABLE tracks ALTER COLUMN event_text TYPE varchar(100)",
         "ALTER TABLE tracks DROP COLUMN context_ip",
         "ALTER TABLE email_opened DROP COLUMN context_ip",
         "ALTER TABLE email_opened DROP CONSTRAINT email_opened_pkey",

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from load.loading import STARTED, Loaded, load_records
 
-from loader.normalize.collections import COLLECTIONS, declared_tables
+from loader.normalize.collections import COLLECTIONS, Type, declared_tables
+from loader.normalize.types import TYPES
 
 TABLES = declared_tables()
 
@@ -74,6 +75,27 @@ def test_the_first_spelling_of_an_event_names_its_table() -> None:
     assert (made.table, "Cart Seen" in made.comment) == ("cart_seen", True)
     texts = [found.row("cart_seen", key)["event_text"] for key in "12"]
     assert texts == ["Cart Seen", "cart-seen"]
+
+
+@pytest.mark.parametrize("table", ["tracks", "email_opened"])
+@pytest.mark.parametrize("column", ["event_text", "user_id", "anonymous_id"])
+@pytest.mark.parametrize("type_", sorted(TYPES))
+def test_a_shared_text_that_does_not_fit_its_column_is_in_extra(
+    table: str, column: str, type_: Type
+) -> None:
+    """Somebody gave it another type. For `event_text`, every event was a defect."""
+    tables = {name: types | {column: "text"} for name, types in TABLES.items()}
+    tables[table][column] = type_
+    name = 'Email "Opened"'
+    found = load_records(
+        event("1", event=name, anonymousId=name, userId=name),
+        event("2", event=name, anonymousId=name, userId=name),
+        tables=tables,
+    )
+    for key in "12":
+        row = found.row(table, key) if table == "tracks" else opened(found, key)
+        assert row.get(column, extra(found, table, key).get(column)) == name
+        assert (column in row) == (type_ in ("text", "jsonb"))
 
 
 def test_declared_properties_have_their_type() -> None:

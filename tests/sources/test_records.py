@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from loader.columns.paths import Paths
 from loader.columns.tokenize import Scratch
+from loader.columns.tokens import Longs
 from loader.errors import InputUnreadable
 from loader.forms.content import content, raw_text
 from loader.forms.model import too_large
@@ -485,7 +486,7 @@ def test_a_broken_element_may_stand_where_a_block_is_full(
     """How much was searched in vain was then read from memory that nothing had been written to,
     and a large number there ended the array: its last elements were rejected as broken lines."""
 
-    def used_before(shape: Any, dtype: Any) -> Any:
+    def used_before(shape: tuple[int, int], dtype: type[np.int64]) -> Longs:
         return np.full(shape, np.iinfo(dtype).max // 2, dtype)
 
     pretty = b'{\n"n": 1\n},\n'
