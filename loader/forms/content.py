@@ -4,11 +4,15 @@ the text of a reject.
 Ids are stored, so what is hashed must stay to the byte. Records are decoded one by one here.
 """
 
+import ctypes
+
 import numpy as np
 
+from loader import native
 from loader.columns.regular import first_values
+from loader.columns.tokens import WORD_BYTES
 from loader.forms.model import Container, Form
-from loader.forms.recognize import FORMS
+from loader.forms.recognize import ARRAY, FORMS
 from loader.forms.records import Records
 from loader.normalize.event import JSON, Object, content_id
 from loader.normalize.jsontext import encode_json, parse_json
@@ -30,10 +34,36 @@ def hash_of_content(records: Records, record: int, form: Form) -> str:
 
 def raw_text(records: Records, record: int) -> bytes:
     """A record as `_rejects` keeps it: as it stood, or with what its envelopes say for it."""
-    if records.parent[record] < 0:
-        return records.raw(record)
+    above = int(records.parent[record])
+    while above >= 0 and records.form[above] == ARRAY:
+        above = int(records.parent[above])
+    if above < 0:
+        return _as_it_stood(records, record)
     value = content(records, record)
     return records.raw(record) if value is None else encode_json(value)  # it is no JSON
+
+
+def _as_it_stood(records: Records, record: int) -> bytes:
+    """A record that stands in nothing but arrays, which may have been written again."""
+    above = int(records.parent[record])
+    if not _is_below_rewritten(records, above):
+        return records.raw(record)
+    if above not in records.elements:
+        records.elements[above] = _elements(_as_it_stood(records, above))
+    return records.elements[above][records.index(record)]
+
+
+def _elements(raw: bytes) -> list[bytes]:
+    """The elements of an array."""
+    data = np.frombuffer(raw + bytes(WORD_BYTES), np.uint8)
+    starts, ends = np.empty((2, raw.count(b",") + 1), np.int64)
+    at, state = ctypes.c_int64(), ctypes.c_int32()
+    count = native.find_elements(
+        *(data.ctypes.data, raw.index(b"[") + 1, len(raw), 0),
+        *(starts.ctypes.data, ends.ctypes.data, len(starts)),
+        *(ctypes.addressof(at), ctypes.addressof(state)),
+    )
+    return [raw[start:end] for start, end in zip(starts[:count], ends[:count], strict=True)]
 
 
 def content(records: Records, record: int) -> JSON:

@@ -51,6 +51,7 @@ class Records:
     # What `content` makes of containers, while their block is read.
     envelopes: dict[int, Json] = field(default_factory=dict)
     opened: dict[int, Json] = field(default_factory=dict)
+    elements: dict[int, list[bytes]] = field(default_factory=dict)  # of arrays, as they stood
 
     def raw(self, record: int) -> bytes:
         """A record as it stood, or as it was written again where it stands inside of another."""

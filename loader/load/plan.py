@@ -177,13 +177,11 @@ def _new_columns(parts: Sequence[Part], table: str, context: LoadContext) -> Ite
     waiting = {
         name: column
         for name, column in context.waiting.get(table, {}).items()
-        if context.evolve and name not in context.tables[table]
+        if context.evolve and _may_get(table, name, context)
     }
     found = _missing(parts, table, context, waiting.keys())
     for name in dict.fromkeys([*waiting, *found]):
         type_ = _given_type(table, name, context)
-        if type_ == "other":
-            continue
         before, wanted = waiting.get(name), found.get(name)
         if type_ is None:
             # What waits has values in `_extra`, which it has to hold too.
@@ -195,6 +193,11 @@ def _new_columns(parts: Sequence[Part], table: str, context: LoadContext) -> Ite
             yield replace(before, type=type_)
         elif wanted is not None:
             yield AddColumn(table=table, column=name, type=type_, comment=wanted.comment)
+
+
+def _may_get(table: str, name: str, context: LoadContext) -> bool:
+    """Whether a table lacks a column that can be made."""
+    return name not in context.tables[table] and _given_type(table, name, context) != "other"
 
 
 def _given_type(table: str, name: str, context: LoadContext) -> Type | None:
@@ -213,7 +216,6 @@ def _missing(
     Where it has not room for all, those that are met first in the input, however it is read.
     """
     room = _room(table, context, len(waiting))
-    types = context.tables[table]
     found: dict[str, _New] = {}
     for part in parts if room or waiting else ():
         if table not in part.given:
@@ -221,7 +223,7 @@ def _missing(
         columns = part.events.columns
         if room:
             every = np.flatnonzero(part.given[table]).tolist()
-            lacking = [one for one in every if columns.names[one] not in types]
+            lacking = [one for one in every if _may_get(table, columns.names[one], context)]
             if len(lacking) > room:
                 lacking = part.in_order(table, lacking)
         else:

@@ -12,6 +12,7 @@ from load.loading import Loaded, load, shown, split
 
 from loader.normalize.collections import declared_tables
 from loader.normalize.jsontext import parse_json
+from loader.normalize.types import Type
 
 generated = settings(max_examples=3 * EXAMPLES)
 
@@ -113,6 +114,24 @@ def test_any_pieces_give_the_same_rows(
     assert sorted(pieces.rejects) == sorted(whole.rejects)
 
 
+@generated
+@given(anything, st.booleans(), st.integers(0, 1 << 20))
+def test_a_reject_in_arrays_has_the_text_that_stood_there(
+    lines: list[bytes], is_nested: bool, cut: int
+) -> None:
+    """In an array that was no first line it was written again, and repeated keys were lost."""
+    bad = b'{"type" : "identify", "a":1, "a":"\\ud800,]"}'
+    elements = [*filter(is_whole, lines), bad]
+    array = as_array([as_array(elements, b" , ") if is_nested else b", ".join(elements)])
+    line = text_of(call(1)) + b"\n"
+    for before in (b"", line, 2 * line):
+        data = before + array
+        found = load(*split(data, [cut])).rejects
+        assert {raw for _, _, raw in found} <= set(elements)
+        assert bad in {raw for _, _, raw in found}
+        assert sorted(found) == sorted(load(data).rejects)
+
+
 def test_many_records_give_the_rows_that_each_gives_alone() -> None:
     """Columns that few records have, in blocks of many."""
     rng = random.Random(7)
@@ -155,12 +174,16 @@ def test_what_an_envelope_says_counts_as_if_each_call_said_it(key: str) -> None:
         max_size=12,
     ),
     room=st.integers(0, 6),
+    room_in_tracks=st.integers(0, 3),
     size=st.integers(1, 5),
 )
 def test_the_columns_that_have_room_are_those_that_come_first(
-    records: list[Any], room: int, size: int
+    records: list[Any], room: int, room_in_tracks: int, size: int
 ) -> None:
-    """They were those of the context, of whatever had come into the batch so far."""
+    """They were those of the context, of whatever had come into the batch so far.
+
+    Those of the context that had no room in `tracks` took the room of properties.
+    """
     data = b"".join(
         json.dumps(
             {"event": name, "messageId": f"m{at}", "context": context, "properties": properties}
@@ -168,10 +191,13 @@ def test_the_columns_that_have_room_are_those_that_come_first(
         + b"\n"
         for at, (name, context, properties) in enumerate(records)
     )
-    most = len(declared_tables()["email_opened"]) + room
-    whole = load(data, max_columns=most)
+    tables = declared_tables()
+    most = len(tables["email_opened"]) + room
+    taken: dict[str, Type] = {f"taken_{n}": "text" for n in range(most)}
+    tables["tracks"] |= dict(list(taken.items())[: most - len(tables["tracks"]) - room_in_tracks])
+    whole = load(data, max_columns=most, tables=tables)
     for options in ({"most_records": size}, {"most_records": size, "batch_records": size}):
-        pieces = load(data, max_columns=most, **options)
+        pieces = load(data, max_columns=most, tables=tables, **options)  # type: ignore[arg-type]
         assert {table: set(columns) for table, columns in pieces.tables.items()} == {
             table: set(columns) for table, columns in whole.tables.items()
         }
