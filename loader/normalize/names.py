@@ -9,9 +9,6 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 
-import numpy as np
-from numpy.typing import NDArray
-
 from loader.normalize.collections import SHARED_NAMES, TRACKS
 
 MAX_BYTES = 63
@@ -133,7 +130,7 @@ def property_columns(keys: Sequence[str]) -> list[str]:
         return list(map(property_column, keys))
     snaked = _snake_lines(text)
     names = snaked.split("\n")
-    for at in np.flatnonzero(_is_changed(snaked, names)).tolist():
+    for at in _changed(snaked, names):
         names[at] = property_column(keys[at])
     return names
 
@@ -149,18 +146,21 @@ def _snake_lines(text: str) -> str:
     return text.replace("\n_", "\n").replace("_\n", "\n").strip("_")
 
 
-def _is_changed(snaked: str, names: list[str]) -> NDArray[np.bool_]:
+def _changed(snaked: str, names: list[str]) -> list[int]:
     """Which of some lines in snake case do not stay as they are."""
+    import numpy as np  # here, because the settings need this module, and mostly nothing of numpy
+
     codes = np.frombuffer(f"\n{snaked}\n".encode(), np.uint8)
     breaks = np.flatnonzero(codes == ord("\n"))
     # Letters come behind all else that is there; an empty line has a break.
-    is_changed: NDArray[np.bool_] = codes[breaks[:-1] + 1] < ord("a")
+    is_changed = codes[breaks[:-1] + 1] < ord("a")
     is_changed |= np.diff(breaks) > MAX_BYTES + 1
     if "context_" in snaked:
         is_changed |= np.array(list(map(is_context_column, names)))
     if not _CHANGED.isdisjoint(names):
         is_changed |= np.array([name in _CHANGED for name in names])
-    return is_changed
+    changed: list[int] = np.flatnonzero(is_changed).tolist()
+    return changed
 
 
 _WORD_OR_END = re.compile(_WORD.pattern + r"|\n")
