@@ -6,7 +6,6 @@ types. A row is the number of its fields, in two bytes, and the fields: each its
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from struct import Struct
@@ -14,6 +13,7 @@ from struct import Struct
 import numpy as np
 
 from loader import native
+from loader.columns.times import EPOCH, MICROSECOND, microseconds_of
 from loader.columns.tokens import Bytes, Longs
 from loader.normalize.collections import Type
 from loader.normalize.jsontext import read_value
@@ -26,9 +26,6 @@ _NEGATIVE = 0x4000
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = _COUNT.pack(-1)
 _NULL = _SIZE.pack(-1)
-# Where PostgreSQL counts microseconds from.
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 # Where more than one of so many ids begins like its neighbour, more bytes count.
 _ALIKE = 8
 
@@ -144,21 +141,6 @@ class Payload:
         return self._rows.joined(first, self._at)
 
 
-def time_text(microseconds: int) -> str:
-    """The text of a time, in ISO 8601."""
-    return (EPOCH + int(microseconds) * _MICROSECOND).isoformat()
-
-
-def microseconds_of(text: str) -> int:
-    """A time in ISO 8601, with its zone, in microseconds since 2000."""
-    return (datetime.fromisoformat(text) - EPOCH) // _MICROSECOND
-
-
-def read_time(value: bytes) -> str:
-    """The text of a time's value, in ISO 8601."""
-    return time_text(_LONG.unpack(value)[0])
-
-
 # texts of `coerce` -> fields
 
 
@@ -214,5 +196,5 @@ READ_VALUE: Mapping[Type, Callable[[bytes], object]] = {
     "boolean": lambda value: value == b"\x01",
     "bigint": lambda value: _LONG.unpack(value)[0],
     "numeric": _read_numeric,
-    "timestamptz": lambda value: EPOCH + _LONG.unpack(value)[0] * _MICROSECOND,
+    "timestamptz": lambda value: EPOCH + _LONG.unpack(value)[0] * MICROSECOND,
 }

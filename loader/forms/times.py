@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from loader.columns.binary import microseconds_of
+from loader.columns.times import microseconds_of
 from loader.columns.tokens import DECIMAL, INTEGER, IS_NOTHING, STRING, TIME, Longs, Tokens
 from loader.forms.events import Times
 from loader.normalize.jsontext import read_value

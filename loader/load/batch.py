@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loader.columns.binary import EncodedRows, time_text
+from loader.columns.binary import EncodedRows
+from loader.columns.times import time_text
 from loader.columns.tokens import Longs
 from loader.forms.columns import Columns
 from loader.forms.content import raw_text

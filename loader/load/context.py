@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from loader.columns.binary import microseconds_of
+from loader.columns.times import microseconds_of
 from loader.config import Settings, Source
 from loader.normalize.collections import EXTRA, SHARED, Type
 from loader.normalize.names import property_column

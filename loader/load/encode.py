@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loader.columns.binary import EncodedRows, time_text
+from loader.columns.binary import EncodedRows
 from loader.columns.binary import field as encode_field
 from loader.columns.cells import CODES, NULL, Cells
+from loader.columns.times import time_text
 from loader.columns.tokens import STRING, Flags, Longs
 from loader.forms.events import Values
 from loader.forms.times import when_it_happened

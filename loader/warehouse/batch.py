@@ -4,14 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from loader.columns.binary import EncodedRows
 from loader.normalize.collections import Type
 from loader.normalize.event import Reject
 from loader.normalize.text import clean_text
 from loader.warehouse.evolve import AddColumn
 from loader.warehouse.ids import Known
+
+if TYPE_CHECKING:  # numpy is not imported until there is a batch
+    from loader.columns.binary import EncodedRows
 
 # The largest `max_record_bytes`: what is longer could never be replayed, so its head is enough.
 MAX_RAW = 16 << 20
@@ -64,7 +66,7 @@ class Copy(NamedTuple):
 
     table: str
     columns: tuple[str, ...]  # `id` is the first
-    rows: EncodedRows  # in the order of their ids, or nearly so
+    rows: "EncodedRows"  # in the order of their ids, or nearly so
 
     def without(self, at: Sequence[int]) -> "Copy":
         """The same without some of the rows."""

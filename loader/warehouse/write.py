@@ -8,7 +8,7 @@ from typing import NamedTuple
 from psycopg2 import errors, sql
 from sqlalchemy import Connection
 
-from loader.columns.binary import read_time
+from loader.columns.times import read_time
 from loader.normalize.collections import TRACKS
 from loader.normalize.times import widest
 from loader.warehouse.batch import Copy, SealedBatch

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from loader.columns.binary import time_text
+from loader.columns.times import time_text
 from loader.columns.tokens import Text
 from loader.forms.events import Events
 from loader.forms.read import Reader

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from loader.columns.binary import microseconds_of, time_text
+from loader.columns.times import microseconds_of, time_text
 from loader.forms.events import Times
 from loader.forms.times import when_it_happened
 
