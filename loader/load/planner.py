@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from loader.load.prefetch import Existing
 from loader.normalize.collections import TRACKS
 from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.evolve import Change
-from loader.warehouse.ids import Ids, Known, SeenIds
+from loader.warehouse.ids import Existing, Ids, Known, SeenIds
 from loader.warehouse.ledger import Counts
 from loader.warehouse.rejects import select_known_rejects
 from loader.warehouse.write import Written, ids_of

@@ -5,7 +5,7 @@ thousand takes the server half the time of many for two thousand. The lines are 
 it is asked for what is likely an id of theirs; about any other id the server is asked afterwards.
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
@@ -15,15 +15,13 @@ import numpy as np
 from loader import native
 from loader.columns.tokens import Bytes
 from loader.normalize.event import MAX_ID_BYTES
-from loader.warehouse.ids import Ids, Known
+from loader.warehouse.ids import Existing, Ids, Known
 from loader.warehouse.threads import SteadyThread
 
 # So many blocks may wait: while those of one request are processed, the next one is asked.
 _MOST_WAITING = 8
 # The keys of ids, most frequent first.
 _ID_KEYS = (b'"messageId"', b'"event_id"')
-
-Existing = Callable[[Ids], Known]
 
 
 class _Answer(NamedTuple):

@@ -6,7 +6,7 @@ ones are there. Blocks come into their batch in order, so the first copy of an i
 
 import gc
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ from loader.load.defects import defect
 from loader.load.encode import Layouts
 from loader.load.plan import change_tables
 from loader.load.prefetch import Prefetch, Request
+from loader.load.result import Tally
+from loader.load.todo import Todo, is_same
 from loader.sources.blocks import Block
 from loader.sources.files import InputFile, open_input, read_ahead
 from loader.sources.records import BLOCK_RECORDS, read_blocks
@@ -85,17 +87,9 @@ class Run:
     # primary key finds them while the batch is written.
     asks: bool
     progress: Progress | None
-    files: int = 0
-    files_skipped: int = 0
-    bytes_read: int = 0
+    tally: Tally
     records: int = 0
-    rewritten: int = 0  # irregular records
-    without_table: int = 0  # events for whose table `max_tables` left no room
-    defects: Counter[str] = field(default_factory=Counter)  # what failed: how often
     rejects: int = 0
-    waited_for_input: float = 0.0
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
     _batch: Batch | None = None
     _batches: int = 0
     _layouts: Layouts = field(default_factory=dict)  # of the last batch
@@ -113,26 +107,17 @@ class Run:
             max_record_bytes=self.settings.max_record_bytes, json_columns=self.context.json_columns
         )
 
-    def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
-        """Read all inputs that are new or changed, batch by batch."""
-        todo: list[tuple[InputFile, FileProgress | None]] = []  # with how far it was read before
-        for file in inputs:
-            before = known.get(file.uri)
-            if file.skipped:
-                self.warnings.append(file.skipped)
-            elif before is not None and before.finished and _is_same(file, before):
-                self.files_skipped += 1
-            else:
-                todo.append((file, before))
+    def read(self, todo: Todo) -> None:
+        """Read inputs, batch by batch."""
         self._to_read = len(todo)
         self._total = sum(file.size or 0 for file, _ in todo)
         for file, before in todo:
-            self.files += 1
+            self.tally.files += 1
             try:
                 self._read_file(file, before)
             except InputUnreadable as error:
                 self._settle()
-                self.errors.append(str(error))
+                self.tally.errors.append(str(error))
         self.flush()
 
     def replay(self, rejects: Iterable[dict[str, Any]]) -> None:
@@ -156,7 +141,7 @@ class Run:
     def _read_file(self, file: InputFile, before: FileProgress | None) -> None:
         with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
             file = opened.file  # it may have changed since it was listed
-            done_before = before.records_done if before and _is_same(file, before) else 0
+            done_before = before.records_done if before and is_same(file, before) else 0
             self._done = 0
             for block in read_blocks(
                 self._timed(ahead), most_records=min(BLOCK_RECORDS, self.settings.batch_records)
@@ -175,7 +160,7 @@ class Run:
 
     def _seen(self, taken: int) -> Seen:
         return Seen(
-            file=self.files,
+            file=self.tally.files,
             files=self._to_read,
             stored=self._stored + taken,
             total=self._total,
@@ -185,14 +170,14 @@ class Run:
 
     def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         for block in blocks:
-            self.bytes_read += len(block)
+            self.tally.bytes_read += len(block)
             yield block
 
     def _timed(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         while True:
             start = time.monotonic()
             block = next(blocks, b"")
-            self.waited_for_input += time.monotonic() - start
+            self.tally.waited_for_input += time.monotonic() - start
             if not block:
                 return
             yield block
@@ -224,7 +209,7 @@ class Run:
             origin = Origin(file.uri, block, read.first)
             self._known += batch.add(read.events, there, origin=origin)
             self._count(batch, read.records)
-            self.rewritten += read.rewritten
+            self.tally.rewritten += read.rewritten
             for one in read.refused:
                 position = block.position(read.first + one.record, one.items)
                 batch.add_reject(reject_row(file.uri, position, one.reject, one.raw))
@@ -243,7 +228,7 @@ class Run:
                     half = len(starts) // 2
                     spans += [(starts[half:], ends[half:]), (starts[:half], ends[:half])]
                     continue
-                self.defects[reject.detail] += 1
+                self.tally.defects[reject.detail] += 1
                 yield self._reader.refuse(block.text, starts, ends, first, reject)
             first += len(starts)
 
@@ -279,8 +264,8 @@ class Run:
         self._remember(self._batch)
         self._batch.known = self.prefetch.take_known()
         sealed = self._seal(self._batch)
-        self.without_table += self._batch.without_table
-        self.defects += self._batch.defects
+        self.tally.without_table += self._batch.without_table
+        self.tally.defects += self._batch.defects
         self._layouts = self._batch.layouts
         self._batch = None
         self.sink.submit(sealed)
@@ -323,12 +308,6 @@ class Run:
         self._waiting.clear()
         self.prefetch.forget()
         self._before.clear()
-
-
-def _is_same(file: InputFile, before: FileProgress) -> bool:
-    """Whether a file is as it was when a load before this one read it. A stream never is."""
-    was = (before.size, before.modified_at)
-    return file.size is not None and was == (file.size, file.modified_at)
 
 
 class _Waiting(NamedTuple):

@@ -4,16 +4,17 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from loader import __version__
+# `native` raises BrokenInstallation: before anything is done, not when there is something to read.
+from loader import __version__, native  # noqa: F401
 from loader.config import Settings, Source
 from loader.load.beginning import check_owner
 from loader.load.context import LoadContext
 from loader.load.planner import Planner
-from loader.load.prefetch import Prefetch
-from loader.load.reading import Progress, Run
-from loader.load.result import LoadResult, result_of
+from loader.load.result import LoadResult, Tally, result_of
 from loader.load.running import long_lived_garbage, running
+from loader.load.todo import choose_inputs
 from loader.normalize.collections import declared_tables
 from loader.sources.files import list_inputs
 from loader.warehouse import engine as warehouse
@@ -24,6 +25,9 @@ from loader.warehouse.engine import Session
 from loader.warehouse.ids import Ids, Known, KnownIds
 from loader.warehouse.ledger import Counts
 from loader.warehouse.tables import select_tables, select_taken
+
+if TYPE_CHECKING:
+    from loader.load.reading import Progress
 
 # A load, whose tables others change all the time.
 _MOST_BEGUN_ANEW = 3
@@ -38,7 +42,7 @@ def load(
     url: str,
     wait: bool = False,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> LoadResult:
     """Load `paths` into the schema of `source`. Raises LoaderError; see `loader.errors`."""
     inputs = list_inputs(paths)
@@ -47,7 +51,9 @@ def load(
     while True:
         try:
             with running(source, settings, url, inputs, wait=wait, progress=progress) as one:
-                one.run.read(inputs, {} if force else one.files)
+                todo = choose_inputs(inputs, {} if force else one.start.files, one.tally)
+                if todo:
+                    one.run.read(todo)
             break
         except TablesDiffer as error:
             # Another load goes on behind its last batch, for the tables as they are now.
@@ -88,10 +94,13 @@ def plan(
     settings: Settings,
     url: str,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> LoadResult:
     """What `load` would do, without writing anything; remembers every id, in 8 bytes each."""
-    began = time.monotonic()
+    from loader.load.prefetch import Prefetch  # here, because they import numpy: see `Running.run`
+    from loader.load.reading import Run
+
+    began, tally = time.monotonic(), Tally()
     inputs = list_inputs(paths)
     with ExitStack() as stack:
         server = warehouse.make_engine(url)
@@ -128,11 +137,18 @@ def plan(
             ),
             asks=True,
             progress=progress,
+            tally=tally,
         )
         with long_lived_garbage():
-            run.read(inputs, {} if force else files)
+            run.read(choose_inputs(inputs, {} if force else files, tally))
         result = result_of(
-            run, load_id=None, counts=planner.counts, seconds=time.monotonic() - began
+            tally,
+            source=source,
+            tables=tables,
+            counts=planner.counts,
+            load_id=None,
+            seconds=time.monotonic() - began,
+            waited_for_server=planner.waited,
         )
         result.pending_sql = planner.sql(source.schema_)
         if state.kind != "head":

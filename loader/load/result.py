@@ -1,13 +1,29 @@
 """What a load, a replay or a plan tells those who asked for it."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from loader.config import Source
 from loader.load.defects import DEFECT
-from loader.load.reading import Run
 from loader.normalize.collections import TRACKS
 from loader.warehouse.ledger import Counts
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What one pass over the inputs counts and notes beside the ledger."""
+
+    files: int = 0  # read
+    files_skipped: int = 0  # finished before
+    bytes_read: int = 0
+    rewritten: int = 0  # irregular records
+    without_table: int = 0  # events for whose table `max_tables` left no room
+    defects: Counter[str] = field(default_factory=Counter)  # what failed: how often
+    waited_for_input: float = 0.0  # seconds
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -67,22 +83,23 @@ class LoadResult:
             )
 
 
-def result_of(run: Run, *, counts: Counts, **facts: Any) -> LoadResult:
-    """What one pass over the inputs has done."""
+def result_of(
+    tally: Tally, *, source: Source, tables: Iterable[str], counts: Counts, **facts: Any
+) -> LoadResult:
+    """What one pass over the inputs has done; `tables` are those of the schema, `facts` fields."""
     return LoadResult(
-        source=run.source.name,
-        schema=run.source.schema_,
+        source=source.name,
+        schema=source.schema_,
         counts=counts,
-        files=run.files,
-        files_skipped=run.files_skipped,
-        bytes_read=run.bytes_read,
-        waited_for_input=run.waited_for_input,
-        waited_for_server=run.sink.waited,
-        status="partial" if run.errors else "success",
-        errors=run.errors,
-        rewritten=run.rewritten,
-        without_table=run.without_table,
-        defects=dict(run.defects),
-        warnings=[*run.source.doubts(run.context.tables), *run.warnings],
+        files=tally.files,
+        files_skipped=tally.files_skipped,
+        bytes_read=tally.bytes_read,
+        waited_for_input=tally.waited_for_input,
+        status="partial" if tally.errors else "success",
+        errors=tally.errors,
+        rewritten=tally.rewritten,
+        without_table=tally.without_table,
+        defects=dict(tally.defects),
+        warnings=[*source.doubts(tables), *tally.warnings],
         **facts,
     )

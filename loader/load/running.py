@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from loader.config import Settings, Source
 from loader.errors import (
@@ -24,19 +24,18 @@ from loader.errors import (
 )
 from loader.load.beginning import Start, begin
 from loader.load.context import LoadContext
-from loader.load.prefetch import Prefetch
-from loader.load.reading import Progress, Run
-from loader.load.result import LoadResult, result_of
+from loader.load.result import LoadResult, Tally, result_of
 from loader.sources.files import InputFile
-from loader.sources.records import BLOCK_RECORDS
 from loader.warehouse import rejects
-from loader.warehouse.batch import FileProgress
 from loader.warehouse.engine import Session, make_engine
 from loader.warehouse.ids import KnownIds
 from loader.warehouse.ledger import Counts
 from loader.warehouse.rejects import RejectFilter
 from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.writer import Writer
+
+if TYPE_CHECKING:
+    from loader.load.reading import Progress, Run
 
 # Kept free for the last words of a load that ran out of memory; until then only address space.
 _RESERVE_BYTES = 16 << 20
@@ -49,25 +48,78 @@ _SECONDS_TO_RECORD = 5.0
 class Running:
     """A load between its first and its last word in the ledger."""
 
-    run: Run
+    source: Source
+    settings: Settings
+    start: Start
     writer: Writer
-    files: dict[str, FileProgress]  # as loads before this one have read them
-    is_first: bool
-    began: float = field(default_factory=time.monotonic)
+    known_ids: KnownIds
+    progress: "Progress | None"
+    began: float
+    tally: Tally = field(default_factory=Tally)
+    _run: "Run | None" = None
+
+    @property
+    def run(self) -> "Run":
+        """What reads, once there is something to read."""
+        if self._run is None:
+            # Imported here, with numpy, because that is a fifth of a load that finds nothing new.
+            from loader.load.prefetch import Prefetch
+            from loader.load.reading import Run
+            from loader.sources.records import BLOCK_RECORDS
+
+            self._run = Run(
+                source=self.source,
+                settings=self.settings,
+                context=LoadContext.of(
+                    self.source,
+                    self.settings,
+                    started_at=self.start.load.started_at,
+                    tables=self.start.tables,
+                    reserved=self.start.taken,
+                    slots=self.start.slots,
+                    waiting=self.start.waiting,
+                ),
+                sink=self.writer,
+                prefetch=Prefetch(
+                    self.known_ids,
+                    self.known_ids.thread,
+                    # No more than two batches hold, so that a slow writer of a pipe is not waited
+                    # for.
+                    most_waiting=2 * self.settings.batch_records // BLOCK_RECORDS,
+                ),
+                asks=self.start.has_rows,
+                progress=self.progress,
+                tally=self.tally,
+            )
+            gc.freeze()  # what was imported, too
+        return self._run
+
+    def finish(self) -> None:
+        """Have everything written, and try the columns that wait once more."""
+        if self._run is not None or self.start.waiting:
+            self.run.finish()
+
+    def forget(self) -> None:
+        """Give back the memory of what was read and not yet written."""
+        if self._run is not None:
+            self._run.forget()
 
     def select_rejects(self, after: str, **filters: Unpack[RejectFilter]) -> list[dict[str, Any]]:
         """The next rejects to try."""
-        self.run.finish()
+        self.finish()
         return self.writer.ask(partial(rejects.select_rejects, after=after, **filters))
 
     def result(self) -> LoadResult:
         """What was done."""
         return result_of(
-            self.run,
-            load_id=self.writer.load.id,
+            self.tally,
+            source=self.source,
+            tables=self.start.tables,  # with those that the load has made
             counts=self.writer.counts,
+            load_id=self.writer.load.id,
             seconds=time.monotonic() - self.began,
-            is_first=self.is_first,
+            waited_for_server=self.writer.waited,
+            is_first=not self.start.has_rows,
             waiting=self.writer.waiting,
         )
 
@@ -80,48 +132,30 @@ def running(
     inputs: Sequence[InputFile],
     *,
     wait: bool,
-    progress: Progress | None,
+    progress: "Progress | None",
 ) -> Iterator[Running]:
     """Begin a load; at the end of the block it is written to its end and recorded."""
     began = time.monotonic()
     with ExitStack() as stack:
         to_server = stack.enter_context(_connections(source, settings, url))
         start, writer = stack.enter_context(_recorded(to_server, source, settings, inputs, wait))
-        run = Run(
+        one = Running(
             source=source,
             settings=settings,
-            context=LoadContext.of(
-                source,
-                settings,
-                started_at=start.load.started_at,
-                tables=start.tables,
-                reserved=start.taken,
-                slots=start.slots,
-                waiting=start.waiting,
-            ),
-            sink=writer,
-            prefetch=Prefetch(
-                to_server.known_ids,
-                to_server.known_ids.thread,
-                # No more than two batches hold, so that a slow writer of a pipe is not waited for.
-                most_waiting=2 * settings.batch_records // BLOCK_RECORDS,
-            ),
-            asks=start.has_rows,
+            start=start,
+            writer=writer,
+            known_ids=to_server.known_ids,
             progress=progress,
+            began=began,
         )
-        stack.enter_context(_forgotten_without_memory(to_server, run))
+        stack.enter_context(_forgotten_without_memory(to_server, one))
         with long_lived_garbage():
-            yield Running(
-                run=run,
-                writer=writer,
-                files=start.files,
-                is_first=not start.has_rows,
-                began=began,
-            )
-            run.finish()
+            yield one
+            one.finish()
         if not writer.counts.balances():
             raise AssertionError(f"records do not balance: {writer.counts}")
-        writer.finish("partial" if run.errors else "success", "; ".join(run.errors) or None)
+        errors = one.tally.errors
+        writer.finish("partial" if errors else "success", "; ".join(errors) or None)
 
 
 @dataclass(kw_only=True)
@@ -209,14 +243,14 @@ def _recorded(
 
 
 @contextmanager
-def _forgotten_without_memory(to_server: _ToServer, run: Run) -> Iterator[None]:
+def _forgotten_without_memory(to_server: _ToServer, one: Running) -> Iterator[None]:
     """Give back what a load holds, where memory ran out: its last words need some."""
     try:
         yield
     except BaseException as error:
         to_server.reserve.close()
         if is_out_of_memory(error):
-            run.forget()
+            one.forget()
             # The steps that failed hold some too.
             traceback.clear_frames(error.__traceback__)
             gc.collect()

@@ -1,7 +1,7 @@
 """Which ids a table has: the query, and the session that sends it beside the writer."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +44,8 @@ class Known(NamedTuple):
 
 
 NOTHING_KNOWN = Known(set(), 0)
+
+Existing = Callable[[Ids], Known]  # which of some ids are there
 
 
 def select_existing(connection: Connection, schema: str, table: str, ids: Ids) -> set[str]:

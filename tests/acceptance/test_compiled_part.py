@@ -58,4 +58,4 @@ def test_check_tells_that_the_compiled_part_cannot_be_used(
     assert "compiled part" not in run("check").out
     done = uncompiled("check")
     assert done.returncode == 1
-    assert b"install the package anew" in done.stderr
+    assert b"install the package anew" in done.stdout

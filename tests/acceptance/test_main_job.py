@@ -374,6 +374,20 @@ def test_the_same_input_twice_changes_nothing(run: Run, db: Database, write: Wri
     ]
 
 
+def test_what_reads_is_imported_only_where_something_is_new(
+    run: Run, db: Database, write: Write
+) -> None:
+    path = write("a.ndjson", GENERATION_B)
+    first, again = (run("load", path, env={"PYTHONPROFILEIMPORTTIME": "1"}) for _ in range(2))
+    assert (first.code, again.code, db.value("SELECT count(*) FROM _loads")) == (0, 0, 2)
+    imported, imported_again = (
+        {line.rpartition("|")[2].strip() for line in one.err.splitlines()} for one in (first, again)
+    )
+    reading = {"numpy", "loader.forms", "loader.load.reading"}
+    assert reading & imported == reading
+    assert reading & imported_again == set()
+
+
 def test_a_changed_file_is_read_again_and_adds_only_what_is_new(
     run: Run, db: Database, write: Write
 ) -> None:
