@@ -20,6 +20,8 @@ from loader.errors import OUT_OF_MEMORY, LoaderError, is_out_of_memory
 
 # numpy's library for matrices, of which there are none here, would start a thread for each core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# pydantic would look for plugins in the metadata of every package that is installed.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 app = typer.Typer(
     name="customerio-loader",

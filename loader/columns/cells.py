@@ -101,7 +101,7 @@ class Cells:
         first = self._tokens.text[self._tokens.start[tokens[rest]]]
         is_nested = (kinds == JSON) & ((first == ord("[")) | (first == ord("{")))
         is_misfit = is_nested | (codes[rest] == CODES["other"])
-        for code in np.unique(codes[rest[~is_misfit]]).tolist():
+        for code in np.flatnonzero(np.bincount(codes[rest[~is_misfit]])).tolist():
             at = np.flatnonzero(~is_misfit & (codes[rest] == code))
             values = [self._tokens.value(one) for one in tokens[rest[at]].tolist()]
             type_ = _CODED[code]

@@ -87,15 +87,15 @@ def _inherit_rest(
     if not form.rest:
         return []
     left_out = {*form.inherited, *form.transport, form.items}
-    keys = np.unique(paths.tops()).tolist()
+    keys = np.flatnonzero(paths.parents == 0).tolist()  # the paths of one key
     rest = [number for number in keys if number and paths.keys[number] not in left_out]
     said = pairs.said.take(np.isin(pairs.said.path, rest))
     objects: dict[int, list[bytes]] = {}
     for number, token, path in zip(*map(np.ndarray.tolist, said), strict=True):
         text = encode_text(paths.keys[path]) + b":" + records.json(token)
         objects.setdefault(number, []).append(text)
-    for number in np.unique(pairs.parent).tolist():
-        for key_path, value in records.repeated.get(number, []):
+    for number in sorted(records.repeated.keys() & set(pairs.parent.tolist())):
+        for key_path, value in records.repeated[number]:
             if key_path != form.items and key_path.partition(".")[0] not in form.transport:
                 text = encode_text(f"{key_path}#2") + b":" + encode_json(value)
                 objects.setdefault(number, []).append(text)

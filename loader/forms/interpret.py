@@ -277,7 +277,8 @@ class _Block:
         """The same values, with texts for numbers that are stored in another way than written."""
         tokens = self.tokens
         at = np.flatnonzero(tokens.kinds(cells) == JSON)
-        at = at[~np.isin(tokens.text[tokens.start[cells[at]]], (ord("["), ord("{")))]
+        first = tokens.text[tokens.start[cells[at]]]
+        at = at[(first != ord("[")) & (first != ord("{"))]
         if not len(at):
             return cells
         cells = cells.astype(np.int64)

@@ -212,8 +212,8 @@ def _inner(now: _Round, paths: Paths, text: Text, rejects: dict[int, Reject]) ->
         if isinstance(form, Container):
             rows = np.flatnonzero(now.form == form_number)
             lists = rows[now.tokens.kinds(cells[rows]) == ITEMS] + now.first
-            empty = np.setdiff1d(lists, np.concatenate([one.parent for one in found]))
-            rejects |= dict.fromkeys(empty.tolist(), reject(form.no_items))
+            has_items = np.isin(lists, np.concatenate([one.parent for one in found]))
+            rejects |= dict.fromkeys(lists[~has_items].tolist(), reject(form.no_items))
     _close_others(now, text, cells, rejects)
     inner = _Inner(*(np.concatenate(each) for each in zip(*found, strict=True)))
     inner = inner.take(np.argsort(inner.parent, kind="stable"))

@@ -106,7 +106,7 @@ class _New:
             number = 0 if self.is_context else part.tables.index(table) + 1
             token = values.token[(values.column == column) & (part.value_table == number)]
             kinds = tokens.kind.take(token)
-            for kind in np.unique(kinds).tolist():
+            for kind in np.flatnonzero(np.bincount(kinds)).tolist():
                 if kind in _EXAMPLES:
                     examples.append(_EXAMPLES[kind])
                 elif kind == DECIMAL:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # Kept free for the last words of a load that ran out of memory; until then only address space.
 _RESERVE_BYTES = 16 << 20
+# What numpy takes while it is imported, most of it address space, and some more.
+_NUMPY_BYTES = 96 << 20
 # How long the last words to a server may take; a stopped load has 10 seconds in all.
 _SECONDS_TO_CLOSE = 1.0
 _SECONDS_TO_RECORD = 5.0
@@ -62,6 +64,8 @@ class Running:
     def run(self) -> "Run":
         """What reads, once there is something to read."""
         if self._run is None:
+            # Where numpy's library for matrices finds no memory, it ends the process.
+            mmap.mmap(-1, _NUMPY_BYTES).close()
             # Imported here, with numpy, because that is a fifth of a load that finds nothing new.
             from loader.load.prefetch import Prefetch
             from loader.load.reading import Run

@@ -29,7 +29,12 @@ def make_engine(url: str) -> Engine:
     """An engine for a PostgreSQL URL, with or without a driver in it; connects nowhere yet."""
     parsed = parse_url(url)
     defaults = {k: v for k, v in DEFAULTS.items() if k not in parsed.query}
-    engine = create_engine(parsed, poolclass=NullPool, connect_args=defaults)
+    engine = create_engine(
+        parsed,
+        poolclass=NullPool,
+        connect_args=defaults,
+        use_native_hstore=False,  # it would ask each server for a type that no table of ours has
+    )
 
     @event.listens_for(engine, "do_connect")
     def open_it(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:

@@ -377,7 +377,11 @@ def test_the_same_input_twice_changes_nothing(run: Run, db: Database, write: Wri
 def test_what_reads_is_imported_only_where_something_is_new(
     run: Run, db: Database, write: Write
 ) -> None:
-    path = write("a.ndjson", GENERATION_B)
+    batch = {
+        "batch": [GENERATION_B | {"messageId": "in a batch"}],
+        "sentAt": "2026-03-05T00:00:00Z",
+    }
+    path = write("a.ndjson", GENERATION_B, WEBHOOK, batch)
     first, again = (run("load", path, env={"PYTHONPROFILEIMPORTTIME": "1"}) for _ in range(2))
     assert (first.code, again.code, db.value("SELECT count(*) FROM _loads")) == (0, 0, 2)
     imported, imported_again = (
@@ -385,6 +389,7 @@ def test_what_reads_is_imported_only_where_something_is_new(
     )
     reading = {"numpy", "loader.forms", "loader.load.reading"}
     assert reading & imported == reading
+    assert "numpy.ma" not in imported  # which numpy itself imports, and only for some functions
     assert reading & imported_again == set()
 
 

@@ -205,8 +205,7 @@ def test_a_job_without_memory_says_so_and_the_next_one_completes(
 ) -> None:
     given, path = large(tmp_path)
     codes = set()
-    # With less, numpy has words of its own for it.
-    for share in (0.85, 1.0, 1.15, 1.3):
+    for share in (0.6, 0.85, 1.0, 1.15, 1.3):
         process = limited(start, db, path, int(share * needed))
         _, err = process.communicate(timeout=60)
         codes.add(process.returncode)
