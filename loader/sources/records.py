@@ -179,7 +179,7 @@ class _Reader:
     def _goes_on(self, end: int) -> bool:
         """Take the line at hand, unless it goes on behind its end; then it is dealt with there."""
         line = self.data[self.at : end]
-        head = line.lstrip()[:1]
+        head = line.lstrip(b" \t\r")[:1]  # no others, as in `_skip_blanks`
         if head == b"[":
             if not self._is_given_up():
                 return True  # it is the next thing that is read

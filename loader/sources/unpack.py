@@ -125,6 +125,7 @@ _ZSTD_STEP = 1_024
 _MAGIC: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
     (b"\x1f\x8b", _read_gzip),
     (b"\x28\xb5\x2f\xfd", _read_zstd),
+    *((bytes((0x50 + n, 0x2A, 0x4D, 0x18)), _read_zstd) for n in range(16)),  # pzstd begins so
     (b"BZh", lambda raw: _read_streams(raw, bz2.BZ2Decompressor)),
     (b"\xfd7zXZ\x00", lambda raw: _read_streams(raw, _LzmaDecompressor)),
 )

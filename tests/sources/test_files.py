@@ -142,10 +142,19 @@ def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
 PACK: dict[str, Any] = {
     "gzip": gzip.compress,
     "zstd": zstandard.compress,
+    # As pzstd writes it: a frame that is skipped, with the size of the next one.
+    "pzstd": lambda data: b"\x50\x2a\x4d\x18\4\0\0\0\1\0\0\0" + zstandard.compress(data),
     "bz2": bz2.compress,
     "xz": partial(lzma.compress, preset=0),
 }
-WRONG_NAME = {"gzip": "a.json", "zstd": "a.gz", "bz2": "a.xz", "xz": "a", "plain": "a.json.gz"}
+WRONG_NAME = {
+    "gzip": "a.json",
+    "zstd": "a.gz",
+    "pzstd": "a",
+    "bz2": "a.xz",
+    "xz": "a",
+    "plain": "a.json.gz",
+}
 
 
 @pytest.mark.parametrize("form", [*PACK, "plain"])

@@ -86,6 +86,12 @@ FORMS: list[Any] = [
         [],
         id="CR alone",
     ),
+    pytest.param(
+        b"\f[1]\n" + a,
+        [("line 2", A)],
+        [("line 1", "invalid_json")],
+        id="a form feed before an array",
+    ),
     pytest.param(b"\xef\xbb\xbf" + a + b"\n", [("line 1", A)], [], id="BOM and NDJSON"),
     pytest.param(b"\xef\xbb\xbf[" + a + b"]\n", [("line 1, item 1", A)], [], id="BOM and an array"),
     pytest.param(
