@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 from psycopg2 import sql
 from sqlalchemy import Connection
 
@@ -12,9 +13,6 @@ from loader.errors import TransientFault
 from loader.normalize.collections import TRACKS
 from loader.warehouse.engine import Session, driver_cursor, retrying, translate
 from loader.warehouse.threads import SteadyThread
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class Ids(NamedTuple):
@@ -136,8 +134,6 @@ class SeenIds:
 
     def add(self, ids: Sequence[str]) -> None:
         """Remember some ids."""
-        import numpy as np
-
         if not ids:
             return
         added = np.sort(_hashes(ids))
@@ -148,8 +144,6 @@ class SeenIds:
 
     def among(self, ids: Sequence[str]) -> set[str]:
         """Which of some ids are remembered."""
-        import numpy as np
-
         asked = _hashes(ids)
         found = np.zeros(len(asked), bool)
         for one in self._hashes:
@@ -163,6 +157,4 @@ _MOST_MERGED = 4_000_000
 
 
 def _hashes(ids: Sequence[str]) -> "np.ndarray":
-    import numpy as np
-
     return np.fromiter(map(hash, ids), np.int64, len(ids))
