@@ -1,6 +1,6 @@
 """What becomes of the value at a path: which group of columns it belongs to, and which column."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,12 +16,11 @@ from loader.normalize.names import context_column, property_columns
 NONE = 0
 
 
-def _context_columns(keys: Sequence[str]) -> list[str]:
-    return list(map(context_column, keys))
-
-
 # No column of the context has the name of one of properties.
-_NAMES_OF = {CONTEXT: _context_columns, PROPERTIES: property_columns}
+_NAMES_OF: dict[int, Callable[[Sequence[str]], list[str]]] = {
+    CONTEXT: lambda keys: list(map(context_column, keys)),
+    PROPERTIES: property_columns,
+}
 # Objects whose keys become columns, in whichever form.
 _GROUPS = {
     path: columns.group

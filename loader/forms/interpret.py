@@ -3,7 +3,7 @@
 Each form's records are read together, a column at a time. No rule of a form stands here.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -89,9 +89,9 @@ class _Block:
             if isinstance(form, Form) and len(rows := np.flatnonzero(self.records.form == number)):
                 self._read_form(form, rows)
         rejects = self.records.rejects
-        if rejects:
-            self.is_event[list(rejects)] = False
-        record = self.records.in_order(self.is_event)
+        is_refused = np.zeros(len(self.is_event), bool)
+        is_refused[list(rejects)] = True
+        record = self.records.in_order(self.is_event & ~is_refused)
         refused = [
             Refused(
                 record=self.records.number(number),
@@ -99,7 +99,7 @@ class _Block:
                 reject=rejects[number],
                 raw=self._raw(number),
             )
-            for number in self._in_order(rejects)
+            for number in self.records.in_order(is_refused).tolist()
         ]
         self.records.envelopes.clear()
         self.records.opened.clear()
@@ -116,12 +116,6 @@ class _Block:
         # The ids of rejects are made of it, so this stays as it was.
         is_of_form = self.records.rejects[number].reason in REASONS_OF_FORMS
         return raw if is_of_form else raw.rstrip(b"\r")
-
-    def _in_order(self, numbers: Collection[int]) -> list[int]:
-        which = np.zeros(len(self.records.form), bool)
-        which[list(numbers)] = True
-        found: list[int] = self.records.in_order(which).tolist() if numbers else []
-        return found
 
     def _events(self, record: Longs) -> Events:
         event = np.full(len(self.records.form) + 1, -1)  # the last one is for tokens of none
