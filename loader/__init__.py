@@ -114,9 +114,7 @@ def load(
 
 
 def normalize(
-    records: Iterable[Mapping[str, object] | str | bytes],
-    *,
-    json_columns: Iterable[str] = (),
+    records: Iterable[Mapping[str, object] | str | bytes], *, json_columns: Iterable[str] = ()
 ) -> dict[str, pandas.DataFrame]:
     """The rows that a load would write, as one DataFrame per table; without a database.
 

@@ -25,16 +25,7 @@ from loader.forms.columns import Columns
 from loader.forms.content import hash_of_content, raw_text
 from loader.forms.events import Events, Read, Refused, Times
 from loader.forms.inherit import inherit
-from loader.forms.model import (
-    CONTEXT,
-    EXTRA,
-    REASONS_OF_FORMS,
-    Address,
-    Form,
-    Name,
-    Named,
-    reject,
-)
+from loader.forms.model import CONTEXT, EXTRA, REASONS_OF_FORMS, Address, Form, Name, Named, reject
 from loader.forms.placing import Given, Left, place
 from loader.forms.recognize import FORMS, UNKNOWN, dotted, says
 from loader.forms.records import Records

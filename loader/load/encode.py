@@ -225,12 +225,7 @@ class _Encoder:
         return found
 
     def _shared(
-        self,
-        table: str,
-        layout: Layout,
-        at: Longs,
-        times: _TimesOf,
-        extra: Pairs,
+        self, table: str, layout: Layout, at: Longs, times: _TimesOf, extra: Pairs
     ) -> Longs:
         """The cells of the shared columns of a table, for some events."""
         types = self.context.tables[table]
@@ -248,14 +243,7 @@ class _Encoder:
         self._fill(cells, where[some.event], indexes, some, codes, extra)
         return cells
 
-    def _base(
-        self,
-        name: str,
-        type_: Type,
-        at: Longs,
-        times: _TimesOf,
-        extra: Pairs,
-    ) -> Longs:
+    def _base(self, name: str, type_: Type, at: Longs, times: _TimesOf, extra: Pairs) -> Longs:
         """The cells of a column that is not of the context."""
         events = self.events
         if name in times:
@@ -296,13 +284,7 @@ class _Encoder:
         return codes[columns], indexes[columns]
 
     def _fill(
-        self,
-        cells: Longs,
-        row: Longs,
-        index: Longs,
-        values: Values,
-        codes: Longs,
-        extra: Pairs,
+        self, cells: Longs, row: Longs, index: Longs, values: Values, codes: Longs, extra: Pairs
     ) -> None:
         """Put values into their cells; those that have none, or do not fit, into `extra`."""
         has_column = codes != _NO_TYPE

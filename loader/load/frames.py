@@ -23,8 +23,7 @@ _MAX_RECORD_BYTES = 1 << 20
 
 
 def to_frames(
-    records: Iterable[Mapping[str, object] | str | bytes],
-    json_columns: frozenset[str],
+    records: Iterable[Mapping[str, object] | str | bytes], json_columns: frozenset[str]
 ) -> dict[str, pd.DataFrame]:
     """One frame per table, see `loader.normalize`."""
     is_one = isinstance(records, str | bytes | os.PathLike | Mapping | pd.DataFrame)
