@@ -57,7 +57,6 @@ static inline int is_digit(const struct reader *reader)
 /* Each of these steps over a value and returns 0 where it is not regular. A string begins at its
    quote; the text of one with escapes is added behind the text of the block. */
 int read_string(struct reader *reader, byte **start, byte **end);
-int read_literal(struct reader *reader, const char *text);
 struct number read_number(struct reader *reader);
 int check_value(struct reader *reader, int depth);
 

@@ -124,7 +124,7 @@ struct number read_number(struct reader *reader)
     return number;
 }
 
-int read_literal(struct reader *reader, const char *text)
+static int read_literal(struct reader *reader, const char *text)
 {
     int64_t size = (int64_t)strlen(text);
     if (reader->end - reader->at < size || memcmp(reader->at, text, (size_t)size) != 0)
