@@ -8,7 +8,7 @@ import numpy as np
 
 from loader.columns.regular import first_values
 from loader.forms.model import Container, Form
-from loader.forms.recognize import FORMS
+from loader.forms.recognize import CONTAINERS
 from loader.forms.records import Records
 from loader.normalize.event import JSON, Object, content_id
 from loader.normalize.jsontext import encode_json, parse_json
@@ -63,9 +63,8 @@ def _without_records(records: Records, record: int) -> JSON:
 
 
 def _container(records: Records, record: int) -> Container | None:
-    number = int(records.form[record]) if record >= 0 else len(FORMS)
-    form = FORMS[number] if number < len(FORMS) else None  # an array says nothing
-    return form if isinstance(form, Container) else None
+    # An array is none of them: it says nothing.
+    return CONTAINERS.get(int(records.form[record])) if record >= 0 else None
 
 
 def _value(records: Records, record: int) -> JSON:

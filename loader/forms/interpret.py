@@ -27,7 +27,7 @@ from loader.forms.events import Events, Read, Refused, Times
 from loader.forms.inherit import inherit
 from loader.forms.model import CONTEXT, EXTRA, REASONS_OF_FORMS, Address, Form, Name, Named, reject
 from loader.forms.placing import Given, Left, place
-from loader.forms.recognize import FORMS, UNKNOWN, dotted, says
+from loader.forms.recognize import EVENT_FORMS, UNKNOWN, dotted, says
 from loader.forms.records import Records
 from loader.forms.rules import is_address
 from loader.forms.times import read_times
@@ -52,10 +52,7 @@ class _Block:
     def __init__(self, records: Records, paths: Paths, columns: Columns) -> None:
         self.records, self.tokens = records, records.tokens
         self.paths, self.columns = paths, columns
-        self.is_event = np.zeros(len(records.form), bool)
-        for number, form in enumerate(FORMS):
-            if isinstance(form, Form):
-                self.is_event |= records.form == number
+        self.is_event = np.isin(records.form, list(EVENT_FORMS))
         self.given = Given(
             records=records,
             paths=paths,
@@ -76,8 +73,8 @@ class _Block:
     def read(self, first: int) -> Read:
         for number in np.flatnonzero(self.records.form == UNKNOWN).tolist():
             self.records.rejects.setdefault(number, reject("unknown_form"))
-        for number, form in enumerate(FORMS):
-            if isinstance(form, Form) and len(rows := np.flatnonzero(self.records.form == number)):
+        for number, form in EVENT_FORMS.items():
+            if len(rows := np.flatnonzero(self.records.form == number)):
                 self._read_form(form, rows)
         rejects = self.records.rejects
         is_refused = np.zeros(len(self.is_event), bool)

@@ -73,13 +73,8 @@ def _copy_all(connection: Connection, schema: str, copies: Iterable[Copy]) -> bo
 
 def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
     """COPY the rows whose ids are new; returns the ids that were there."""
-    savepoint = connection.begin_nested()
-    try:
-        _run_copy(connection, schema, copy)
-        savepoint.commit()
+    if _copy_all(connection, schema, [copy]):
         return set()
-    except errors.UniqueViolation:
-        savepoint.rollback()
     found = select_existing(connection, schema, copy.table, Ids.join(ids_of(copy)))
     _run_copy(connection, schema, _without_ids(copy, found))
     return found
