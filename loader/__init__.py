@@ -1,16 +1,6 @@
 """customerio-loader: Customer.io events -> PostgreSQL tables. The public Python API.
 
-The rooms, in the order an event goes through them:
-
-- `sources`: files, the records in them, and blocks of these;
-- `columns`, `native`: the values of a block as arrays;
-- `forms`: the forms that senders use, as tables, and how each becomes events;
-- `normalize`: the rules for names, types, times and texts; pure;
-- `load`: the load as a recipe; batches of events, the schema changes they need, their rows;
-- `warehouse`: PostgreSQL: server, tables, schema changes, writing, the ledger;
-- `cli`: the commands; `config`: the settings.
-
-Heavy imports wait until a function is called.
+Heavy imports wait until a function is called. The rooms are described in `docs/architecture.md`.
 """
 
 from __future__ import annotations
@@ -114,9 +104,7 @@ def load(
 
 
 def normalize(
-    records: Iterable[Mapping[str, object] | str | bytes],
-    *,
-    json_columns: Iterable[str] = (),
+    records: Iterable[Mapping[str, object] | str | bytes], *, json_columns: Iterable[str] = ()
 ) -> dict[str, pandas.DataFrame]:
     """The rows that a load would write, as one DataFrame per table; without a database.
 

@@ -33,28 +33,12 @@ _HOW_BITS = 4
 # How a value of a kind is written in a column of a type; what is not here needs Python. The texts
 # of numbers are as PostgreSQL would write them.
 _HOW = np.zeros((ITEMS + 1, len(_CODED)), np.int64)
-_HOWS: tuple[tuple[int, Type, int], ...] = (
-    (STRING, "text", _AS_TEXT),
-    (STRING, "jsonb", _AS_JSON),
-    (TIME, "text", _AS_TEXT),
-    (TIME, "jsonb", _AS_JSON),
-    (INTEGER, "text", _AS_TEXT),
-    (INTEGER, "bigint", _AS_LONG),
-    (INTEGER, "numeric", _AS_NUMERIC),
-    (INTEGER, "jsonb", _AS_JSON),
-    (DECIMAL, "text", _AS_TEXT),
-    (DECIMAL, "numeric", _AS_NUMERIC),
-    (DECIMAL, "jsonb", _AS_JSON),
-    (TRUE, "text", _AS_TEXT),
-    (TRUE, "boolean", _AS_TRUE),
-    (TRUE, "jsonb", _AS_JSON),
-    (FALSE, "text", _AS_TEXT),
-    (FALSE, "boolean", _AS_FALSE),
-    (FALSE, "jsonb", _AS_JSON),
-    (JSON, "jsonb", _AS_JSON),
-)
-for _kind, _type, _how in _HOWS:
-    _HOW[_kind, CODES[_type]] = _how
+_HOW[[STRING, TIME, INTEGER, DECIMAL, TRUE, FALSE], CODES["text"]] = _AS_TEXT
+_HOW[[STRING, TIME, INTEGER, DECIMAL, TRUE, FALSE, JSON], CODES["jsonb"]] = _AS_JSON
+_HOW[INTEGER, CODES["bigint"]] = _AS_LONG
+_HOW[[INTEGER, DECIMAL], CODES["numeric"]] = _AS_NUMERIC
+_HOW[TRUE, CODES["boolean"]] = _AS_TRUE
+_HOW[FALSE, CODES["boolean"]] = _AS_FALSE
 _NO_ROWS = np.zeros(0, np.int64)
 
 

@@ -14,12 +14,7 @@ import msgspec
 
 from loader.columns.paths import Path
 from loader.normalize.event import JSON, Object, Reject, json_text, put_extra
-from loader.normalize.jsontext import (
-    Repeated,
-    may_repeat_keys,
-    parse_json,
-    parse_repeated,
-)
+from loader.normalize.jsontext import Repeated, may_repeat_keys, parse_json, parse_repeated
 from loader.normalize.numbers import LongNumber, is_storable, number_text
 from loader.normalize.text import clean_text, is_plain, unstorable
 

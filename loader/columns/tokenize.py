@@ -74,16 +74,14 @@ class Tokenizer:
         scratch.make_room(text.size // _TOKEN_BYTES + 2)
         for array in scratch.arrays.values():
             array[0] = 0  # token 0 is no value
-        self._count = 1
+        self.count = 1  # of tokens, token 0 included
 
     def read(self, starts: Longs, ends: Longs, numbers: Longs) -> Found:
         """Add the tokens of the records in some spans, which have these numbers."""
-        if self._room is not None:
-            found = Found(items=list(np.empty((3, 0), np.int64)))
-            self._read_irregular(starts, ends, numbers, found)
-            self._paths.learn()
-            return found
-        found, refused = self._read(starts, ends, numbers)
+        if self._room is None:
+            found, refused = self._read(starts, ends, numbers)
+        else:
+            found, refused = Found(items=list(np.empty((3, 0), np.int64))), np.arange(len(starts))
         if len(refused):
             self._read_irregular(starts[refused], ends[refused], numbers[refused], found)
         self._paths.learn()
@@ -91,31 +89,26 @@ class Tokenizer:
 
     def tokens(self, first: int = 1, before: int = 0, records: int = 0) -> Tokens:
         """All tokens; with cells for so many records behind `before`, from token `first` on."""
-        arrays = {name: each[: self._count] for name, each in self._scratch.arrays.items()}
+        arrays = {name: each[: self.count] for name, each in self._scratch.arrays.items()}
         record, path = arrays["record"], arrays["path"]
         cells = np.zeros((self._paths.named, records), np.int32)
         named = np.flatnonzero(path[first:] < self._paths.named) + first
         cells.reshape(-1)[path[named] * np.int64(records) + record[named] - before] = named
         return Tokens(source=self.text, cells=cells, **arrays)
 
-    @property
-    def count(self) -> int:
-        """How many tokens there are, token 0 included."""
-        return self._count
-
     def _read(
         self, starts: Longs, ends: Longs, numbers: Longs, *, is_rewritten: bool = False
     ) -> tuple[Found, Longs]:
         """Add the tokens of regular records; returns the indexes of the others."""
         size = int((ends - starts).sum())
-        self._scratch.make_room(self._count + size // _TOKEN_BYTES + 1, self._count)
+        self._scratch.make_room(self.count + size // _TOKEN_BYTES + 1, self.count)
         self._scratch.make_room_for_items(min(size // _ITEM_BYTES + 1, _MOST_ITEMS))
         arrays, items = self._scratch.arrays, self._scratch.items
         refused = np.zeros(len(starts), np.uint8)
         spans = [np.ascontiguousarray(one, np.int64) for one in (starts, ends, numbers)]
         tokens = native.Tokens(
             *(arrays[name].ctypes.data for name in TOKEN_ARRAYS),
-            *(self._count, self._scratch.room),
+            *(self.count, self._scratch.room),
             *(each.ctypes.data for each in items),
             *(0, items.shape[1]),
         )
@@ -132,7 +125,7 @@ class Tokenizer:
             text.size, done = tokens.text_size, done + count
             if done < len(starts):
                 text.make_room(int(ends[done] - starts[done]))
-        self._count = tokens.count
+        self.count = tokens.count
         return Found(items=list(items[:, : tokens.items].copy())), np.flatnonzero(refused)
 
     def _read_irregular(self, starts: Longs, ends: Longs, numbers: Longs, found: Found) -> None:

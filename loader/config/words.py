@@ -15,17 +15,14 @@ if TYPE_CHECKING:
 
     Location = tuple[int | str, ...]  # of a value: its setting, the number of a source, its key
 
+_NOT_WHOLE = ("int_parsing", "int_type", "int_from_float")
+_NO_NUMBER = ("float_parsing", "float_type", "finite_number")
 # By the kind of pydantic's error; `{value}` is what was written, `{name}` the last part of where.
 _SENTENCES = {
-    "int_parsing": "must be a whole number, not {value}",
-    "int_type": "must be a whole number, not {value}",
-    "int_from_float": "must be a whole number, not {value}",
+    **dict.fromkeys(_NOT_WHOLE, "must be a whole number, not {value}"),
+    **dict.fromkeys(_NO_NUMBER, "must be a number, not {value}"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false, not {value}"),
     "int_parsing_size": "must be a smaller number than {value}",
-    "float_parsing": "must be a number, not {value}",
-    "float_type": "must be a number, not {value}",
-    "finite_number": "must be a number, not {value}",
-    "bool_parsing": "must be true or false, not {value}",
-    "bool_type": "must be true or false, not {value}",
     "literal_error": "must be {expected}, not {value}",
     "string_type": "must be a text in quotes, not {value}",
     "path_type": "must be a path in quotes, not {value}",

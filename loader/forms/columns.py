@@ -1,6 +1,6 @@
 """What becomes of the value at a path: which group of columns it belongs to, and which column."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,25 +9,21 @@ from numpy.typing import NDArray
 from loader.columns.paths import Path, Paths
 from loader.columns.tokens import Flags, Ints, Longs
 from loader.forms.model import CONTEXT, EXTRA, PROPERTIES, Form
-from loader.forms.recognize import FORMS, dotted
+from loader.forms.recognize import EVENT_FORMS, FORMS, dotted
 from loader.normalize.names import context_column, property_columns
 
 # Of a value that is used for a shared column, or not kept at all.
 NONE = 0
 
 
-def _context_columns(keys: Sequence[str]) -> list[str]:
-    return list(map(context_column, keys))
-
-
 # No column of the context has the name of one of properties.
-_NAMES_OF = {CONTEXT: _context_columns, PROPERTIES: property_columns}
+_NAMES_OF: dict[int, Callable[[Sequence[str]], list[str]]] = {
+    CONTEXT: lambda keys: list(map(context_column, keys)),
+    PROPERTIES: property_columns,
+}
 # Objects whose keys become columns, in whichever form.
 _GROUPS = {
-    path: columns.group
-    for form in FORMS
-    if isinstance(form, Form)
-    for path, columns in form.columns.items()
+    path: columns.group for form in EVENT_FORMS.values() for path, columns in form.columns.items()
 }
 # By form, and none, the group of what stands below such an object.
 _BELOW = {
@@ -113,9 +109,8 @@ class Columns:
         new, tops = np.arange(known, now), self._paths.tops()[known:]
         for path in new[tops == new].tolist():
             key = self._paths[path]
-            self._group[: len(FORMS), path] = [
-                self.natural(form, key) if isinstance(form, Form) else NONE for form in FORMS
-            ]
+            natural = [self.natural(form, key) for form in EVENT_FORMS.values()]
+            self._group[list(EVENT_FORMS), path] = natural
         tops[tops == new] = 0
         below = {root: new[tops == self._paths.number[(root,)]] for root in _GROUPS}
         met = [root for root in _GROUPS if len(below[root])]

@@ -12,7 +12,7 @@ from loader import native
 from loader.columns.regular import first_values
 from loader.columns.tokens import WORD_BYTES
 from loader.forms.model import Container, Form
-from loader.forms.recognize import ARRAY, FORMS
+from loader.forms.recognize import ARRAY, CONTAINERS
 from loader.forms.records import Records
 from loader.normalize.event import JSON, Object, content_id
 from loader.normalize.jsontext import encode_json, parse_json
@@ -93,9 +93,8 @@ def _without_records(records: Records, record: int) -> JSON:
 
 
 def _container(records: Records, record: int) -> Container | None:
-    number = int(records.form[record]) if record >= 0 else len(FORMS)
-    form = FORMS[number] if number < len(FORMS) else None  # an array says nothing
-    return form if isinstance(form, Container) else None
+    # An array is none of them: it says nothing.
+    return CONTAINERS.get(int(records.form[record])) if record >= 0 else None
 
 
 def _value(records: Records, record: int) -> JSON:

@@ -8,7 +8,7 @@ import numpy as np
 from loader.columns.paths import Path, Paths
 from loader.columns.tokens import IS_NOTHING, IS_OBJECT, JSON, OPEN, Flags, Ints, Longs
 from loader.forms.model import Container
-from loader.forms.recognize import FORMS, dotted
+from loader.forms.recognize import CONTAINERS, dotted
 from loader.forms.records import Records
 from loader.normalize.jsontext import encode_json, encode_text
 
@@ -26,7 +26,7 @@ class Inherited(NamedTuple):
 
 
 # The containers that say something for their records.
-_ENVELOPES = [n for n, form in enumerate(FORMS) if isinstance(form, Container) and form.inherited]
+_ENVELOPES = {number: form for number, form in CONTAINERS.items() if form.inherited}
 
 
 def inherit(records: Records, paths: Paths, is_event: Flags) -> Inherited | None:
@@ -36,13 +36,12 @@ def inherit(records: Records, paths: Paths, is_event: Flags) -> Inherited | None
     """
     found: list[Inherited] = []
     depth = (records.within >= 0).sum(axis=0)
-    takes = is_event | np.isin(records.form, _ENVELOPES)
+    takes = is_event | np.isin(records.form, list(_ENVELOPES))
     for level in range(2, len(records.within) + 1):
         child = np.flatnonzero(takes & (depth == level))
-        for number in _ENVELOPES:
-            form = FORMS[number]
+        for number, form in _ENVELOPES.items():
             own = child[records.form[records.parent[child]] == number]
-            if not len(own) or not isinstance(form, Container):
+            if not len(own):
                 continue
             pairs = _Pairs(records, own, found)
             more: list[Inherited] = []

@@ -3,7 +3,7 @@
 Each form's records are read together, a column at a time. No rule of a form stands here.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,18 +25,9 @@ from loader.forms.columns import Columns
 from loader.forms.content import hash_of_content, raw_text
 from loader.forms.events import Events, Read, Refused, Times
 from loader.forms.inherit import inherit
-from loader.forms.model import (
-    CONTEXT,
-    EXTRA,
-    REASONS_OF_FORMS,
-    Address,
-    Form,
-    Name,
-    Named,
-    reject,
-)
+from loader.forms.model import CONTEXT, EXTRA, REASONS_OF_FORMS, Address, Form, Name, Named, reject
 from loader.forms.placing import Given, Left, place
-from loader.forms.recognize import FORMS, UNKNOWN, dotted, says
+from loader.forms.recognize import EVENT_FORMS, UNKNOWN, dotted, says
 from loader.forms.records import Records
 from loader.forms.rules import is_address
 from loader.forms.times import read_times
@@ -61,10 +52,7 @@ class _Block:
     def __init__(self, records: Records, paths: Paths, columns: Columns) -> None:
         self.records, self.tokens = records, records.tokens
         self.paths, self.columns = paths, columns
-        self.is_event = np.zeros(len(records.form), bool)
-        for number, form in enumerate(FORMS):
-            if isinstance(form, Form):
-                self.is_event |= records.form == number
+        self.is_event = np.isin(records.form, list(EVENT_FORMS))
         self.given = Given(
             records=records,
             paths=paths,
@@ -85,13 +73,13 @@ class _Block:
     def read(self, first: int) -> Read:
         for number in np.flatnonzero(self.records.form == UNKNOWN).tolist():
             self.records.rejects.setdefault(number, reject("unknown_form"))
-        for number, form in enumerate(FORMS):
-            if isinstance(form, Form) and len(rows := np.flatnonzero(self.records.form == number)):
+        for number, form in EVENT_FORMS.items():
+            if len(rows := np.flatnonzero(self.records.form == number)):
                 self._read_form(form, rows)
         rejects = self.records.rejects
-        if rejects:
-            self.is_event[list(rejects)] = False
-        record = self.records.in_order(self.is_event)
+        is_refused = np.zeros(len(self.is_event), bool)
+        is_refused[list(rejects)] = True
+        record = self.records.in_order(self.is_event & ~is_refused)
         refused = [
             Refused(
                 record=self.records.number(number),
@@ -99,7 +87,7 @@ class _Block:
                 reject=rejects[number],
                 raw=self._raw(number),
             )
-            for number in self._in_order(rejects)
+            for number in self.records.in_order(is_refused).tolist()
         ]
         self.records.envelopes.clear()
         self.records.opened.clear()
@@ -116,12 +104,6 @@ class _Block:
         # The ids of rejects are made of it, so this stays as it was.
         is_of_form = self.records.rejects[number].reason in REASONS_OF_FORMS
         return raw if is_of_form else raw.rstrip(b"\r")
-
-    def _in_order(self, numbers: Collection[int]) -> list[int]:
-        which = np.zeros(len(self.records.form), bool)
-        which[list(numbers)] = True
-        found: list[int] = self.records.in_order(which).tolist() if numbers else []
-        return found
 
     def _events(self, record: Longs) -> Events:
         event = np.full(len(self.records.form) + 1, -1)  # the last one is for tokens of none

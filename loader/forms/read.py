@@ -13,7 +13,7 @@ from loader.forms.events import Read, Refused
 from loader.forms.interpret import interpret
 from loader.forms.model import too_large
 from loader.forms.recognize import is_container, named_paths
-from loader.forms.records import Records, read_records
+from loader.forms.records import read_records
 from loader.normalize.event import Reject
 
 # So many records are read together, unless they have too many paths.
@@ -66,15 +66,19 @@ class Reader:
         return found
 
     def _read(self, text: Text, starts: Longs, ends: Longs, first: int) -> Read:
-        is_wide = self._is_new and self._most_records == 1
+        is_wide, limit = self._is_new and self._most_records == 1, self._max_record_bytes
         records = read_records(
             *(text, starts, ends, self._paths, self._scratch),
             is_wide=is_wide,
-            max_record_bytes=self._max_record_bytes,
+            max_record_bytes=limit,
         )
         if len(self._paths) < MOST_PATHS // 4:
             self._most_records = min(2 * self._most_records, _MOST_RECORDS)
-        return self._events(records, first)
+        sizes = records.end - records.start
+        for number in np.flatnonzero(sizes > limit).tolist():
+            if not is_container(records.form[number]):
+                records.rejects.setdefault(number, too_large(int(sizes[number]), limit))
+        return interpret(records, self._paths, self._columns, first)
 
     def refuse(self, text: Text, starts: Longs, ends: Longs, first: int, reject: Reject) -> Read:
         """What reading one record that cannot be read comes to."""
@@ -82,15 +86,6 @@ class Reader:
         raw = text.cut(starts[0], ends[0])
         refused = Refused(record=0, items=(), reject=reject, raw=raw)
         return replace(read, refused=[refused], records=1)
-
-    def _events(self, records: Records, first: int) -> Read:
-        sizes = records.end - records.start
-        for number in np.flatnonzero(sizes > self._max_record_bytes).tolist():
-            if not is_container(records.form[number]):
-                records.rejects.setdefault(
-                    number, too_large(int(sizes[number]), self._max_record_bytes)
-                )
-        return interpret(records, self._paths, self._columns, first)
 
 
 def _cut(text: Text, starts: Longs, ends: Longs) -> tuple[Text, Longs, Longs]:

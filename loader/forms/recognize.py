@@ -12,11 +12,13 @@ from loader.forms.tables import MARKS
 # By number; what has no form, and JSON arrays, come behind.
 FORMS: tuple[Form | Container, ...] = tuple(dict.fromkeys(form for _, form in MARKS))
 UNKNOWN, ARRAY = len(FORMS), len(FORMS) + 1
+EVENT_FORMS = {number: form for number, form in enumerate(FORMS) if isinstance(form, Form)}
+CONTAINERS = {number: form for number, form in enumerate(FORMS) if isinstance(form, Container)}
 
 
 def is_container(form: int) -> bool:
     """Whether records of a form are no events, but hold some."""
-    return form == ARRAY or (form < len(FORMS) and isinstance(FORMS[form], Container))
+    return form == ARRAY or form in CONTAINERS
 
 
 def dotted(path: str) -> Path:
@@ -60,8 +62,8 @@ def named_paths(whole: Collection[str] = ()) -> dict[Path, int]:
             name(path, MAY_BE_TIME)
         for path, other in form.spellings.items():
             name(other, MAY_BE_TIME if path in form.times.values() else 0)
-    for form in FORMS:
-        for path, columns in form.columns.items() if isinstance(form, Form) else ():
+    for form in EVENT_FORMS.values():
+        for path, columns in form.columns.items():
             if columns.group == PROPERTIES:
                 for inner in whole:
                     name(f"{path}.{inner}")

@@ -16,7 +16,7 @@ from loader.columns.regular import make_regular
 from loader.columns.tokenize import Found, Scratch, Tokenizer
 from loader.columns.tokens import IS_TEXT, ITEMS, JSON, STRING, Flags, Longs, Text, Tokens
 from loader.forms.model import Container, reject, too_large
-from loader.forms.recognize import ARRAY, FORMS, dotted, recognize
+from loader.forms.recognize import ARRAY, CONTAINERS, dotted, recognize
 from loader.normalize.event import JSON as Json
 from loader.normalize.event import Reject
 from loader.normalize.jsontext import Repeated, check_memory, encode_json, encode_text
@@ -25,7 +25,7 @@ _BLANKS = np.frombuffer(b" \t\r\n", np.uint8)
 _ANY_SIZE = 1 << 40
 # What an envelope says may stand for all of its calls so many times its size, beyond so many bytes.
 _MOST_TIMES, _MOST_REPEATED = 64, 1 << 20
-_ITEM_KEYS = [f'"{form.items}"'.encode() for form in FORMS if isinstance(form, Container)]
+_ITEM_KEYS = [f'"{form.items}"'.encode() for form in CONTAINERS.values()]
 _MOST_VALUES = 2_000_000
 # A call of an envelope takes 250 bytes of memory, whatever its size. Real ones have that in text.
 _MOST_CALLS = 200_000
@@ -195,9 +195,9 @@ def _inner(now: _Round, paths: Paths, text: Text, rejects: dict[int, Reject]) ->
     """The records inside of those of a round, in their order."""
     cells = np.zeros(len(now.form), np.int64)  # of each container: what holds its records
     found: list[_Inner] = []
-    for form_number, form in enumerate(FORMS):
+    for form_number, form in CONTAINERS.items():
         rows = np.flatnonzero(now.form == form_number)
-        if not isinstance(form, Container) or not len(rows):
+        if not len(rows):
             continue
         cells[rows] = now.tokens.cells[paths.number[dotted(form.items)]][rows]
         kind = now.tokens.kinds(cells[rows])
@@ -208,12 +208,11 @@ def _inner(now: _Round, paths: Paths, text: Text, rejects: dict[int, Reject]) ->
         others = rows[(kind != ITEMS) & ~is_text] + now.first
         rejects |= dict.fromkeys(others.tolist(), reject(form.not_items))
     found.insert(0, _items_of(now, cells))
-    for form_number, form in enumerate(FORMS):
-        if isinstance(form, Container):
-            rows = np.flatnonzero(now.form == form_number)
-            lists = rows[now.tokens.kinds(cells[rows]) == ITEMS] + now.first
-            has_items = np.isin(lists, np.concatenate([one.parent for one in found]))
-            rejects |= dict.fromkeys(lists[~has_items].tolist(), reject(form.no_items))
+    for form_number, form in CONTAINERS.items():
+        rows = np.flatnonzero(now.form == form_number)
+        lists = rows[now.tokens.kinds(cells[rows]) == ITEMS] + now.first
+        has_items = np.isin(lists, np.concatenate([one.parent for one in found]))
+        rejects |= dict.fromkeys(lists[~has_items].tolist(), reject(form.no_items))
     _close_others(now, text, cells, rejects)
     inner = _Inner(*(np.concatenate(each) for each in zip(*found, strict=True)))
     inner = inner.take(np.argsort(inner.parent, kind="stable"))

@@ -6,16 +6,7 @@ specification (and its legacy version) and its message metrics source.
 
 from dataclasses import replace
 
-from loader.forms.model import (
-    CONTEXT,
-    PROPERTIES,
-    Address,
-    Columns,
-    Container,
-    Form,
-    Mark,
-    Name,
-)
+from loader.forms.model import CONTEXT, PROPERTIES, Address, Columns, Container, Form, Mark, Name
 from loader.forms.rules import call_name, legacy_name, webhook_name
 from loader.normalize.collections import UNSUBSCRIBED_EVIDENCE
 

@@ -37,12 +37,7 @@ class Start(NamedTuple):
 
 
 def begin(
-    session: Session,
-    source: Source,
-    settings: Settings,
-    inputs: Sequence[InputFile],
-    *,
-    wait: bool,
+    session: Session, source: Source, settings: Settings, inputs: Sequence[InputFile], *, wait: bool
 ) -> Start:
     """Take the lock, bring the schema to head, begin a row in `_loads`."""
     found: Start | None = None

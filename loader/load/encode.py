@@ -12,7 +12,7 @@ from loader.columns.binary import field as encode_field
 from loader.columns.cells import CODES, NULL, Cells
 from loader.columns.times import time_text
 from loader.columns.tokens import STRING, Flags, Longs
-from loader.forms.events import Values
+from loader.forms.events import Events, Values
 from loader.forms.times import when_it_happened
 from loader.load.context import DECLARED_SHARED, LoadContext
 from loader.load.extra import Names, Pairs
@@ -58,12 +58,7 @@ def make_layouts(
             own[table] = dict.fromkeys(layout.own)
     for part in parts:
         events = part.events
-        shared |= dict.fromkeys(
-            name for name in ("sent_at", "original_timestamp") if events.times[name].is_given.any()
-        )
-        shared |= dict.fromkeys(
-            name for name in ("anonymous_id", "user_id") if events.texts[name].any()
-        )
+        shared |= dict.fromkeys(_optional(events))
         names, is_context = events.columns.names, events.columns.is_context
         in_every = part.columns_of(TRACKS, context.tables[TRACKS])
         shared |= dict.fromkeys(names[one] for one in in_every)
@@ -80,18 +75,20 @@ def make_layouts(
     return layouts
 
 
+def _optional(events: Events) -> list[str]:
+    """The shared columns besides the context that have a value, of those that may have none."""
+    times = [
+        name for name in ("sent_at", "original_timestamp") if events.times[name].is_given.any()
+    ]
+    return times + [name for name in ("anonymous_id", "user_id") if events.texts[name].any()]
+
+
 def fits(part: Part, layouts: Layouts) -> bool:
     """Whether all values of a part have their columns in some layouts."""
     if not layouts:
         return False
-    events, shared = part.events, layouts[TRACKS].shared
-    absent = {"sent_at", "original_timestamp", "anonymous_id", "user_id"}.difference(shared)
-    if any(events.times[name].is_given.any() for name in absent & events.times.keys()):
-        return False
-    if any(events.texts[name].any() for name in absent & events.texts.keys()):
-        return False
-    names = events.columns.names
-    return all(
+    names = part.events.columns.names
+    return layouts[TRACKS].names.issuperset(_optional(part.events)) and all(
         table in layouts
         and all(names[one] in layouts[table].names for one in np.flatnonzero(given).tolist())
         for table, given in part.given.items()
@@ -156,7 +153,7 @@ class _Encoder:
         self._is_own = extra.is_own & (part.table[extra.event] >= 0)
         self._names = Names(self.events.columns)
         self._extra_names = self._names.numbers(self.events.extra_names)
-        self.shared_extra = self._plain_extra()
+        self.shared_extra = self._given_extra(~self._is_own)
         self.own_extra = self._given_extra(self._is_own)
 
     def encode(self) -> Encoded:
@@ -194,18 +191,15 @@ class _Encoder:
         width, cells, rows, shared_extra = len(layout.own), own, at, self.shared_extra
         has_prefix = not self._has_other_types(table, layout)
         if not has_prefix:
-            shared_extra = self._plain_extra()
+            shared_extra = self._given_extra(~self._is_own)
             shared = self._shared(table, layout, at, times, shared_extra)
             cells, rows = np.append(shared, own[at], axis=1), np.arange(len(at))
             width += len(layout.shared)
         cells[rows, width], counts[at] = self._extra(self.own_extra, at, shared_extra)
         return _TableCells(table, rows, cells, width + 1, has_prefix)
 
-    def _plain_extra(self) -> Pairs:
-        """What of `_extra` does not depend on the types of a table."""
-        return self._given_extra(~self._is_own)
-
     def _given_extra(self, which: Flags) -> Pairs:
+        """Some of what goes to `_extra` whatever the types of a table are."""
         found, some = Pairs(self._names), self.events.extra.take(np.flatnonzero(which))
         found.add(some.event, some.token, self._extra_names[some.name])
         return found
@@ -232,12 +226,7 @@ class _Encoder:
         return found
 
     def _shared(
-        self,
-        table: str,
-        layout: Layout,
-        at: Longs,
-        times: _TimesOf,
-        extra: Pairs,
+        self, table: str, layout: Layout, at: Longs, times: _TimesOf, extra: Pairs
     ) -> Longs:
         """The cells of the shared columns of a table, for some events."""
         types = self.context.tables[table]
@@ -255,14 +244,7 @@ class _Encoder:
         self._fill(cells, where[some.event], indexes, some, codes, extra)
         return cells
 
-    def _base(
-        self,
-        name: str,
-        type_: Type,
-        at: Longs,
-        times: _TimesOf,
-        extra: Pairs,
-    ) -> Longs:
+    def _base(self, name: str, type_: Type, at: Longs, times: _TimesOf, extra: Pairs) -> Longs:
         """The cells of a column that is not of the context."""
         events = self.events
         if name in times:
@@ -303,13 +285,7 @@ class _Encoder:
         return codes[columns], indexes[columns]
 
     def _fill(
-        self,
-        cells: Longs,
-        row: Longs,
-        index: Longs,
-        values: Values,
-        codes: Longs,
-        extra: Pairs,
+        self, cells: Longs, row: Longs, index: Longs, values: Values, codes: Longs, extra: Pairs
     ) -> None:
         """Put values into their cells; those that have none, or do not fit, into `extra`."""
         has_column = codes != _NO_TYPE

@@ -14,7 +14,6 @@ from loader.forms.read import Reader
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type, declared_tables
-from loader.normalize.event import Reject
 from loader.normalize.jsontext import encode_json
 from loader.normalize.types import TYPES
 from loader.sources.records import read_blocks
@@ -24,8 +23,7 @@ _MAX_RECORD_BYTES = 1 << 20
 
 
 def to_frames(
-    records: Iterable[Mapping[str, object] | str | bytes],
-    json_columns: frozenset[str],
+    records: Iterable[Mapping[str, object] | str | bytes], json_columns: frozenset[str]
 ) -> dict[str, pd.DataFrame]:
     """One frame per table, see `loader.normalize`."""
     is_one = isinstance(records, str | bytes | os.PathLike | Mapping | pd.DataFrame)
@@ -48,7 +46,9 @@ def to_frames(
             for read in reader.read(*block.spans):
                 batch.add(read.events)
                 found += [one.reject for one in read.refused]
-            rejects += [(f"record {number}", *_facts(one)) for one in found]
+            rejects += [
+                (f"record {number}", one.reason, one.detail, one.place or None) for one in found
+            ]
     copies = {copy.table: copy for copy in batch.seal(lambda _changes: []).copies}
     frames = {TRACKS: _frame(copies.get(TRACKS), context.tables[TRACKS])}
     for table, copy in copies.items():
@@ -58,10 +58,6 @@ def to_frames(
             rejects, columns=["position", "reason", "detail", "place"]
         )
     return frames
-
-
-def _facts(reject: Reject) -> tuple[str, str, str | None]:
-    return reject.reason, reject.detail, reject.place or None
 
 
 def _text(record: Mapping[str, object] | str | bytes) -> bytes:

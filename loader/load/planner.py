@@ -6,11 +6,11 @@ from sqlalchemy import Connection
 
 from loader.normalize.collections import TRACKS
 from loader.warehouse.batch import SealedBatch, Waiting
-from loader.warehouse.evolve import Change
+from loader.warehouse.evolve import Change, changes_sql
 from loader.warehouse.ids import Existing, Ids, Known, SeenIds
 from loader.warehouse.ledger import Counts
 from loader.warehouse.rejects import select_known_rejects
-from loader.warehouse.write import Written, ids_of
+from loader.warehouse.write import Written, count_rows, ids_of
 from loader.warehouse.writer import add_batch
 
 
@@ -42,12 +42,10 @@ class Planner:
         pass
 
     def submit(self, batch: SealedBatch) -> None:
-        rows: dict[str, int] = {}
         for copy in batch.copies:
-            rows[copy.table] = rows.get(copy.table, 0) + len(copy.rows)
             if copy.table == TRACKS:
                 self._seen.add(ids_of(copy))
-        written = Written(rows, frozenset(), batch.times)
+        written = Written(count_rows(batch.copies), frozenset(), batch.times)
         rejects = {row.id for row in batch.rejects}
         rejects -= self._rejects.among(list(rejects))
         self._rejects.add(list(rejects))
@@ -61,6 +59,4 @@ class Planner:
 
     def sql(self, schema: str) -> str:
         """The schema changes as SQL."""
-        from loader.warehouse.evolve import changes_sql
-
         return changes_sql(schema, self.changes)

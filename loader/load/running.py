@@ -15,13 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from loader.config import Settings, Source
-from loader.errors import (
-    OUT_OF_MEMORY,
-    Committed,
-    Interrupted,
-    LoaderError,
-    is_out_of_memory,
-)
+from loader.errors import OUT_OF_MEMORY, Committed, Interrupted, LoaderError, is_out_of_memory
 from loader.load.beginning import Start, begin
 from loader.load.context import LoadContext
 from loader.load.result import LoadResult, Tally, result_of

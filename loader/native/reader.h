@@ -54,10 +54,9 @@ static inline int is_digit(const struct reader *reader)
     return reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9';
 }
 
-/* Each of these steps over a value and returns 0 where it is not regular. The text of a string with
-   escapes is added behind the text of the block. */
+/* Each of these steps over a value and returns 0 where it is not regular. A string begins at its
+   quote; the text of one with escapes is added behind the text of the block. */
 int read_string(struct reader *reader, byte **start, byte **end);
-int read_literal(struct reader *reader, const char *text);
 struct number read_number(struct reader *reader);
 int check_value(struct reader *reader, int depth);
 

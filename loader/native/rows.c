@@ -130,11 +130,11 @@ static int64_t field_size(const struct fields *fields, int64_t cell)
 
 static byte *put_field(byte *out, const struct fields *fields, int64_t cell)
 {
-    int64_t at = cell >> HOW_BITS, size;
+    int64_t at = cell >> HOW_BITS, how = cell & ((1 << HOW_BITS) - 1), size;
     byte *value = out + SIZE_BYTES;
     if (cell == NULL_CELL)
         return put_size(out, -1);
-    switch (cell & ((1 << HOW_BITS) - 1)) {
+    switch (how) {
     case LITERAL:
         size = fields->literal_ends[at + 1] - fields->literal_ends[at];
         return put_text(out, fields->literals + fields->literal_ends[at], size);
@@ -152,12 +152,9 @@ static byte *put_field(byte *out, const struct fields *fields, int64_t cell)
         value = put_json(value + 1, fields, at);
         put_size(out, value - out - SIZE_BYTES);
         return value;
-    case AS_TRUE:
-        *put_size(out, 1) = 1;
-        return out + SIZE_BYTES + 1;
-    default: /* AS_FALSE */
-        *put_size(out, 1) = 0;
-        return out + SIZE_BYTES + 1;
+    default: /* AS_TRUE, AS_FALSE */
+        *put_size(out, 1) = how == AS_TRUE;
+        return value + 1;
     }
 }
 

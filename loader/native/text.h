@@ -59,7 +59,7 @@ static inline int32_t hexadecimal(const byte *at, const byte *end)
 /* Read the escape at `at`, which is a backslash, into `out` (up to four bytes; `*size` says how
    many). Returns where the text goes on; NULL for what is not JSON, and for U+0000 and lone
    surrogates, which PostgreSQL cannot store. */
-static inline const byte *read_escape(const byte *at, const byte *end, byte *out, int *size)
+static inline byte *read_escape(byte *at, const byte *end, byte *out, int *size)
 {
     static const byte short_ones[256] = {
         ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',

@@ -44,6 +44,9 @@ static int read_value(struct reader *reader, int64_t record, int32_t path, int d
     int64_t token = tokens->count;
     byte *start = reader->at, *end, marks = reader->paths->marks[path];
     byte *kind = &tokens->kind[token];
+    static const byte kinds[256] = {
+        ['t'] = TRUE, ['f'] = FALSE, ['n'] = NOTHING, ['['] = JSON, ['{'] = JSON,
+    };
     int is_value;
     switch (*start) {
     case '"':
@@ -57,25 +60,13 @@ static int read_value(struct reader *reader, int64_t record, int32_t path, int d
              read_epoch_text(start, end, &tokens->number[token], &tokens->fraction[token])))
             *kind = TIME;
         return 1;
-    case 't':
-        *kind = TRUE;
-        is_value = read_literal(reader, "true");
-        break;
-    case 'f':
-        *kind = FALSE;
-        is_value = read_literal(reader, "false");
-        break;
-    case 'n':
-        *kind = NOTHING;
-        is_value = read_literal(reader, "null");
-        break;
     case '[':
-        *kind = marks & HOLDS_RECORDS ? ITEMS : JSON;
-        is_value = marks & HOLDS_RECORDS ? read_items(reader, record, STRICT) : check_value(reader, depth);
-        break;
     case '{':
-        *kind = JSON;
-        is_value = check_value(reader, depth);
+    case 't':
+    case 'f':
+    case 'n':
+        *kind = *start == '[' && marks & HOLDS_RECORDS ? ITEMS : kinds[*start];
+        is_value = *kind == ITEMS ? read_items(reader, record, STRICT) : check_value(reader, depth);
         break;
     default:
         if (*start != '-' && !is_digit(reader))

@@ -16,63 +16,61 @@ enum {
     FEW_KEYS = 16, /* of one object, that are compared pair by pair */
 };
 
-/* Read a string from its first escape on, which stands at `at`; no text is longer than its string. */
-static int read_escaped(struct reader *reader, const byte *at, byte **start, byte **end_)
+/* Step over text that stands as it is. Returns where something else stands: the quote that ends the
+   string, an escape, or what no string may have; NULL where the text is not UTF-8 or does not end. */
+static inline byte *skip_plain(byte *at, const byte *end)
 {
-    const byte *end = reader->end;
-    byte *text = reader->bytes + reader->tokens->text_size, *to = text;
-    if (reader->tokens->text_room - reader->tokens->text_size < end - *start) {
-        reader->is_short = 1;
-        return 0;
-    }
-    memcpy(to, *start, (size_t)(at - *start));
-    to += at - *start;
     while (at < end) {
         int size = plain_bytes(at);
         if (size == 0 && *at >= 0x80 && !(size = utf8_size(at, end)))
-            return 0;
+            return NULL;
         if (size > end - at)
-            return 0;
-        if (size) {
-            memcpy(to, at, (size_t)size);
-            at += size;
-        } else if (*at == '"') {
-            *start = text;
-            *end_ = to;
-            reader->tokens->text_size = to - reader->bytes;
-            reader->at = (byte *)at + 1;
-            return 1;
-        } else if (*at != '\\' || !(at = read_escape(at, end, to, &size))) {
-            return 0;
-        }
-        to += size;
+            return NULL;
+        if (!size)
+            return at;
+        at += size;
     }
-    return 0;
+    return NULL;
+}
+
+/* Read a string from its first escape on, which stands at `at`; no text is longer than its string. */
+static int read_escaped(struct reader *reader, byte *at, byte **start, byte **end_)
+{
+    const byte *end = reader->end, *from = *start;
+    byte *text = reader->bytes + reader->tokens->text_size, *to = text;
+    if (reader->tokens->text_room - reader->tokens->text_size < end - from) {
+        reader->is_short = 1;
+        return 0;
+    }
+    for (;; at = skip_plain(at, end)) {
+        if (!at)
+            return 0;
+        memcpy(to, from, (size_t)(at - from));
+        to += at - from;
+        if (*at == '"')
+            break;
+        int size;
+        if (*at != '\\' || !(at = read_escape(at, end, to, &size)))
+            return 0;
+        to += size;
+        from = at;
+    }
+    *start = text;
+    *end_ = to;
+    reader->tokens->text_size = to - reader->bytes;
+    reader->at = at + 1;
+    return 1;
 }
 
 int read_string(struct reader *reader, byte **start, byte **end_)
 {
-    byte *at = reader->at, *end = reader->end;
-    if (at >= end || *at != '"')
-        return 0;
-    *start = ++at;
-    while (at < end) {
-        int size = plain_bytes(at);
-        if (size == 0 && *at >= 0x80 && !(size = utf8_size(at, end)))
-            return 0;
-        if (size > end - at)
-            return 0;
-        if (size) {
-            at += size;
-        } else if (*at == '"') {
-            *end_ = at;
-            reader->at = at + 1;
-            return 1;
-        } else {
-            return *at == '\\' && read_escaped(reader, at, start, end_);
-        }
-    }
-    return 0;
+    *start = reader->at + 1;
+    byte *at = skip_plain(*start, reader->end);
+    if (!at || *at != '"')
+        return at && *at == '\\' && read_escaped(reader, at, start, end_);
+    *end_ = at;
+    reader->at = at + 1;
+    return 1;
 }
 
 /* Read digits into `*value` as long as it has room; returns how many. */
@@ -126,7 +124,7 @@ struct number read_number(struct reader *reader)
     return number;
 }
 
-int read_literal(struct reader *reader, const char *text)
+static int read_literal(struct reader *reader, const char *text)
 {
     int64_t size = (int64_t)strlen(text);
     if (reader->end - reader->at < size || memcmp(reader->at, text, (size_t)size) != 0)
@@ -137,28 +135,16 @@ int read_literal(struct reader *reader, const char *text)
 
 static int check_string(struct reader *reader, byte **start, int64_t *size)
 {
-    const byte *at = reader->at, *end = reader->end;
-    if (at >= end || *at != '"')
+    byte *at = *start = reader->at + 1, text[4];
+    int bytes;
+    while ((at = skip_plain(at, reader->end)) && *at != '"')
+        if (*at != '\\' || !(at = read_escape(at, reader->end, text, &bytes)))
+            return 0;
+    if (!at)
         return 0;
-    *start = (byte *)++at;
-    while (at < end) {
-        int bytes = plain_bytes(at);
-        byte text[4];
-        if (bytes == 0 && *at >= 0x80 && !(bytes = utf8_size(at, end)))
-            return 0;
-        if (bytes > end - at)
-            return 0;
-        if (bytes) {
-            at += bytes;
-        } else if (*at == '"') {
-            *size = at - *start;
-            reader->at = (byte *)at + 1;
-            return 1;
-        } else if (*at != '\\' || !(at = read_escape(at, end, text, &bytes))) {
-            return 0;
-        }
-    }
-    return 0;
+    *size = at - *start;
+    reader->at = at + 1;
+    return 1;
 }
 
 static int most_depth(const struct reader *reader)

@@ -134,16 +134,14 @@ class Gathering:
         self._records -= records
         self._size -= text.size + sum(len(one.raw) for one in bad)
         begins = np.cumsum([0, *(len(piece.bytes) for piece in taken)])
+        found = [
+            (piece.starts + begin, piece.ends + begin, piece.lines, piece.items)
+            for piece, begin in zip(taken, begins, strict=False)
+        ]
+        starts, ends, lines, items = (np.concatenate(each) for each in zip(*found, strict=True))
+        size = text.size
         return Block(
-            text=text,
-            size=text.size,
-            starts=np.concatenate(
-                [p.starts + begin for p, begin in zip(taken, begins, strict=False)]
-            ),
-            ends=np.concatenate([p.ends + begin for p, begin in zip(taken, begins, strict=False)]),
-            lines=np.concatenate([piece.lines for piece in taken]),
-            items=np.concatenate([piece.items for piece in taken]),
-            bad=bad,
+            text=text, size=size, starts=starts, ends=ends, lines=lines, items=items, bad=bad
         )
 
 

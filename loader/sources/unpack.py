@@ -4,7 +4,12 @@ import bz2
 import lzma
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isal.igzip_lib import IgzipDecompressor
+
+    _Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor | IgzipDecompressor
 
 BLOCK_BYTES = 2 << 20
 
@@ -69,18 +74,6 @@ def _read_zstd(raw: IO[bytes]) -> Iterator[bytes]:
             frame = None if frame.eof else frame
     if frame is not None:
         raise EOFError("the compressed data end before their end marker")
-
-
-class _Decompressor(Protocol):
-    """What unpacks one stream; as in the modules `bz2` and `lzma`."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 def _read_streams(raw: IO[bytes], make: "Callable[[], _Decompressor]") -> Iterator[bytes]:

@@ -21,13 +21,7 @@ from psycopg2 import errors, sql
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from loader.errors import (
-    LoaderError,
-    MissingRight,
-    SchemaDrift,
-    TransientFault,
-    WarehouseFailed,
-)
+from loader.errors import LoaderError, MissingRight, SchemaDrift, TransientFault, WarehouseFailed
 from loader.normalize.collections import SHARED_NAMES, TRACKS, Type
 from loader.normalize.types import INFERRED
 from loader.warehouse import ledger

@@ -3,8 +3,7 @@
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Column, Connection
 from sqlalchemy.dialects import postgresql
@@ -38,12 +37,8 @@ class AddColumn:
     comment: str
 
     def as_json(self) -> dict[str, str]:
-        return {
-            "change": "add column",
-            "table": self.table,
-            "column": self.column,
-            "type": self.type,
-        }
+        facts = {"table": self.table, "column": self.column, "type": self.type}
+        return {"change": "add column", **facts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +51,7 @@ class WidenColumn:
     type: Type
 
     def as_json(self) -> dict[str, str]:
-        return {
-            "change": "widen column",
-            "table": self.table,
-            "column": self.column,
-            "before": self.before,
-            "type": self.type,
-        }
+        return {"change": "widen column", **asdict(self)}
 
 
 Change = CreateTable | AddColumn | WidenColumn
@@ -100,6 +89,7 @@ def apply_changes(connection: Connection, schema: str, changes: Sequence[Change]
 def changes_sql(schema: str, changes: Iterable[Change]) -> str:
     """The SQL that `apply_changes` runs."""
     from alembic.migration import MigrationContext
+    from alembic.operations import Operations
 
     output = io.StringIO()
     context = MigrationContext.configure(
@@ -107,13 +97,6 @@ def changes_sql(schema: str, changes: Iterable[Change]) -> str:
         dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
         opts={"as_sql": True, "output_buffer": output},
     )
-    _run(context, schema, changes)
-    return output.getvalue()
-
-
-def _run(context: Any, schema: str, changes: Iterable[Change]) -> None:
-    from alembic.operations import Operations
-
     operations = Operations(context)
     for change in changes:
         if isinstance(change, CreateTable):
@@ -135,3 +118,4 @@ def _run(context: Any, schema: str, changes: Iterable[Change]) -> None:
         else:
             column = Column(change.column, SQL_TYPES[change.type], comment=change.comment)
             operations.add_column(change.table, column, schema=schema)
+    return output.getvalue()

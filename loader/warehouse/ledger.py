@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    Table,
     case,
     cast,
     delete,
@@ -175,18 +177,8 @@ def record_batch(
     require_rows(batches.name, sent=1, stored=done.rowcount)
     rows = [row._asdict() | {"load_id": load_id} for row in progress]
     if rows:
-        new = upsert(files).excluded
         taken = ("size", "modified_at", "records_done", "finished", "load_id")
-        statement = (
-            upsert(files)
-            .on_conflict_do_update(
-                index_elements=[files.c.uri],
-                set_={name: getattr(new, name) for name in taken} | {"updated_at": func.now()},
-            )
-            .returning(files.c.uri)
-        )
-        stored = connection.scalars(statement, rows).all()
-        require_rows(files.name, sent=len(rows), stored=len(stored))
+        _upsert(connection, files, rows, taken, updated_at=func.now())
 
 
 def record_changes(
@@ -219,17 +211,23 @@ def record_waiting(connection: Connection, load_id: int, waiting: Sequence[Waiti
         }
         for column, blocker in waiting
     ]
-    new = upsert(waiting_columns).excluded
-    statement = (
-        upsert(waiting_columns)
-        .on_conflict_do_update(
-            index_elements=list(waiting_columns.primary_key),
-            set_={name: getattr(new, name) for name in ("type", "blocker", "load_id")},
-        )
-        .returning(waiting_columns.c.table_name)
-    )
-    stored = connection.scalars(statement, values).all()
-    require_rows(waiting_columns.name, sent=len(values), stored=len(stored))
+    _upsert(connection, waiting_columns, values, ("type", "blocker", "load_id"))
+
+
+def _upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[dict[str, Any]],
+    taken: Iterable[str],
+    **more: ColumnElement[Any],
+) -> None:
+    """Insert rows; where one is there already, it takes some columns of the new one."""
+    statement = upsert(table)
+    changed = {name: getattr(statement.excluded, name) for name in taken} | more
+    key = list(table.primary_key)
+    statement = statement.on_conflict_do_update(index_elements=key, set_=changed)
+    stored = connection.execute(statement.returning(*key), rows).all()
+    require_rows(table.name, sent=len(rows), stored=len(stored))
 
 
 def select_waiting(connection: Connection) -> list[WaitingRow]:

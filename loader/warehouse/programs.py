@@ -62,7 +62,7 @@ def bin_folder(version: int = NEWEST) -> Path:
 def server_bin_folder(version: int = NEWEST) -> Path:
     """The folder of the programs that the server's user can run: a copy, if need be."""
     folder = bin_folder(version)
-    if os.geteuid() or _can_run(folder):
+    if os.geteuid() or _succeeds('exec "$1" --version', folder / "postgres"):
         return folder
     from importlib.metadata import version as release_of  # costs as much as starting a server
 
@@ -177,10 +177,6 @@ def _named_id() -> int:
             "set LOADER_WAREHOUSE_URL"
         )
     return next((user for user in users if user.pw_name == "nobody"), users[-1]).pw_uid
-
-
-def _can_run(folder: Path) -> bool:
-    return _succeeds('exec "$1" --version', folder / "postgres")
 
 
 def _succeeds(script: str, argument: Path) -> bool:

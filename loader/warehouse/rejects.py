@@ -42,10 +42,7 @@ def record_rejects(connection: Connection, load_id: int, rows: Sequence[RejectRo
 
 
 def record_replays(
-    connection: Connection,
-    load_id: int,
-    replays: Sequence[Replay],
-    repeated: Collection[str],
+    connection: Connection, load_id: int, replays: Sequence[Replay], repeated: Collection[str]
 ) -> None:
     """Mark rejects as tried again; the events in `repeated` were there already."""
     for replay in replays:
@@ -102,9 +99,7 @@ def select_all_rejects(
 
 
 def select_first_rejects(
-    connection: Connection,
-    limit: int,
-    **filters: Unpack[RejectFilter],
+    connection: Connection, limit: int, **filters: Unpack[RejectFilter]
 ) -> tuple[list[dict[str, Any]], int]:
     """The first rejects by load, file and position, each with its beginning; and how many exist."""
     which = _conditions(**filters)

@@ -59,10 +59,7 @@ metadata = MetaData(naming_convention=NAMING)
 
 def shared_columns() -> list[Column[object]]:
     """New objects for the columns that `tracks` and every collection have."""
-    columns = [_column(column) for column in catalogue.SHARED]
-    columns[0].primary_key = True
-    columns[0].nullable = False
-    return [*columns, _column(catalogue.EXTRA)]
+    return [_column(column) for column in (*catalogue.SHARED, catalogue.EXTRA)]
 
 
 def _column(column: catalogue.Column) -> Column[object]:
@@ -91,6 +88,11 @@ for _collection in catalogue.COLLECTIONS:
 
 _TIME = DateTime(timezone=True)
 
+
+def _count(name: str, comment: str) -> Column[object]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"), comment=comment)
+
+
 loads = Table(
     "_loads",
     metadata,
@@ -107,50 +109,15 @@ loads = Table(
     ),
     Column("started_at", _TIME, nullable=False, server_default=func.now(), comment="Start."),
     Column("finished_at", _TIME, comment="End; null while running."),
-    Column(
-        "batches", BigInteger, nullable=False, server_default=text("0"), comment="Transactions."
-    ),
-    Column(
-        "records_read",
-        BigInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Records read; rows_loaded + duplicates + rejects + ignored.",
-    ),
-    Column(
-        "rows_loaded",
-        BigInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Events written; each is a row in tracks and one in its collection.",
-    ),
-    Column(
-        "duplicates",
-        BigInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Records whose id, or reject, was there already.",
-    ),
-    Column(
-        "rejects",
-        BigInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Records that could not be loaded; a row each in _rejects.",
-    ),
-    Column(
-        "extra_values",
-        BigInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Values put into _extra, because they fit no column.",
-    ),
-    Column(
+    _count("batches", "Transactions."),
+    _count("records_read", "Records read; rows_loaded + duplicates + rejects + ignored."),
+    _count("rows_loaded", "Events written; each is a row in tracks and one in its collection."),
+    _count("duplicates", "Records whose id, or reject, was there already."),
+    _count("rejects", "Records that could not be loaded; a row each in _rejects."),
+    _count("extra_values", "Values put into _extra, because they fit no column."),
+    _count(
         "replaced_characters",
-        BigInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Characters that PostgreSQL cannot store (NUL, lone surrogates), now U+FFFD.",
+        "Characters that PostgreSQL cannot store (NUL, lone surrogates), now U+FFFD.",
     ),
     Column("rows_per_table", JSONB, comment="Rows written, by table."),
     Column("first_timestamp", _TIME, comment="Earliest timestamp of the events written."),
@@ -161,13 +128,7 @@ loads = Table(
     Column("error", Text, comment="What went wrong, in words."),
     Column("loader_version", Text, nullable=False, comment="Version of the loader."),
     Column("token", Text, comment="Random; by it a load knows the row as its own."),
-    Column(
-        "ignored",
-        BigInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Records left out on purpose.",
-    ),
+    _count("ignored", "Records left out on purpose."),
     Column("part_of", BigInteger, comment="The load that this one is a part of."),
     Column("part", BigInteger, comment="Which part of it; the first is 1."),
     comment="One row per load.",
@@ -259,21 +220,6 @@ _SELECT_COLUMNS = text(
 )
 
 
-_SELECT_TAKEN = text(
-    """
-    -- Names that no table can have any more: views, sequences, foreign tables and the like.
-    SELECT c.relname
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = :schema AND c.relkind NOT IN ('r', 'p')
-    """
-)
-
-
-def select_taken(connection: Connection, schema: str) -> frozenset[str]:
-    """Names in a schema that belong to something else than a table."""
-    return frozenset(connection.scalars(_SELECT_TAKEN, {"schema": schema}))
-
-
 def catalogue_type(type_: TypeEngine[Any]) -> Type:
     """The catalogue's name for an SQL type."""
     for name, known in SQL_TYPES.items():
@@ -285,20 +231,26 @@ def catalogue_type(type_: TypeEngine[Any]) -> Type:
 _OWN = frozenset(table.name for table in LEDGER) | {"alembic_version"}
 
 
-_SELECT_SLOTS = text(
+_SELECT_RELATIONS = text(
     """
-    -- How many columns each table ever had.
-    SELECT c.relname, c.relnatts
+    -- Everything in a schema that has a name: how many columns it ever had, and if it is a table.
+    SELECT c.relname, c.relnatts, c.relkind IN ('r', 'p')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = :schema AND c.relkind IN ('r', 'p')
+    WHERE n.nspname = :schema
     """
 )
 
 
 def select_slots(connection: Connection, schema: str) -> dict[str, int]:
     """Columns that each table ever had; PostgreSQL counts dropped ones for its limit."""
-    found = connection.execute(_SELECT_SLOTS, {"schema": schema})
-    return {table: slots for table, slots in found}  # noqa: C416  # rows are no tuples to mypy
+    found = connection.execute(_SELECT_RELATIONS, {"schema": schema})
+    return {name: slots for name, slots, is_table in found if is_table}
+
+
+def select_taken(connection: Connection, schema: str) -> frozenset[str]:
+    """Names that no table can have any more: views, sequences, foreign tables and the like."""
+    found = connection.execute(_SELECT_RELATIONS, {"schema": schema})
+    return frozenset(name for name, _, is_table in found if not is_table)
 
 
 def select_tables(

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select, text
 
 from loader.config import Source
 from loader.errors import TransientFault, UsageError
-from loader.normalize.collections import SHARED_NAMES, TRACKS, Type, declared_tables
+from loader.normalize.collections import SHARED_NAMES, TRACKS, declared_tables
 from loader.normalize.names import is_context_column
 from loader.normalize.types import TYPES
 from loader.warehouse.blockers import select_blockers
@@ -124,9 +124,9 @@ def plan_widening(
         )
     if column in SHARED_NAMES and not is_context_column(column):
         raise UsageError(f"every table and the loader itself rely on the type of {column!r}")
-    wider = TYPES[before].wider
+    wider = {str(one): one for one in sorted(TYPES[before].wider)}
     if type_ not in wider:
-        choice = ", ".join(sorted(wider)) or "nothing"
+        choice = ", ".join(wider) or "nothing"
         raise UsageError(f"{table}.{column} is {before}, which can be widened to: {choice}")
     changed = [
         name
@@ -135,26 +135,14 @@ def plan_widening(
     ]
     for name in changed:
         _refuse_views(connection, schema, name, column)
-    return [
-        WidenColumn(table=name, column=column, before=before, type=_as_type(type_))
-        for name in changed
-    ]
+    wanted = wider[type_]
+    return [WidenColumn(table=one, column=column, before=before, type=wanted) for one in changed]
 
 
 def select_bytes(connection: Connection, schema: str, table: str) -> int:
     """How large a table is on the server's disk, with its indexes."""
-    names = {"schema": schema, "table": table}
-    return int(connection.scalar(_SELECT_BYTES, names) or 0)
-
-
-_SELECT_BYTES = text(
-    """
-    -- Bytes of a table.
-    SELECT pg_total_relation_size(c.oid)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = :schema AND c.relname = :table
-    """
-)
+    name = func.to_regclass(func.format("%I.%I", schema, table))
+    return int(connection.scalar(select(func.pg_total_relation_size(name))) or 0)
 
 
 def widen(
@@ -215,13 +203,6 @@ def lock_tables(
                     "finished, or end them, and widen again"
                 ) from error
     connection.execute(select(func.set_config("lock_timeout", before, True)))
-
-
-def _as_type(name: str) -> Type:
-    for type_ in ("text", "numeric", "jsonb"):
-        if name == type_:
-            return type_
-    raise UsageError(f"{name!r} is not a type to widen to: text, numeric or jsonb")
 
 
 _SELECT_VIEWS = text(

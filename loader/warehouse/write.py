@@ -1,6 +1,7 @@
 """Write the rows of one batch by COPY, in the caller's transaction."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -35,7 +36,7 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
     meets one is rolled back, and then table by table repeated without the known ids.
     """
     if _copy_all(connection, schema, batch.copies):
-        return Written(_count(batch.copies), frozenset(), dict(batch.times))
+        return Written(count_rows(batch.copies), frozenset(), dict(batch.times))
     known: set[str] = set()
     written: list[Copy] = []
     for copy in batch.copies:
@@ -46,15 +47,15 @@ def write_rows(connection: Connection, schema: str, batch: SealedBatch) -> Writt
         found = _copy_new(connection, schema, copy)
         written.append(_without_ids(copy, found) if found else copy)
     times = _times(copy for copy in written if copy.table == TRACKS) if known else batch.times
-    return Written(_count(written), frozenset(known), dict(times))
+    return Written(count_rows(written), frozenset(known), dict(times))
 
 
-def _count(copies: Iterable[Copy]) -> dict[str, int]:
-    rows: dict[str, int] = {}
+def count_rows(copies: Iterable[Copy]) -> dict[str, int]:
+    """Rows by table; there may be several copies for one."""
+    rows: Counter[str] = Counter()
     for copy in copies:
-        if len(copy.rows):
-            rows[copy.table] = rows.get(copy.table, 0) + len(copy.rows)
-    return rows
+        rows[copy.table] += len(copy.rows)
+    return dict(+rows)
 
 
 def _copy_all(connection: Connection, schema: str, copies: Iterable[Copy]) -> bool:
@@ -72,13 +73,8 @@ def _copy_all(connection: Connection, schema: str, copies: Iterable[Copy]) -> bo
 
 def _copy_new(connection: Connection, schema: str, copy: Copy) -> set[str]:
     """COPY the rows whose ids are new; returns the ids that were there."""
-    savepoint = connection.begin_nested()
-    try:
-        _run_copy(connection, schema, copy)
-        savepoint.commit()
+    if _copy_all(connection, schema, [copy]):
         return set()
-    except errors.UniqueViolation:
-        savepoint.rollback()
     found = select_existing(connection, schema, copy.table, Ids.join(ids_of(copy)))
     _run_copy(connection, schema, _without_ids(copy, found))
     return found

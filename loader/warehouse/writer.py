@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -185,9 +186,6 @@ class Writer:
 
 def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int) -> Counts:
     """The counts with one batch more, of which `rejects` were new."""
-    per_table = dict(counts.rows_per_table)
-    for name, count in written.rows.items():
-        per_table[name] = per_table.get(name, 0) + count
     repeated_rejects = len(batch.rejects) - rejects
     added = replace(
         counts,
@@ -199,7 +197,7 @@ def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int
         extra_values=counts.extra_values
         + sum(n for key, n in batch.extra_values.items() if key not in written.known),
         replaced_characters=counts.replaced_characters + batch.replaced_characters,
-        rows_per_table=per_table,
+        rows_per_table=dict(Counter(counts.rows_per_table) + Counter(written.rows)),
     )
     added.widen(written.times)
     return added
