@@ -10,6 +10,7 @@ from loader.columns.tokenize import Scratch
 from loader.columns.tokens import Longs, Text
 from loader.forms.columns import Columns
 from loader.forms.events import Read, Refused
+from loader.forms.ignoring import NOTHING_IGNORED, Ignore
 from loader.forms.interpret import interpret
 from loader.forms.model import too_large
 from loader.forms.recognize import is_container, named_paths
@@ -24,9 +25,14 @@ class Reader:
     """Reads blocks of records; remembers the paths it has met."""
 
     def __init__(
-        self, *, max_record_bytes: int, json_columns: Collection[str] = frozenset()
+        self,
+        *,
+        max_record_bytes: int,
+        json_columns: Collection[str] = frozenset(),
+        ignore: Ignore = NOTHING_IGNORED,
     ) -> None:
         self._max_record_bytes = max_record_bytes
+        self._ignore = ignore
         self._marks = named_paths(json_columns)
         self._scratch = Scratch()
         self._most_records = _MOST_RECORDS  # that are read together
@@ -90,7 +96,7 @@ class Reader:
                 records.rejects.setdefault(
                     number, too_large(int(sizes[number]), self._max_record_bytes)
                 )
-        return interpret(records, self._paths, self._columns, first)
+        return interpret(records, self._paths, self._columns, self._ignore, first)
 
 
 def _cut(text: Text, starts: Longs, ends: Longs) -> tuple[Text, Longs, Longs]:

@@ -1,0 +1,36 @@
+"""What a source leaves out on purpose: types of calls, names of events, times."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from loader.columns.tokens import Flags, Longs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignore:
+    """The rules of a source. A record that one of them names is no row, and no reject either."""
+
+    types: frozenset[str] = frozenset()  # of calls
+    tables: frozenset[str] = frozenset()  # of events, as in the column `event`
+    # Events whose `timestamp` is not from `after` on and before `before`; microseconds since 2000.
+    after: int | None = None
+    before: int | None = None
+    started: int = 0  # start of the load: `timestamp` of events that bring no time
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the time of an event counts."""
+        return self.after is not None or self.before is not None
+
+    def is_out_of_range(self, timestamp: Longs) -> Flags:
+        """Which events are left out for their time."""
+        is_out = np.zeros(len(timestamp), bool)
+        if self.after is not None:
+            is_out |= timestamp < self.after
+        if self.before is not None:
+            is_out |= timestamp >= self.before
+        return is_out
+
+
+NOTHING_IGNORED = Ignore()
