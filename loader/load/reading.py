@@ -22,6 +22,7 @@ from loader.load.defects import defect
 from loader.load.encode import Layouts
 from loader.load.plan import change_tables
 from loader.load.prefetch import Prefetch, Request
+from loader.normalize.event import IgnoreReason
 from loader.sources.blocks import Block
 from loader.sources.files import InputFile, open_input, read_ahead
 from loader.sources.records import BLOCK_RECORDS, read_blocks
@@ -58,6 +59,7 @@ class Sink(Protocol):
     """Where batches go."""
 
     waited: float
+    ignored: Counter[IgnoreReason]  # of what is written
 
     def make(self, changes: Sequence[Change]) -> list[Waiting]:
         """Change tables, once what was taken over is written; see `MakeChanges`."""
@@ -110,7 +112,9 @@ class Run:
 
     def __post_init__(self) -> None:
         self._reader = Reader(
-            max_record_bytes=self.settings.max_record_bytes, json_columns=self.context.json_columns
+            max_record_bytes=self.settings.max_record_bytes,
+            json_columns=self.context.json_columns,
+            ignore=self.context.ignore,
         )
 
     def read(self, inputs: Iterable[InputFile], known: dict[str, FileProgress]) -> None:
@@ -144,12 +148,17 @@ class Run:
                 self._count(batch, len(block.bad))
                 problems = [bad.reject for bad in block.bad]
                 new: list[str] = []
+                events = ignored = 0
                 for read in self._read_block(block):
                     new += [key for key in read.events.ids if not batch.has_met(key)]
                     problems += [one.reject for one in read.refused]
                     self._count(batch, read.records)
+                    batch.ignored.update(read.ignored)
+                    events, ignored = events + len(read.events), ignored + len(read.ignored)
                     batch.add(read.events)
-                batch.replays.append(Replay(reject["id"], tuple(new), tuple(problems)))
+                batch.replays.append(
+                    Replay(reject["id"], tuple(new), tuple(problems), ignored > 0 and not events)
+                )
             if self._is_full(batch):
                 self.flush()
 
@@ -224,6 +233,7 @@ class Run:
             origin = Origin(file.uri, block, read.first)
             self._known += batch.add(read.events, there, origin=origin)
             self._count(batch, read.records)
+            batch.ignored.update(read.ignored)
             self.rewritten += read.rewritten
             for one in read.refused:
                 position = block.position(read.first + one.record, one.items)

@@ -7,6 +7,7 @@ from typing import Any
 from loader.load.defects import DEFECT
 from loader.load.reading import Run
 from loader.normalize.collections import TRACKS
+from loader.normalize.event import IgnoreReason
 from loader.warehouse.ledger import Counts
 
 
@@ -19,6 +20,7 @@ class LoadResult:
     load_id: int | None  # None for a plan
     status: str  # success, partial; anything else is raised
     counts: Counts = field(default_factory=Counts)
+    ignored: dict[IgnoreReason, int] = field(default_factory=dict)  # left out on purpose, by reason
     files: int = 0  # read by this load
     files_skipped: int = 0  # finished before
     bytes_read: int = 0  # decompressed
@@ -38,8 +40,8 @@ class LoadResult:
 
     @property
     def reject_ratio(self) -> float:
-        """Rejects as a share of the records read."""
-        return self.counts.rejects / self.counts.records_read if self.counts.records_read else 0.0
+        """Rejects as a share of the records that were to be loaded."""
+        return self.counts.rejects / self.counts.wanted if self.counts.wanted else 0.0
 
     def notices(self) -> Iterator[tuple[str, str]]:
         """What has to be told although the load went on: an event of the log, and a sentence."""
@@ -73,6 +75,7 @@ def result_of(run: Run, *, counts: Counts, **facts: Any) -> LoadResult:
         source=run.source.name,
         schema=run.source.schema_,
         counts=counts,
+        ignored=dict(run.sink.ignored),
         files=run.files,
         files_skipped=run.files_skipped,
         bytes_read=run.bytes_read,
