@@ -111,9 +111,10 @@ def normalize(
     `records` are parsed objects or JSON texts. Types are explicit: `string`, `Int64`, `boolean`,
     UTC timestamps, and `object` for numeric (Decimal) and jsonb (parsed). `tracks` holds all
     events. Records that a load would reject are in the frame `_rejects`, with `position`,
-    `reason` and `detail`. `uuid_ts` is missing: only a load stamps rows. `json_columns` is that of
-    a source: properties that stay one value each. Raises TypeError for a path, one record or a
-    DataFrame, and for a value that JSON does not have.
+    `reason` and `detail`; calls of the types that a source ignores by default are in none.
+    `uuid_ts` is missing: only a load stamps rows. `json_columns` is that of a source: properties
+    that stay one value each. Raises TypeError for a path, one record or a DataFrame, and for a
+    value that JSON does not have.
     """
     from loader.load.frames import to_frames
 

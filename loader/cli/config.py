@@ -1,6 +1,6 @@
 """`config`: what is set, and by whom."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,6 +11,8 @@ from loader.cli.text import number, out, out_json, out_table
 from loader.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from loader.config import Settings
 
 app = typer.Typer(help="The settings in effect.", no_args_is_help=True, rich_markup_mode=None)
@@ -46,13 +48,14 @@ def config_show(warehouse_url: WarehouseUrl = None, as_json: AsJson = False) -> 
     )
     out()
     out_table(
-        ("source", "schema", "inputs", "collections", "from"),
+        ("source", "schema", "inputs", "collections", "ignored", "from"),
         [
             (
                 one["name"],
                 one["schema"],
                 ", ".join(one["inputs"]) or "none",
                 ", ".join(one["collections"]) or "all",
+                ", ".join(_ignored(one)) or "none",
                 origin,
             )
             for one in sources
@@ -72,6 +75,15 @@ def config_check(warehouse_url: WarehouseUrl = None) -> None:
         for doubt in source.doubts():
             warn(doubt)
     out(f"ok: {number(len(settings.sources()), 'source')}", fg="green")
+
+
+def _ignored(source: dict[str, Any]) -> "Iterator[str]":
+    """What a source leaves out."""
+    yield from (*source["ignore_types"], *source["ignore_events"])
+    if source["after"] is not None:
+        yield f"before {source['after'].isoformat()}"
+    if source["before"] is not None:
+        yield f"from {source['before'].isoformat()} on"
 
 
 def _text(value: object) -> str:

@@ -143,7 +143,7 @@ def _complain_of_rejects(result: "LoadResult", settings: "Settings") -> None:
     counts = result.counts
     of_source = f" --source {shlex.quote(result.source)}" if len(settings.sources()) > 1 else ""
     complain(
-        f"{counts.rejects:,} of {counts.records_read:,} records were rejected "
+        f"{counts.rejects:,} of {counts.wanted:,} records were rejected "
         f"({result.reject_ratio:.3g}), above max_reject_ratio ({settings.max_reject_ratio:g}); "
         f"see `customerio-loader rejects list --load {result.load_id}{of_source}`",
         "load.too_many_rejects",

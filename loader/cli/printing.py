@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from io import StringIO
@@ -13,6 +13,7 @@ from loader.cli.text import number, out, out_exactly, out_table
 
 if TYPE_CHECKING:
     from loader.load.result import LoadResult
+    from loader.normalize.event import IgnoreReason
 
 # A line with more names than these is not read.
 _NAMES = 8
@@ -23,6 +24,7 @@ def facts(result: "LoadResult") -> dict[str, object]:
     flat = asdict(result)
     flat.pop("pending_sql")
     counts = flat.pop("counts")
+    del counts["ignored"]  # the sum of those by reason
     rate = round(counts["records_read"] / result.seconds) if result.seconds else 0
     for name in ("seconds", "waited_for_input", "waited_for_server"):
         flat[name] = round(flat[name], 3)
@@ -93,7 +95,8 @@ def _print_counts(result: "LoadResult") -> None:
         out_table(("table", "rows"), rows)
     out(
         f"records {counts.records_read:,} = rows {counts.rows_loaded:,} "
-        f"+ duplicates {counts.duplicates:,} + rejects {counts.rejects:,}; "
+        f"+ duplicates {counts.duplicates:,} + rejects {counts.rejects:,} "
+        f"+ ignored {counts.ignored:,}{_by_reason(result.ignored)}; "
         f"values in _extra {counts.extra_values:,}",
         fg="yellow" if counts.rejects else "green",
     )
@@ -105,6 +108,11 @@ def _print_counts(result: "LoadResult") -> None:
         f"{result.waited_for_server:.2f} s for the server, worked {own:.2f} s)",
         dim=True,
     )
+
+
+def _by_reason(counts: "Mapping[IgnoreReason, int]") -> str:
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
+    return f" ({reasons})" if reasons else ""
 
 
 def _some(names: Sequence[str]) -> str:
@@ -171,7 +179,10 @@ def print_status(shown: dict[str, Any]) -> None:
     out(f"{shown['source']} -> schema {shown['schema']}", bold=True)
     out()
     out_table(
-        ("load", "status", "started", "records", "rows", "duplicates", "rejects", "error"),
+        (
+            *("load", "status", "started", "records", "rows", "duplicates", "rejects", "ignored"),
+            "error",
+        ),
         [
             (
                 one["id"],
@@ -181,6 +192,7 @@ def print_status(shown: dict[str, Any]) -> None:
                 f"{one['rows_loaded']:,}",
                 f"{one['duplicates']:,}",
                 f"{one['rejects']:,}",
+                f"{one['ignored']:,}",
                 one["error"] or "",
             )
             for one in shown["loads"]

@@ -46,7 +46,7 @@ def rejects_list(
     file: OfFile = None,
     reason: OfReason = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also those that a replay has loaded.")
+        bool, typer.Option("--all", help="Also those that a replay has loaded or ignored.")
     ] = False,
     limit: Annotated[
         int,

@@ -1,7 +1,9 @@
 """Every setting with its type, its bounds and its default."""
 
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
@@ -22,8 +24,11 @@ from loader.config.words import explain
 from loader.errors import UsageError, did_you_mean, nearest
 from loader.normalize.collections import COLLECTIONS
 from loader.normalize.names import MAX_BYTES, schema_name, table_name
+from loader.normalize.times import parse_time
 
 DEFAULT_SOURCE = "Customer.io"
+# What Segment's calls are besides `track`.
+OTHER_CALLS = ("identify", "page", "screen", "group", "alias")
 # "Email Openned" and "Email Open" are that near to "Email Opened"; "Email Dropped" is not.
 _NEAR_NAME = 0.85
 _MOST_SECONDS_FOR_LOCKS = 10.0
@@ -49,6 +54,16 @@ class Source(BaseModel):
         (),
         description="Properties that stay one jsonb column each; a nested one by its path.",
     )
+    ignore_types: tuple[str, ...] = Field(
+        OTHER_CALLS, description="Calls of these types are no events, and no rejects."
+    )
+    ignore_events: tuple[str, ...] = Field((), description="Events of these names are left out.")
+    after: datetime | None = Field(
+        None, description="Events that happened before that moment are left out."
+    )
+    before: datetime | None = Field(
+        None, description="Events that happened at that moment or later are left out."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -73,6 +88,60 @@ class Source(BaseModel):
             raise ValueError(f"PostgreSQL keeps the schema name {schema!r} for itself: set another")
         return schema
 
+    @field_validator("ignore_types")
+    @classmethod
+    def _check_types(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_blank(types)
+        if "track" in types:
+            raise ValueError(
+                "'track' is the type of the calls that are loaded: remove it, and name events that "
+                "are to be ignored in `ignore_events`"
+            )
+        return types
+
+    @field_validator("ignore_events")
+    @classmethod
+    def _check_events(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        _refuse_blank(names)
+        wanted = {table_name(name): name for name in info.data.get("collections", ())}
+        for name in names:
+            if table_name(name) in wanted:
+                raise ValueError(
+                    f"{wanted[table_name(name)]!r} stands in `collections`, too: remove it there "
+                    "or here"
+                )
+        return names
+
+    @field_validator("after", "before", mode="before")
+    @classmethod
+    def _read_moment(cls, value: object) -> datetime | None:
+        """A date is its first moment; what has no zone is UTC, as in events."""
+        if isinstance(value, date):
+            value = value.isoformat()
+        text = parse_time(value) if isinstance(value, str) else None
+        if text is None and value is not None:
+            raise ValueError(
+                "write a date or a time, such as 2026-01-31 or 2026-01-31T06:00:00Z, not "
+                + json.dumps(value, default=str)
+            )
+        return datetime.fromisoformat(text) if text is not None else None
+
+    @field_validator("before")
+    @classmethod
+    def _check_range(cls, before: datetime | None, info: ValidationInfo) -> datetime | None:
+        after = info.data.get("after")
+        if before is not None and after is not None and before <= after:
+            raise ValueError(
+                f"{before.isoformat()} is not later than `after`, {after.isoformat()}: no event "
+                "lies between them"
+            )
+        return before
+
+    @property
+    def ignored_tables(self) -> frozenset[str]:
+        """The names in `ignore_events`, as events have them in the column `event`."""
+        return frozenset(map(table_name, self.ignore_events))
+
     @property
     def only_tables(self) -> frozenset[str] | None:
         """The tables that `collections` allows, or None for all."""
@@ -84,18 +153,40 @@ class Source(BaseModel):
         return frozenset(self.json_columns)
 
     def doubts(self, tables: Iterable[str] = ()) -> list[str]:
-        """What is probably not meant: names in `collections` that are almost those of tables.
+        """What is probably not meant: names that are almost those of tables, or of types.
 
         Any name is allowed, because senders choose theirs.
         """
-        known = {name: name for name in tables} | {c.table: c.event_text for c in COLLECTIONS}
-        return [
+        declared = {collection.table: collection.event_text for collection in COLLECTIONS}
+        known = {name: name for name in tables} | declared
+        found = [
             f"`collections` of the source {self.name!r} has {name!r}, of which there are no events "
-            f"so far: did you mean {known[near]!r}?"
-            for name in self.collections
-            if table_name(name) not in known
-            and (near := nearest(table_name(name), known, _NEAR_NAME))
+            f"so far: did you mean {near!r}?"
+            for name, near in _almost(self.collections, known)
         ]
+        # An ignored name has no table, so only those that are declared are compared.
+        found += [
+            f"`ignore_events` of the source {self.name!r} has {name!r}: did you mean {near!r}?"
+            for name, near in _almost(self.ignore_events, declared)
+        ]
+        return found + [
+            f"`ignore_types` of the source {self.name!r} has {name!r}: did you mean {near!r}?"
+            for name in self.ignore_types
+            if name not in OTHER_CALLS and (near := nearest(name, OTHER_CALLS, _NEAR_NAME))
+        ]
+
+
+def _almost(names: Iterable[str], known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Names whose table is not known, with a known one that is nearly the same."""
+    for name in names:
+        table = table_name(name)
+        if table not in known and (near := nearest(table, known, _NEAR_NAME)):
+            yield name, known[near]
+
+
+def _refuse_blank(names: Iterable[str]) -> None:
+    if not all(map(str.strip, names)):
+        raise ValueError("one of its names is blank: remove it")
 
 
 class Settings(BaseModel):

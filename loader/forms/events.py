@@ -9,7 +9,7 @@ from loader.columns.tokens import Flags, Longs, Tokens
 from loader.forms.columns import Columns
 from loader.forms.model import Named
 from loader.forms.records import Records
-from loader.normalize.event import Reject
+from loader.normalize.event import IgnoreReason, Reject
 
 
 @dataclass(kw_only=True)
@@ -121,5 +121,6 @@ class Read:
     first: int  # number of its first record in the block
     events: Events
     refused: list[Refused]
-    records: int  # events and refused ones
+    ignored: dict[IgnoreReason, int]  # left out on purpose: how many
+    records: int  # events, refused and ignored ones
     rewritten: int  # records that were written again before they could be read

@@ -27,11 +27,18 @@ from loader.forms.events import Events, Read, Refused, Times
 from loader.forms.inherit import inherit
 from loader.forms.model import CONTEXT, EXTRA, REASONS_OF_FORMS, Address, Form, Name, Named, reject
 from loader.forms.placing import Given, Left, place
-from loader.forms.recognize import EVENT_FORMS, UNKNOWN, dotted, says
+from loader.forms.recognize import EVENT_FORMS, UNKNOWN, dotted
 from loader.forms.records import Records
 from loader.forms.rules import is_address
-from loader.forms.times import read_times
-from loader.normalize.event import MAX_ID_BYTES, Reason, usable_id
+from loader.forms.times import read_times, when_it_happened
+from loader.normalize.event import (
+    IGNORE_REASONS,
+    MAX_ID_BYTES,
+    IgnoreReason,
+    Reason,
+    usable_id,
+)
+from loader.normalize.ignoring import Ignore
 from loader.normalize.jsontext import read_value
 from loader.normalize.names import snake_case
 from loader.normalize.numbers import written
@@ -41,17 +48,19 @@ _TEXTS = ("id", "user_id", "anonymous_id")
 _IS_ID = is_one_of(STRING, INTEGER, DECIMAL)
 
 
-def interpret(records: Records, paths: Paths, columns: Columns, first: int) -> Read:
+def interpret(records: Records, paths: Paths, columns: Columns, ignore: Ignore, first: int) -> Read:
     """The events of a block's records, and its rejects; `first` is the number of its first one."""
-    return _Block(records, paths, columns).read(first)
+    return _Block(records, paths, columns, ignore).read(first)
 
 
 class _Block:
     """The records of a block, on their way to events."""
 
-    def __init__(self, records: Records, paths: Paths, columns: Columns) -> None:
+    def __init__(self, records: Records, paths: Paths, columns: Columns, ignore: Ignore) -> None:
         self.records, self.tokens = records, records.tokens
         self.paths, self.columns = paths, columns
+        self.ignore = ignore
+        self.ignored = np.zeros(len(records.form), np.int8)  # by record: number of the reason, or 0
         self.is_event = np.isin(records.form, list(EVENT_FORMS))
         self.given = Given(
             records=records,
@@ -71,12 +80,16 @@ class _Block:
         self.names = {Named("", ""): 0}  # of records that name no event
 
     def read(self, first: int) -> Read:
-        for number in np.flatnonzero(self.records.form == UNKNOWN).tolist():
-            self.records.rejects.setdefault(number, reject("unknown_form"))
+        rejects, form_of = self.records.rejects, self.records.form
+        for number in np.flatnonzero(form_of == UNKNOWN).tolist():
+            rejects.setdefault(number, reject("unknown_form"))
+        if rejects:  # what cannot be read is named by no rule
+            form_of = form_of.copy()
+            form_of[list(rejects)] = UNKNOWN
         for number, form in EVENT_FORMS.items():
-            if len(rows := np.flatnonzero(self.records.form == number)):
+            if len(rows := np.flatnonzero(form_of == number)):
                 self._read_form(form, rows)
-        rejects = self.records.rejects
+        ignored = self._settle_ignored()
         is_refused = np.zeros(len(self.is_event), bool)
         is_refused[list(rejects)] = True
         record = self.records.in_order(self.is_event & ~is_refused)
@@ -95,9 +108,22 @@ class _Block:
             first=first,
             events=self._events(record),
             refused=refused,
-            records=len(record) + len(refused),
+            ignored=ignored,
+            records=len(record) + len(refused) + sum(ignored.values()),
             rewritten=len(self.records.rewritten),
         )
+
+    def _settle_ignored(self) -> dict[IgnoreReason, int]:
+        """How many records are left out, by reason. They are no rejects, whatever else is wrong."""
+        if not self.ignored.any():
+            return {}
+        self.is_event &= self.ignored == 0
+        for number in [number for number in self.records.rejects if self.ignored[number]]:
+            del self.records.rejects[number]
+        counts = np.bincount(self.ignored)[1:].tolist()
+        return {
+            reason: count for reason, count in zip(IGNORE_REASONS, counts, strict=False) if count
+        }
 
     def _raw(self, number: int) -> bytes:
         raw = raw_text(self.records, number)
@@ -133,16 +159,19 @@ class _Block:
     # one form
 
     def _read_form(self, form: Form, rows: Longs) -> None:
-        self._check_type(form, rows)
+        rows = self._check_type(form, rows)
+        if not len(rows):
+            return
         self._check_objects(form, rows, required=True)
-        names, name = self._name(form, rows)
+        names, self.name[rows] = self._name(form, rows)
         self._check_objects(form, rows, required=False)
-        self.name[rows] = name
-        is_email = np.array([one.is_email for one in names], bool)[name]
+        self._times(form, rows)
+        rows = self._without_ignored(rows, names)
         self.text["id"][rows] = self._id(form, rows)
         user = self._first(form, form.user_id, rows)
         anonymous = self._first(form, form.anonymous_id, rows)
         if form.email_path or (user == 0).any():
+            is_email = np.array([one.is_email for one in names], bool)[self.name[rows]]
             email = self._email(form, rows, is_email)
             if form.email_path:
                 has_email = email > 0
@@ -150,7 +179,6 @@ class _Block:
                 self._leave(CONTEXT, rows[has_email], email[has_email], number)
             anonymous = np.where((user == 0) & (anonymous == 0), email, anonymous)
         self.text["user_id"][rows], self.text["anonymous_id"][rows] = user, anonymous
-        self._times(form, rows)
         self._lift(form, rows)
 
     def _cells(self, path: str, rows: Longs, form: Form | None = None) -> Longs:
@@ -185,12 +213,38 @@ class _Block:
         for number in rows.tolist():
             self.records.rejects.setdefault(number, reject(reason))
 
-    def _check_type(self, form: Form, rows: Longs) -> None:
-        if form.only is not None:
-            path, said, reason = form.only
-            cells = self._cells(path, rows)
-            is_wrong = ~IS_NOTHING.take(self.tokens.kinds(cells)) & ~says(self.tokens, cells, said)
-            self._refuse(rows[is_wrong], reason)
+    def _without(self, rows: Longs, which: Flags, reason: IgnoreReason) -> Longs:
+        """Leave out some of the records; returns the others."""
+        if not which.any():
+            return rows
+        self.ignored[rows[which]] = IGNORE_REASONS.index(reason) + 1
+        return rows[~which]
+
+    def _without_ignored(self, rows: Longs, names: Sequence[Named]) -> Longs:
+        """The records that no rule leaves out for their names and times."""
+        if self.ignore.tables:
+            is_named = np.array([one.table in self.ignore.tables for one in names], bool)
+            rows = self._without(rows, is_named[self.name[rows]], "ignored_event")
+        if self.ignore.has_times:
+            times = {name: each.take(rows) for name, each in self.times.items()}
+            timestamp = when_it_happened(times, self.ignore.started)
+            rows = self._without(rows, _is_out_of_range(timestamp, self.ignore), "out_of_range")
+        return rows
+
+    def _check_type(self, form: Form, rows: Longs) -> Longs:
+        """The records that are not left out for their type."""
+        if form.only is None:
+            return rows
+        path, said, reason = form.only
+        cells = self._cells(path, rows)
+        kind = self.tokens.kinds(cells)
+        texts, number = self.tokens.distinct(np.where(kind == STRING, cells, 0))
+        is_wrong = ~IS_NOTHING.take(kind) & np.array([text != said for text in texts], bool)[number]
+        if not is_wrong.any():
+            return rows
+        is_ignored = np.array([text in self.ignore.types for text in texts], bool)[number]
+        self._refuse(rows[is_wrong & ~is_ignored], reason)
+        return self._without(rows, is_ignored, "ignored_type")
 
     def _check_objects(self, form: Form, rows: Longs, *, required: bool) -> None:
         for path, columns in form.columns.items():
@@ -339,3 +393,13 @@ def _said(code: int, texts: list[list[str]]) -> list[str]:
         code, index = divmod(code, len(said))
         found.append(said[index])
     return found[::-1]
+
+
+def _is_out_of_range(timestamp: Longs, ignore: Ignore) -> Flags:
+    """Which events are left out for their time."""
+    is_out = np.zeros(len(timestamp), bool)
+    if ignore.after is not None:
+        is_out |= timestamp < ignore.after
+    if ignore.before is not None:
+        is_out |= timestamp >= ignore.before
+    return is_out

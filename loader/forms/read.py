@@ -15,6 +15,7 @@ from loader.forms.model import too_large
 from loader.forms.recognize import is_container, named_paths
 from loader.forms.records import read_records
 from loader.normalize.event import Reject
+from loader.normalize.ignoring import NOTHING_IGNORED, Ignore
 
 # So many records are read together, unless they have too many paths.
 _MOST_RECORDS = 5_000
@@ -24,9 +25,14 @@ class Reader:
     """Reads blocks of records; remembers the paths it has met."""
 
     def __init__(
-        self, *, max_record_bytes: int, json_columns: Collection[str] = frozenset()
+        self,
+        *,
+        max_record_bytes: int,
+        json_columns: Collection[str] = frozenset(),
+        ignore: Ignore = NOTHING_IGNORED,
     ) -> None:
         self._max_record_bytes = max_record_bytes
+        self._ignore = ignore
         self._marks = named_paths(json_columns)
         self._scratch = Scratch()
         self._most_records = _MOST_RECORDS  # that are read together
@@ -78,7 +84,7 @@ class Reader:
         for number in np.flatnonzero(sizes > limit).tolist():
             if not is_container(records.form[number]):
                 records.rejects.setdefault(number, too_large(int(sizes[number]), limit))
-        return interpret(records, self._paths, self._columns, first)
+        return interpret(records, self._paths, self._columns, self._ignore, first)
 
     def refuse(self, text: Text, starts: Longs, ends: Longs, first: int, reject: Reject) -> Read:
         """What reading one record that cannot be read comes to."""

@@ -24,7 +24,7 @@ from loader.load.defects import defect
 from loader.load.encode import Encoded, Layouts, encode, fits, make_layouts
 from loader.load.plan import MakeChanges, Part, change_tables
 from loader.normalize.collections import EXTRA
-from loader.normalize.event import Reject
+from loader.normalize.event import IgnoreReason, Reject
 from loader.sources.blocks import Block
 from loader.warehouse.batch import (
     Copy,
@@ -73,6 +73,7 @@ class Batch:
     records: int = 0
     size: int = 0  # bytes that it takes, about
     duplicates: int = 0
+    ignored: Counter[IgnoreReason] = field(default_factory=Counter)
     new_tables: set[str] = field(default_factory=set)
     without_table: int = 0  # events for whose table there was no room
     defects: Counter[str] = field(default_factory=Counter)  # what failed: how often
@@ -195,6 +196,7 @@ class Batch:
             files=list(self.files.values()),
             records=self.records,
             duplicates=self.duplicates,
+            ignored=dict(self.ignored),
             known=self.known,
             extra_values=self._encoded.extra_values,
             replaced_characters=self._replaced,

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from loader.columns.times import microseconds_of
 from loader.config import Settings, Source
 from loader.normalize.collections import EXTRA, SHARED, Type
+from loader.normalize.ignoring import NOTHING_IGNORED, Ignore
 from loader.normalize.names import property_column
 from loader.warehouse.batch import Waiting
 from loader.warehouse.evolve import AddColumn, Change, CreateTable
@@ -30,6 +32,7 @@ class LoadContext:
     max_columns: int = 500  # of one table
     max_tables: int = 1_000
     json_columns: frozenset[str] = frozenset()  # paths of properties that stay one value each
+    ignore: Ignore = NOTHING_IGNORED  # which records are left out
     # Columns that a table ever had: dropped ones count for PostgreSQL's limit too.
     slots: dict[str, int] = field(default_factory=dict)
     # Columns that a table needs and could not get, because somebody held it; their values are in
@@ -47,6 +50,7 @@ class LoadContext:
         return cls(
             only=source.only_tables,
             json_columns=source.whole,
+            ignore=_ignore(source, found["started_at"]),
             evolve=settings.schema_contract == "evolve",
             max_columns=settings.max_columns,
             max_tables=settings.max_tables,
@@ -110,3 +114,18 @@ class LoadContext:
         tables = {name: dict(columns) for name, columns in self.tables.items()}
         waiting = {name: dict(columns) for name, columns in self.waiting.items()}
         return replace(self, tables=tables, slots=dict(self.slots), waiting=waiting)
+
+
+def _ignore(source: Source, started_at: str) -> Ignore:
+    """The rules of a source, in a load that began then."""
+    return Ignore(
+        types=frozenset(source.ignore_types),
+        tables=source.ignored_tables,
+        after=_microseconds(source.after),
+        before=_microseconds(source.before),
+        started=microseconds_of(started_at),
+    )
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else microseconds_of(moment.isoformat())

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from loader.columns.binary import READ_VALUE
+from loader.config import Source
 from loader.forms.read import Reader
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type, declared_tables
+from loader.normalize.ignoring import Ignore
 from loader.normalize.jsontext import encode_json
 from loader.normalize.types import TYPES
 from loader.sources.records import read_blocks
@@ -32,13 +34,14 @@ def to_frames(
             f"normalize takes records, not a {type(records).__name__}: give it a list of them, "
             "each a dict or a JSON text, or the lines of a file: open(path, 'rb')"
         )
+    ignore = Ignore(types=frozenset(Source().ignore_types))  # type: ignore[call-arg]
     context = LoadContext(
         started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         tables=declared_tables(),
         json_columns=json_columns,
     )
     batch = Batch(number=1, context=context)
-    reader = Reader(max_record_bytes=_MAX_RECORD_BYTES, json_columns=json_columns)
+    reader = Reader(max_record_bytes=_MAX_RECORD_BYTES, json_columns=json_columns, ignore=ignore)
     rejects: list[tuple[str, str, str, str | None]] = []
     for number, record in enumerate(records, 1):
         for block in read_blocks([_text(record)]):

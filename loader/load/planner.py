@@ -1,10 +1,12 @@
 """A plan: a load whose batches are counted instead of written."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
 from loader.normalize.collections import TRACKS
+from loader.normalize.event import IgnoreReason
 from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.evolve import Change, changes_sql
 from loader.warehouse.ids import Existing, Ids, Known, SeenIds
@@ -20,6 +22,7 @@ class Planner:
     def __init__(self, ledger_at: Connection | None) -> None:
         self.counts = Counts()
         self.waited = 0.0
+        self.ignored: Counter[IgnoreReason] = Counter()
         self.changes: list[Change] = []
         self._ledger_at = ledger_at
         self._seen = SeenIds()
@@ -51,6 +54,7 @@ class Planner:
         self._rejects.add(list(rejects))
         if self._ledger_at is not None:
             rejects -= select_known_rejects(self._ledger_at, list(rejects))
+        self.ignored.update(batch.ignored)
         self.counts = add_batch(self.counts, batch, written, len(rejects))
         self.counts.schema_changes = [change.as_json() for change in self.changes]
 

@@ -6,7 +6,7 @@ ones are there. Blocks come into their batch in order, so the first copy of an i
 
 import gc
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from loader.load.plan import change_tables
 from loader.load.prefetch import Prefetch, Request
 from loader.load.result import Tally
 from loader.load.todo import Todo, is_same
+from loader.normalize.event import IgnoreReason
 from loader.sources.blocks import Block
 from loader.sources.files import InputFile, open_input, read_ahead
 from loader.sources.records import BLOCK_RECORDS, read_blocks
@@ -60,6 +61,7 @@ class Sink(Protocol):
     """Where batches go."""
 
     waited: float
+    ignored: Counter[IgnoreReason]  # of what is written
 
     def make(self, changes: Sequence[Change]) -> list[Waiting]:
         """Change tables, once what was taken over is written; see `MakeChanges`."""
@@ -104,7 +106,9 @@ class Run:
 
     def __post_init__(self) -> None:
         self._reader = Reader(
-            max_record_bytes=self.settings.max_record_bytes, json_columns=self.context.json_columns
+            max_record_bytes=self.settings.max_record_bytes,
+            json_columns=self.context.json_columns,
+            ignore=self.context.ignore,
         )
 
     def read(self, todo: Todo) -> None:
@@ -129,12 +133,17 @@ class Run:
                 self._count(batch, len(block.bad))
                 problems = [bad.reject for bad in block.bad]
                 new: list[str] = []
+                events = ignored = 0
                 for read in self._read_block(block):
                     new += [key for key in read.events.ids if not batch.has_met(key)]
                     problems += [one.reject for one in read.refused]
                     self._count(batch, read.records)
+                    batch.ignored.update(read.ignored)
+                    events, ignored = events + len(read.events), ignored + len(read.ignored)
                     batch.add(read.events)
-                batch.replays.append(Replay(reject["id"], tuple(new), tuple(problems)))
+                batch.replays.append(
+                    Replay(reject["id"], tuple(new), tuple(problems), ignored > 0 and not events)
+                )
             if self._is_full(batch):
                 self.flush()
 
@@ -210,6 +219,7 @@ class Run:
             self._known += batch.add(read.events, there, origin=origin)
             self._count(batch, read.records)
             self.tally.rewritten += read.rewritten
+            batch.ignored.update(read.ignored)
             for one in read.refused:
                 position = block.position(read.first + one.record, one.items)
                 batch.add_reject(reject_row(file.uri, position, one.reject, one.raw))

@@ -1,6 +1,7 @@
 """The load as a recipe, with what it has in common with a replay of rejects and with a plan."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from loader.load.result import LoadResult, Tally, result_of
 from loader.load.running import long_lived_garbage, running
 from loader.load.todo import choose_inputs
 from loader.normalize.collections import declared_tables
+from loader.normalize.event import IgnoreReason
 from loader.sources.files import list_inputs
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
@@ -48,6 +50,7 @@ def load(
     inputs = list_inputs(paths)
     begun_anew: list[str] = []
     before = Counts()  # of loads that were begun anew
+    ignored: Counter[IgnoreReason] = Counter()
     while True:
         try:
             with running(source, settings, url, inputs, wait=wait, progress=progress) as one:
@@ -61,9 +64,11 @@ def load(
                 raise
             begun_anew.append(f"a load was begun anew behind its last batch: {error}")
             before = before.plus(one.writer.counts)
+            ignored.update(one.writer.ignored)
     result = one.result()
     if begun_anew:
         result.counts = before.plus(result.counts)
+        result.ignored = dict(ignored + Counter(result.ignored))
         result.warnings += begun_anew
     return result
 
@@ -146,6 +151,7 @@ def plan(
             source=source,
             tables=tables,
             counts=planner.counts,
+            ignored=dict(planner.ignored),
             load_id=None,
             seconds=time.monotonic() - began,
             waited_for_server=planner.waited,

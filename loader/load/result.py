@@ -8,6 +8,7 @@ from typing import Any
 from loader.config import Source
 from loader.load.defects import DEFECT
 from loader.normalize.collections import TRACKS
+from loader.normalize.event import IgnoreReason
 from loader.warehouse.ledger import Counts
 
 
@@ -35,6 +36,7 @@ class LoadResult:
     load_id: int | None  # None for a plan
     status: str  # success, partial; anything else is raised
     counts: Counts = field(default_factory=Counts)
+    ignored: dict[IgnoreReason, int] = field(default_factory=dict)  # left out on purpose, by reason
     files: int = 0  # read by this load
     files_skipped: int = 0  # finished before
     bytes_read: int = 0  # decompressed
@@ -54,8 +56,8 @@ class LoadResult:
 
     @property
     def reject_ratio(self) -> float:
-        """Rejects as a share of the records read."""
-        return self.counts.rejects / self.counts.records_read if self.counts.records_read else 0.0
+        """Rejects as a share of the records that were to be loaded."""
+        return self.counts.rejects / self.counts.wanted if self.counts.wanted else 0.0
 
     def notices(self) -> Iterator[tuple[str, str]]:
         """What has to be told although the load went on: an event of the log, and a sentence."""

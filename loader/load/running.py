@@ -114,6 +114,7 @@ class Running:
             source=self.source,
             tables=self.start.tables,  # with those that the load has made
             counts=self.writer.counts,
+            ignored=dict(self.writer.ignored),
             load_id=self.writer.load.id,
             seconds=time.monotonic() - self.began,
             waited_for_server=self.writer.waited,

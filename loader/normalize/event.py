@@ -39,6 +39,10 @@ Reason = Literal[
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 
+# Why a record is left out on purpose, in the order in which the rules are asked. Stable, too.
+IgnoreReason = Literal["ignored_type", "ignored_event", "out_of_range"]
+IGNORE_REASONS: tuple[IgnoreReason, ...] = get_args(IgnoreReason)
+
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that cannot be loaded."""

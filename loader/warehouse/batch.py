@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from loader.normalize.collections import Type
-from loader.normalize.event import Reject
+from loader.normalize.event import IgnoreReason, Reject
 from loader.normalize.text import clean_text
 from loader.warehouse.evolve import AddColumn
 from loader.warehouse.ids import Known
@@ -49,6 +49,7 @@ class Replay(NamedTuple):
     reject_id: str
     events: tuple[str, ...]  # ids of its events that are new to the batch
     problems: tuple[Reject, ...]  # why it, or a part of it, is still a reject
+    is_ignored: bool = False  # it, or every part of it that is no problem, is left out
 
 
 class FileProgress(NamedTuple):
@@ -93,6 +94,7 @@ class SealedBatch:
     files: list[FileProgress]
     records: int
     duplicates: int  # within the batch, or known before
+    ignored: dict[IgnoreReason, int]  # left out on purpose
     known: Known  # of those, what was dropped because the server was said to have it
     extra_values: dict[str, int]  # by id, where there are some
     replaced_characters: int

@@ -62,6 +62,7 @@ class Counts:
     rows_loaded: int = 0
     duplicates: int = 0
     rejects: int = 0
+    ignored: int = 0
     extra_values: int = 0
     replaced_characters: int = 0
     rows_per_table: dict[str, int] = field(default_factory=dict)
@@ -72,8 +73,14 @@ class Counts:
     schema_changes: list[dict[str, str]] = field(default_factory=list)
 
     def balances(self) -> bool:
-        """Whether every record read is a row, a duplicate or a reject."""
-        return self.records_read == self.rows_loaded + self.duplicates + self.rejects
+        """Whether every record read is a row, a duplicate, a reject or ignored."""
+        settled = self.rows_loaded + self.duplicates + self.rejects + self.ignored
+        return self.records_read == settled
+
+    @property
+    def wanted(self) -> int:
+        """The records that are not left out on purpose."""
+        return self.records_read - self.ignored
 
     def plus(self, more: "Counts") -> "Counts":
         """These and those of another load."""

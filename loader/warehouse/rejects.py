@@ -19,7 +19,7 @@ class RejectFilter(TypedDict, total=False):
     load: int | None
     file: str | None
     reason: str | None
-    everything: bool  # also those that were loaded since
+    everything: bool  # also those that a replay has settled
 
 
 # Of a page of rejects, whose raw texts may have some megabytes each.
@@ -56,6 +56,8 @@ def record_replays(
             values |= {"outcome": "rejected", "reason": first.reason}
             values["detail"] = clean_text(first.detail)
             values["place"] = first.place or None
+        elif replay.is_ignored:
+            values["outcome"] = "ignored"
         elif all(event in repeated for event in replay.events):
             values["outcome"] = "duplicate"
         statement = update(rejects).where(rejects.c.id == replay.reject_id).values(**values)
@@ -137,10 +139,8 @@ def _conditions(**filters: Unpack[RejectFilter]) -> list[ColumnElement[bool]]:
 
 
 def is_waiting() -> ColumnElement[bool]:
-    """Whether a reject was not loaded by a replay."""
-    return rejects.c.outcome.is_distinct_from("loaded") & rejects.c.outcome.is_distinct_from(
-        "duplicate"
-    )
+    """Whether a reject was not settled by a replay."""
+    return func.coalesce(rejects.c.outcome, "rejected") == "rejected"
 
 
 def select_known_rejects(connection: Connection, ids: Sequence[str]) -> set[str]:
@@ -149,7 +149,7 @@ def select_known_rejects(connection: Connection, ids: Sequence[str]) -> set[str]
 
 
 def count_rejects(connection: Connection, *, everything: bool = False) -> dict[str, int]:
-    """Rejects by reason; those that were loaded since only with `everything`."""
+    """Rejects by reason; those that a replay has settled only with `everything`."""
     number = func.count()
     statement = (
         select(rejects.c.reason, number)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from loader.errors import LedgerDisagrees, LoaderError
 from loader.normalize.collections import TRACKS
+from loader.normalize.event import IgnoreReason
 from loader.warehouse import ledger, rejects
 from loader.warehouse.batch import SealedBatch, Waiting
 from loader.warehouse.changes import Changes, require_types
@@ -52,6 +53,8 @@ class Writer:
         self.session = session
         self.load = load
         self.waited = 0.0  # seconds that the reading side waited for the server
+        # Of what is committed, by reason: the ledger has only their sum.
+        self.ignored: Counter[IgnoreReason] = Counter()
         self._stopped = threading.Event()
         self._thread = thread
         self._canceller = canceller
@@ -144,6 +147,7 @@ class Writer:
         self._changes.remember(batch.waiting)
         write = partial(self._write_batch, batch)
         done = self._transactions.run_until_done(write, batches=1)
+        self.ignored.update(batch.ignored)
         if done is None:
             return 0  # an earlier attempt had committed it
         self._transactions.counts, duplicates = done
@@ -194,6 +198,7 @@ def add_batch(counts: Counts, batch: SealedBatch, written: Written, rejects: int
         rows_loaded=counts.rows_loaded + written.rows.get(TRACKS, 0),
         duplicates=counts.duplicates + batch.duplicates + len(written.known) + repeated_rejects,
         rejects=counts.rejects + rejects + sum(len(r.problems) for r in batch.replays),
+        ignored=counts.ignored + sum(batch.ignored.values()),
         extra_values=counts.extra_values
         + sum(n for key, n in batch.extra_values.items() if key not in written.known),
         replaced_characters=counts.replaced_characters + batch.replaced_characters,

@@ -44,6 +44,7 @@ class Given:
     lines: list[dict[str, Any] | str] = field(default_factory=list)
     ids: dict[str, set[str]] = field(default_factory=dict)  # by table
     rejects: int = 0
+    ignored: int = 0
 
     @property
     def data(self) -> bytes:
@@ -70,13 +71,16 @@ EVENTS = {
 
 
 def mixed(records: int, prefix: str = "k") -> Given:
-    """All collections, a table of its own, new columns, duplicates and rejects."""
+    """All collections, a table of its own, new columns, duplicates, rejects and ignored calls."""
     given = Given()
     names = list(EVENTS)
     for i in range(records):
         if i % 80 == 7:  # so few that blocks stay plain, see `loader.plain`
-            given.lines.append({"type": "identify", "userId": f"{prefix}{i}"})
+            given.lines.append({"type": "merge", "userId": f"{prefix}{i}"})
             given.rejects += 1
+        elif i % 80 == 47:
+            given.lines.append({"type": "identify", "userId": f"{prefix}{i}"})
+            given.ignored += 1
         elif i % 20 == 13:
             given.lines.append(given.lines[i - 10])
         else:
@@ -89,7 +93,9 @@ def mixed(records: int, prefix: str = "k") -> Given:
 
 
 def check_settled(db: Database, *givens: Given) -> None:
-    """Every record is exactly one of a row, a counted duplicate, a reject; the ledger agrees."""
+    """Every record is exactly one of a row, a counted duplicate, a reject, or counted as ignored;
+    the ledger agrees.
+    """
     expected: dict[str, set[str]] = {}
     for given in givens:
         for table, ids in given.ids.items():
@@ -109,11 +115,13 @@ def check_settled(db: Database, *givens: Given) -> None:
     assert stored == rejects, f"{stored} rejects, not {rejects}"
     loads = db.dicts("SELECT * FROM _loads ORDER BY id")
     for load in loads:
-        parts = load["rows_loaded"] + load["duplicates"] + load["rejects"]
+        parts = load["rows_loaded"] + load["duplicates"] + load["rejects"] + load["ignored"]
         assert (load["records_read"], load["status"] != "running") == (parts, True), load
     sums = {name: sum(load[name] for load in loads) for name in ("rows_loaded", "rejects")}
     wanted_sums = {"rows_loaded": sum(map(len, expected.values())), "rejects": rejects}
     assert sums == wanted_sums, f"{sums}, not {wanted_sums}"
+    # What is ignored leaves nothing by which it would be known when it is read again.
+    assert sum(load["ignored"] for load in loads) >= sum(given.ignored for given in givens)
     assert loads[-1]["status"] == "success"
 
 

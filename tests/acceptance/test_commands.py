@@ -358,7 +358,9 @@ def test_the_summary_names_tables_duplicates_rejects_and_time(
         ["email_bounced", "1"],
         ["email_opened", "2"],
     ]
-    assert out[6] == "records 6 = rows 4 + duplicates 1 + rejects 1; values in _extra 1"
+    assert out[6] == (
+        "records 6 = rows 4 + duplicates 1 + rejects 1 + ignored 0; values in _extra 1"
+    )
     assert out[7].startswith("1 file, 0.0 MB, ")
     assert "schema_changes" in out[8]
 

@@ -95,11 +95,14 @@ def test_a_commit_without_an_answer_loads_nothing_twice(
     with Proxy(mortal.port) as proxy:
         proxy.lose_commit = moment
         url = mortal_db.url.replace(f":{mortal.port}/", f":{proxy.port}/")
-        finishes(start("load", path, url=url, env=SMALL))
+        done = run("load", path, "--json", url=url, env=SMALL)
+        assert (done.code, done.err) == (0, "")
         assert proxy.lost.is_set()
     check_settled(mortal_db, GIVEN)
     [load] = mortal_db.dicts("SELECT * FROM _loads")
     assert load["records_read"] == len(GIVEN.lines)
+    assert load["ignored"] == GIVEN.ignored
+    assert done.json["ignored"] == {"ignored_type": GIVEN.ignored}
     assert load["rows_loaded"] == sum(map(len, GIVEN.ids.values()))
     assert load["rows_per_table"]["tracks"] == load["rows_loaded"]
 

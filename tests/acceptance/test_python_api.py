@@ -153,7 +153,7 @@ def test_normalize_gives_a_frame_per_table_with_explicit_types() -> None:
 
 def test_normalize_shows_what_a_load_would_reject() -> None:
     frames = loader.normalize(
-        [track("E", messageId="1"), "{bad", {"type": "page"}, b"\xff", track("E", messageId="1")]
+        [track("E", messageId="1"), "{bad", {"type": "merge"}, b"\xff", track("E", messageId="1")]
     )
     assert frames["_rejects"][["position", "reason"]].to_records(index=False).tolist() == [
         ("record 2", "invalid_json"),
@@ -162,6 +162,14 @@ def test_normalize_shows_what_a_load_would_reject() -> None:
     ]
     assert frames["tracks"]["id"].tolist() == ["1"]
     assert set(loader.normalize([])) == {"tracks"}
+
+
+def test_normalize_leaves_out_what_a_load_ignores_by_default() -> None:
+    kinds = ("identify", "page", "screen", "group", "alias")
+    calls = [track("E", messageId="1"), *({"type": kind, "userId": "u"} for kind in kinds)]
+    frames = loader.normalize(calls)
+    assert set(frames) == {"tracks", "e"}
+    assert frames["tracks"]["id"].tolist() == ["1"]
 
 
 @pytest.mark.parametrize(

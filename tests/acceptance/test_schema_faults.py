@@ -224,7 +224,7 @@ def test_a_job_with_a_wrong_clock_writes_the_time_of_the_server(
     path = write(
         "a.ndjson",
         track("Email Opened", receivedAt=..., timestamp=..., sentAt=..., originalTimestamp=...),
-        {"type": "identify"},
+        {"type": "merge"},
     )
     assert run("load", path, env=env).code == 3
     minute = timedelta(minutes=1)

@@ -75,7 +75,7 @@ def test_text_is_stored_as_it_was_sent_whatever_encoding_is_set(
         track("Email Opened", messageId="1", **TEXTS),
         track("Žeton Viděn", messageId="2", **{"názěv": "ř"}),
         webhook("email", "opened", event_id="3", subject=TEXTS["other"]),
-        '{"type": "identify", "userId": "Žižkov"}',
+        '{"type": "merge", "userId": "Žižkov"}',
     )
     url = db.url + ("&" if "?" in db.url else "?") + option if option else db.url
     with settings(db, **setting):
@@ -85,13 +85,13 @@ def test_text_is_stored_as_it_was_sent_whatever_encoding_is_set(
             )
             assert (result.code, result.err) == (0, "")
         listed = run("rejects", "list", "--raw", url=url, env=env)
-    assert listed.out == '{"type": "identify", "userId": "Žižkov"}\n'
+    assert listed.out == '{"type": "merge", "userId": "Žižkov"}\n'
     columns = ", ".join(TEXTS)
     found = db.dicts(f"SELECT {columns} FROM email_opened WHERE id = '1'")
     assert found == [TEXTS]
     assert db.value("SELECT subject FROM email_opened WHERE id = '3'") == TEXTS["other"]
     assert db.value("SELECT event_text FROM tracks WHERE id = '2'") == "Žeton Viděn"
-    assert db.value("SELECT raw FROM _rejects") == '{"type": "identify", "userId": "Žižkov"}'
+    assert db.value("SELECT raw FROM _rejects") == '{"type": "merge", "userId": "Žižkov"}'
     assert db.value("SELECT duplicates FROM _loads ORDER BY id DESC LIMIT 1") == 4
 
 
@@ -157,7 +157,7 @@ def test_a_load_under_hostile_settings_writes_the_same(
         track("Email Opened", messageId="x1", amount="1.5", when="01/02/2026", **TEXTS),
         track("Email Opened", messageId="x2", timestamp="2026-01-02T03:04:05.678901+05:45"),
         track("Slash \\ Seen", messageId="x3", **{"a\\'b": ["x", None, "\\"]}),
-        '{"type": "identify", "userId": "x4"}',
+        '{"type": "merge", "userId": "x4"}',
     )
     empty_db.execute(
         "CREATE SCHEMA decoys; CREATE TABLE decoys.tracks (a int); CREATE TABLE decoys._loads ();"

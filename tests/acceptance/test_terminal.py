@@ -78,7 +78,7 @@ def test_who_wants_no_colours_gets_none(
 ) -> None:
     code, shown = in_terminal("load", two, db=db, cwd=tmp_path, **variable)
     assert (code, COLOUR.search(shown)) == (0, None)
-    assert "records 3,002 = rows 3,000 + duplicates 0 + rejects 2" in shown
+    assert "records 3,002 = rows 3,000 + duplicates 0 + rejects 2 + ignored 0" in shown
     assert COLOUR.search(in_terminal("status", db=db, cwd=tmp_path, **variable)[1]) is None
 
 

@@ -43,13 +43,13 @@ def rejected(run: Run, db: Database, write: Write) -> tuple[Path, Path]:
     first = write(
         "first.ndjson",
         track("Email Opened", messageId="good"),
-        {"type": "identify", "userId": "u"},
+        {"type": "merge", "userId": "u"},
         "{broken",
         "3",
     )
     second = write(
         "second.ndjson",
-        {"type": "identify", "userId": "u2"},
+        {"type": "merge", "userId": "u2"},
         track("Email Opened", messageId="large", subject='ü\t"\\' * 600),
     )
     assert run("load", first, env=TINY).code == 0
@@ -95,7 +95,7 @@ def test_records_over_several_lines_are_printed_on_one_and_can_be_loaded(
     run: Run, db: Database, tmp_path: Path, line_end: str
 ) -> None:
     large = track("Email Opened", messageId="large", subject="two\nlines" + "x" * 2_000)
-    bad = [{"type": "identify", "userId": "u"}, {"batch": {}}, {"event": 1, "size": float("nan")}]
+    bad = [{"type": "merge", "userId": "u"}, {"batch": {}}, {"event": 1, "size": float("nan")}]
     path = tmp_path / "pretty.json"
     path.write_bytes(json.dumps([large, *bad], indent=2).replace("\n", line_end).encode())
     assert run("load", path, env=TINY).code == 0
@@ -129,7 +129,7 @@ def large_ids(number: int) -> list[dict[str, Any]]:
 def test_rejects_are_replayed_once_and_marked_with_when_and_by_which_load(
     run: Run, db: Database, write: Write
 ) -> None:
-    path = write("a.ndjson", *large_ids(3), {"type": "identify"})
+    path = write("a.ndjson", *large_ids(3), {"type": "merge"})
     assert run("load", path, env=TINY).code == 0
     assert db.value("SELECT count(*) FROM tracks") == 0
     still = run("rejects", "replay", "--json", env=TINY).json
@@ -151,7 +151,7 @@ def test_rejects_are_replayed_once_and_marked_with_when_and_by_which_load(
 @pytest.fixture
 def mended(run: Run, db: Database, write: Write) -> Path:
     """Rejects whose raw text a person has mended since."""
-    path = write("a.ndjson", *[{"type": "identify", "userId": f"u{i}"} for i in range(5)])
+    path = write("a.ndjson", *[{"type": "merge", "userId": f"u{i}"} for i in range(5)])
     assert run("load", path, env=WIDE).code == 0
     for i in range(3):
         db.execute(
@@ -231,7 +231,7 @@ def test_the_same_event_in_two_rejects_is_loaded_once(
     run: Run, db: Database, write: Write, records: int
 ) -> None:
     """In two batches, both were marked as loaded."""
-    path = write("a.ndjson", *[{"type": "identify", "userId": f"u{i}"} for i in range(2)])
+    path = write("a.ndjson", *[{"type": "merge", "userId": f"u{i}"} for i in range(2)])
     assert run("load", path, env=WIDE).code == 0
     db.execute("UPDATE _rejects SET raw = %s", json.dumps(track("Cart Seen", messageId="one")))
     batches = {"LOADER_BATCH_RECORDS": str(records)}

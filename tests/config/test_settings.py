@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -137,6 +138,54 @@ IN_FILE = [
         "[[source]]\nkey = 1",
         "'key' of the source number 1 (loader.toml) is not a key of a source: "
         f"there are {', '.join(source_keys())}",
+    ),
+    (
+        '[[source]]\nignore_types = "page"',
+        "'ignore_types' of the source number 1 (loader.toml) must be a list: "
+        'write ignore_types = ["page"]',
+    ),
+    (
+        '[[source]]\nignore_types = ["page", "track"]',
+        "'ignore_types' of the source number 1 (loader.toml): 'track' is the type of the calls "
+        "that are loaded: remove it, and name events that are to be ignored in `ignore_events`",
+    ),
+    (
+        '[[source]]\nignore_types = [" "]',
+        "'ignore_types' of the source number 1 (loader.toml): one of its names is blank: remove it",
+    ),
+    (
+        '[[source]]\nname = "EU"\nignore_events = [""]',
+        "'ignore_events' of the source 'EU' (loader.toml): one of its names is blank: remove it",
+    ),
+    (
+        '[[source]]\ncollections = ["Cart Seen"]\nignore_events = ["Other", "cart_seen"]',
+        "'ignore_events' of the source number 1 (loader.toml): 'Cart Seen' stands in "
+        "`collections`, too: remove it there or here",
+    ),
+    (
+        '[[source]]\nafter = "soon"',
+        "'after' of the source number 1 (loader.toml): write a date or a time, such as 2026-01-31 "
+        'or 2026-01-31T06:00:00Z, not "soon"',
+    ),
+    (
+        "[[source]]\nbefore = 20260131",
+        "'before' of the source number 1 (loader.toml): write a date or a time, such as 2026-01-31 "
+        "or 2026-01-31T06:00:00Z, not 20260131",
+    ),
+    (
+        "[[source]]\nbefore = 06:00:00",
+        "'before' of the source number 1 (loader.toml): write a date or a time, such as 2026-01-31 "
+        'or 2026-01-31T06:00:00Z, not "06:00:00"',
+    ),
+    (
+        "[[source]]\nbefore = 2026-01-01\nafter = 2026-01-01T02:00:00+02:00",
+        "'before' of the source number 1 (loader.toml): 2026-01-01T00:00:00+00:00 is not later "
+        "than `after`, 2026-01-01T00:00:00+00:00: no event lies between them",
+    ),
+    (
+        'ignore_types = ["page"]',
+        "'ignore_types' in loader.toml is not a setting: "
+        "it belongs to a source, so write it below a line [[source]]",
     ),
     (
         'inputs = ["/x"]',
@@ -281,6 +330,67 @@ def test_any_source_may_be_loaded_where_none_is_configured() -> None:
 )
 def test_a_collection_that_is_almost_another_is_doubted(name: str, near: str | None) -> None:
     [source] = sources(f'[[source]]\ncollections = ["{name}", "Email Bounced"]').sources()
+    doubts = source.doubts(["tracks", "cart_seen"])
+    assert [doubt.rpartition(": ")[2] for doubt in doubts] == (
+        [f"did you mean {near!r}?"] if near else []
+    )
+
+
+def test_calls_of_segment_that_are_no_events_are_ignored_unless_a_source_says_otherwise() -> None:
+    others = ("identify", "page", "screen", "group", "alias")
+    assert load_settings().find_source(None).ignore_types == others
+    [source] = sources("[[source]]\nignore_types = []").sources()
+    assert source.ignore_types == ()
+
+
+MIDNIGHT = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2026-01-31", MIDNIGHT),
+        ("2026-01-31T00:00:00", MIDNIGHT),
+        ("2026-01-31T00:00:00Z", MIDNIGHT),
+        ("2026-01-31 01:00:00+01:00", MIDNIGHT),
+        ('"2026-01-31"', MIDNIGHT),
+        ('"20260131"', MIDNIGHT),
+        ('"2026-01-31T01:00:00+01:00"', MIDNIGHT),
+        ("2026-01-31T00:00:00.000001Z", MIDNIGHT + timedelta(microseconds=1)),
+    ],
+)
+def test_a_time_is_one_of_toml_or_a_text_and_utc_without_a_zone(
+    monkeypatch: pytest.MonkeyPatch, written: str, meant: datetime
+) -> None:
+    [source] = sources(f"[[source]]\nafter = {written}").sources()
+    assert (source.after, source.before) == (meant, None)
+    text = written.strip('"')
+    monkeypatch.setenv("LOADER_SOURCE", json.dumps([{"before": text, "after": None}]))
+    [source] = load_settings().sources()
+    assert (source.after, source.before) == (None, meant)
+
+
+def test_names_of_events_are_compared_as_those_of_tables() -> None:
+    names = ["Cart Seen", "cart-seen", "Tracks"]
+    [source] = sources(f"[[source]]\nignore_events = {json.dumps(names)}").sources()
+    assert source.ignored_tables == {"cart_seen", "_tracks"}
+
+
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ('ignore_events = ["Email Openned"]', "Email Opened"),
+        ('ignore_events = ["email_opened", "Cart Sean"]', None),
+        ('ignore_types = ["Identify", "page"]', "identify"),
+        ('ignore_types = ["pages"]', "page"),
+        ('ignore_types = ["merge", "Track"]', None),
+        ("ignore_types = []", None),
+    ],
+)
+def test_what_is_almost_the_name_of_something_that_can_be_ignored_is_doubted(
+    line: str, near: str | None
+) -> None:
+    [source] = sources(f"[[source]]\n{line}").sources()
     doubts = source.doubts(["tracks", "cart_seen"])
     assert [doubt.rpartition(": ")[2] for doubt in doubts] == (
         [f"did you mean {near!r}?"] if near else []

@@ -5,6 +5,8 @@ Nothing here comes from the tables of `loader.forms`; names, ids and times are t
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -37,7 +39,18 @@ TRANSPORT = {"type", "channel", "integrations", "projectId", "version", "_metada
 Object = dict[str, Any]
 
 
-def read(raw: bytes) -> Event | str:
+@dataclass(kw_only=True)
+class Rules:
+    """What is left out on purpose."""
+
+    types: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()  # as somebody may write them
+    after: datetime | None = None
+    before: datetime | None = None
+    started: datetime  # the time of events that bring none
+
+
+def read(raw: bytes, rules: Rules | None = None) -> Event | str:
     """The event in a text, by its columns; or why there is none."""
     regular = make_regular(raw)
     if regular.reject is not None:
@@ -49,12 +62,13 @@ def read(raw: bytes) -> Event | str:
         return "empty_batch" if record["batch"] == [] else "batch_not_array"
     hashed, _ = parse_repeated(raw)
     is_webhook = "data" in record and ("metric" in record or "event_type" in record)
-    if is_webhook and record.get("type") != "track":
-        found = webhook(record, hashed)
-    elif "event" in record or "type" in record:
-        found = call(record, hashed)
-    else:
+    is_webhook = is_webhook and record.get("type") != "track"
+    if not is_webhook and "event" not in record and "type" not in record:
         return "unknown_form"
+    why = why_ignored(record, is_webhook, rules) if rules is not None else None
+    if why is not None:
+        return why
+    found = webhook(record, hashed) if is_webhook else call(record, hashed)
     if isinstance(found, Event):
         found.replaced = regular.replaced
         for path, value in regular.repeated:
@@ -62,6 +76,54 @@ def read(raw: bytes) -> Event | str:
             is_opened = below and above in ("context", "properties", "data")
             put_extra(found.extra, below if is_opened else path, value)
     return found
+
+
+def why_ignored(record: Object, is_webhook: bool, rules: Rules) -> str | None:
+    kind = record.get("type")
+    if not is_webhook and type(kind) is str and kind in rules.types:
+        return "ignored_type"
+    table = hook_table(record) if is_webhook else call_table(record)
+    if table is not None and table in map(table_name, rules.names):
+        return "ignored_event"
+    happened = when_it_happened(record, is_webhook, rules.started)
+    is_early = rules.after is not None and happened < rules.after
+    is_late = rules.before is not None and happened >= rules.before
+    return "out_of_range" if is_early or is_late else None
+
+
+def when_it_happened(record: Object, is_webhook: bool, started: datetime) -> datetime:
+    sent = hook_times(record)
+    if not is_webhook:
+        sent = {column: _spelled(record, key) for column, key in TIMES.items()}
+    texts = {column: parse_times([value])[0][0] for column, value in sent.items()}
+    times = {column: moment(text) for column, text in texts.items() if text is not None}
+    if "timestamp" in times:
+        return times["timestamp"]
+    if times.keys() >= {"received_at", "sent_at", "original_timestamp"}:
+        try:
+            return times["received_at"] - (times["sent_at"] - times["original_timestamp"])
+        except OverflowError:
+            pass
+    return times.get("original_timestamp", times.get("received_at", started))
+
+
+def _spelled(record: Object, key: str) -> Any:
+    value = record.get(key)
+    return record.get(SPELLINGS[key]) if value is None and key in SPELLINGS else value
+
+
+def call_table(record: Object) -> str | None:
+    name, properties = record.get("event"), record.get("properties")
+    if type(name) is not str or not name.strip():
+        return None
+    table = table_name(name)
+    evidence = {"email_id", "list_id", "delivery_id"}
+    properties = properties if type(properties) is dict else {}
+    if table in ("unsubscribe", "unsubscribed") and any(
+        snake_case(k) in evidence and is_evidence(v) for k, v in properties.items()
+    ):
+        return "email_unsubscribed"
+    return table
 
 
 def call(record: Object, hashed: Object) -> Event | str:
@@ -85,12 +147,8 @@ def call(record: Object, hashed: Object) -> Event | str:
     email = traits.get("email") if type(traits) is dict else None
     if not ids[1] and not ids[2] and type(email) is str:
         ids[2] = email
-    table = table_name(name)
-    evidence = {"email_id", "list_id", "delivery_id"}
-    if table in ("unsubscribe", "unsubscribed") and any(
-        snake_case(k) in evidence and is_evidence(v) for k, v in properties.items()
-    ):
-        table = "email_unsubscribed"
+    table = call_table(record)
+    assert table is not None
     times = {column: record.get(key) for column, key in TIMES.items()}
     return _event(ids, hashed, table, name, times, context, properties, extra)
 
@@ -105,20 +163,35 @@ def renamed(record: Object) -> Object:
     }
 
 
-def webhook(record: Object, hashed: Object) -> Event | str:
-    data = record["data"]
-    if type(data) is not dict:
-        return "data_not_object"
+def hook_table(record: Object) -> str | None:
+    name = hook_name(record)[0]
+    return table_name(name) if name is not None else None
+
+
+def hook_name(record: Object) -> tuple[str | None, str]:
+    """The name of the event, and its channel."""
     channel, metric = record.get("object_type"), record.get("metric")
     is_legacy = "metric" not in record
     if is_legacy and type(record["event_type"]) is str:
         channel, _, metric = record["event_type"].partition("_")
     if type(channel) is not str or type(metric) is not str:
-        return "no_event_name"
+        return None, ""
     channel, metric = channel.strip().lower(), metric.strip().lower()
     if not channel or not metric:
+        return None, ""
+    data = record["data"] if type(record["data"]) is dict else {}
+    is_about_a_message = is_legacy or is_evidence(data.get("delivery_id"))
+    return metric_name(channel, metric, is_about_a_message), channel
+
+
+def webhook(record: Object, hashed: Object) -> Event | str:
+    data = record["data"]
+    if type(data) is not dict:
+        return "data_not_object"
+    is_legacy = "metric" not in record
+    name, channel = hook_name(record)
+    if name is None:
         return "no_event_name"
-    name = metric_name(channel, metric, is_legacy or is_evidence(data.get("delivery_id")))
     properties = dict(data)
     used = {"event_id", "timestamp", "data", "received_at", "receivedAt"}
     keys = ("event_type",) if is_legacy else ("object_type", "metric", "event_type")
@@ -151,15 +224,19 @@ def webhook(record: Object, hashed: Object) -> Event | str:
     is_usable = channel == "email" and type(recipient) is str and is_one_address(recipient)
     addresses = (email, recipient if is_usable else None, data.get("email_address"))
     email = next((each for each in addresses if type(each) is str and each), None)
+    times = hook_times(record)
+    context = {"traits": {"email": email}} if email else {}
+    ids = [event_id, user, None if user else email]
+    return _event(ids, hashed, table_name(name), name, times, context, properties, extra)
+
+
+def hook_times(record: Object) -> Object:
     arrival = record.get("received_at")
-    times = {
+    return {
         "received_at": record.get("receivedAt") if arrival is None else arrival,
         "original_timestamp": record.get("timestamp"),
         "timestamp": record.get("timestamp"),
     }
-    context = {"traits": {"email": email}} if email else {}
-    ids = [event_id, user, None if user else email]
-    return _event(ids, hashed, table_name(name), name, times, context, properties, extra)
 
 
 def metric_name(channel: str, metric: str, is_about_a_message: bool) -> str:

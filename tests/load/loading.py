@@ -1,5 +1,6 @@
 """A load without a server: bytes -> batches -> the rows that COPY would get, read back."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -39,6 +40,11 @@ class Loaded:
         return sum(batch.duplicates for batch in self.batches)
 
     @property
+    def ignored(self) -> dict[str, int]:
+        """Records that are left out on purpose, by reason."""
+        return dict(sum((Counter(batch.ignored) for batch in self.batches), Counter[str]()))
+
+    @property
     def replaced(self) -> int:
         """Code points that cannot be stored."""
         return sum(batch.replaced_characters for batch in self.batches)
@@ -61,7 +67,8 @@ def load(
     """Load the bytes of one file, as they come, into given tables, or the declared ones."""
     tables = {name: dict(types) for name, types in (tables or declared_tables()).items()}
     context = LoadContext(started_at=STARTED, tables=tables, **options)
-    reader, found = Reader(max_record_bytes=limit), Loaded(tables=tables)
+    reader = Reader(max_record_bytes=limit, ignore=context.ignore)
+    found = Loaded(tables=tables)
     before: list[Set[str]] = []
     batch = Batch(number=1, context=context)
     for block in read_blocks(data, most_records=most_records):
@@ -69,6 +76,7 @@ def load(
         batch.records += len(block.bad)
         for read in reader.read(*block.spans):
             batch.records += read.records
+            batch.ignored.update(read.ignored)
             found.rewritten += read.rewritten
             found.ids += read.events.ids
             found.known += batch.add(read.events, there)

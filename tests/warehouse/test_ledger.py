@@ -82,10 +82,11 @@ def test_counts_are_stored_as_they_are(connection: Connection, db: Database) -> 
     load, *_ = ledger.start_load(connection, "Customer.io", "1")
     counts = ledger.Counts(
         batches=1,
-        records_read=10,
+        records_read=13,
         rows_loaded=7,
         duplicates=2,
         rejects=1,
+        ignored=3,
         rows_per_table={"tracks": 7, "e": 7},
     )
     counts.widen({"timestamp": ("2026-01-01T00:00:00Z", "2026-01-03T00:00:00.5+02:00")})
@@ -96,14 +97,15 @@ def test_counts_are_stored_as_they_are(connection: Connection, db: Database) -> 
     ledger.record_batch(connection, load, counts, [])
     assert ledger.record_changes(connection, load, made[1:]) == made
     [row] = db.rows(
-        "SELECT records_read, rows_loaded, duplicates, rejects, rows_per_table, schema_changes, "
-        "first_timestamp, last_timestamp, first_received_at FROM _loads"
+        "SELECT records_read, rows_loaded, duplicates, rejects, ignored, rows_per_table, "
+        "schema_changes, first_timestamp, last_timestamp, first_received_at FROM _loads"
     )
     assert row == (
-        10,
+        13,
         7,
         2,
         1,
+        3,
         {"tracks": 7, "e": 7},
         made,
         datetime(2026, 1, 1, tzinfo=UTC),
@@ -113,14 +115,26 @@ def test_counts_are_stored_as_they_are(connection: Connection, db: Database) -> 
 
 
 @pytest.mark.parametrize(
-    ("read", "loaded", "duplicates", "rejects", "expected"),
-    [(0, 0, 0, 0, True), (10, 7, 2, 1, True), (10, 7, 2, 0, False), (9, 7, 2, 1, False)],
+    ("read", "loaded", "duplicates", "rejects", "ignored", "expected"),
+    [
+        (0, 0, 0, 0, 0, True),
+        (10, 7, 2, 1, 0, True),
+        (14, 7, 2, 1, 4, True),
+        (10, 7, 2, 0, 0, False),
+        (9, 7, 2, 1, 0, False),
+        (10, 7, 2, 1, 1, False),
+        (14, 7, 2, 1, 3, False),
+    ],
 )
-def test_counts_balance_if_every_record_is_a_row_a_duplicate_or_a_reject(
-    read: int, loaded: int, duplicates: int, rejects: int, expected: bool
+def test_counts_balance_if_every_record_is_a_row_a_duplicate_a_reject_or_ignored(
+    read: int, loaded: int, duplicates: int, rejects: int, ignored: int, expected: bool
 ) -> None:
     counts = ledger.Counts(
-        records_read=read, rows_loaded=loaded, duplicates=duplicates, rejects=rejects
+        records_read=read,
+        rows_loaded=loaded,
+        duplicates=duplicates,
+        rejects=rejects,
+        ignored=ignored,
     )
     assert counts.balances() is expected
 
