@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from loader.errors import InputUnreadable, ObjectGone
+from loader.errors import InputUnreadable, ObjectChanged, ObjectGone
 from loader.sources.ahead import in_thread
 from loader.sources.connect import Patience, StoreOptions, connect
 from loader.sources.days import day_of
 from loader.sources.files import InputFile
 from loader.sources.keys import Pattern, has_magic, literal_folder, why_unreadable
 from loader.sources.listing import Lister, Page, as_file
-from loader.sources.store_errors import Deed, NoRight, explain
+from loader.sources.store_errors import Deed, NoRight, changed, explain
 from loader.sources.urls import Address, is_url, read_url
 
 if TYPE_CHECKING:
@@ -130,20 +128,23 @@ class Bucket:
         key = file.uri.removeprefix(self.root)
         found = self._get(key, file.version)
         opened = as_file(self.root, found.meta)
-        if opened.version == file.version and file.size is not None:
-            opened = msgspec.structs.replace(opened, modified_at=file.modified_at)
+        # Not every store heeds the condition.
+        if file.version is not None and file.version != opened.version:
+            raise changed(file.uri)
         return StoredObject(self, opened, key, found.stream(_PIECE_BYTES))
 
     def _get(self, key: str, version: str | None) -> "GetResult":
         import obstore
 
-        options: GetOptions = {}
-        if version is not None:
-            options["if_match"] = f'"{version}"'
+        options: GetOptions = {"if_match": f'"{version}"'} if version is not None else {}
         try:
             return obstore.get(self._store, key, options=options)
         except Exception as error:
-            raise self.explain(error, "read", key) from error
+            explained = self.explain(error, "read", key)
+            if version is not None and isinstance(explained, ObjectChanged):
+                # To some stores, an object that is gone is one that has changed.
+                self._get(key, None)
+            raise explained from error
 
     def explain(self, error: Exception, deed: Deed, key: str) -> InputUnreadable:
         """The error of ours for one of the library's."""

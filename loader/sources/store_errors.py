@@ -112,14 +112,19 @@ def explain(error: Exception, deed: Deed, key: str, place: Place) -> InputUnread
         )
     if deed == "read":
         if status == 412 or "Precondition" in type(error).__name__:
-            return ObjectChanged(
-                f"{uri!r} has changed since it was listed: the next load reads it from its start"
-            )
+            return changed(uri)
         if status == 404 or isinstance(error, FileNotFoundError):
             return ObjectGone(f"{uri!r} is not there any more: it was deleted or has expired")
     what, advice = _why(text, code, status, deed, place)
     is_right = advice.startswith("grant ")
     return (NoRight if is_right else InputUnreadable)(f"{said}{what}; {advice}")
+
+
+def changed(uri: str) -> ObjectChanged:
+    """The error of an object that is another by now."""
+    return ObjectChanged(
+        f"{uri!r} has changed since it was listed: the next load reads it from its start"
+    )
 
 
 def refuse(error: Exception, place: Place) -> UsageError:
