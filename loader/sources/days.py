@@ -42,9 +42,13 @@ def last_day(known: Known) -> date | None:
     return date(known.year, known.month, known.day or monthrange(known.year, known.month)[1])
 
 
-def day_of(folders: Iterable[str], *, month_first: bool = True) -> date | None:
-    """The last day that a file in these folders, from the top on down, can be of."""
-    known = NOTHING
+def day_of(
+    folders: Iterable[str], known: Known = NOTHING, *, month_first: bool = True
+) -> date | None:
+    """The last day that a file in these folders, from the top on down, can be of.
+
+    `known` is what the folders above these say.
+    """
     for name in folders:
         known = read_folder(known, name, month_first=month_first)
     return last_day(known)

@@ -86,7 +86,7 @@ class Lister:
             return
         first = self._first(folder)
         if first is not None and len(first) < _CHUNK:
-            yield from self._few(first)
+            yield from self._few(folder, known, first)
             return
         self._nodes += 1
         if self._nodes > _MOST_FOLDERS or (first is not None and self._is_flat(folder, first)):
@@ -241,14 +241,15 @@ class Lister:
         finally:
             ahead.close()
 
-    def _few(self, found: "list[ObjectMeta]") -> Iterator[Page]:
+    def _few(self, folder: str, known: Known, found: "list[ObjectMeta]") -> Iterator[Page]:
         """All that a small folder holds, by day."""
-        folders = {folder for meta in found for folder in meta["path"].split("/")[:-1]}
-        month_first = not are_day_first(folders)
+        skip = len(folder) + 1 if folder else 0
+        names = {name for meta in found for name in meta["path"][skip:].split("/")[:-1]}
+        month_first = not are_day_first(names)
 
         def order(meta: "ObjectMeta") -> date:
-            path = meta["path"].split("/")
-            return day_of(path[:-1], month_first=month_first) or date.min
+            below = meta["path"][skip:].split("/")[:-1]
+            return day_of(below, known, month_first=month_first) or date.min
 
         for day, group in groupby(sorted(found, key=order), key=order):
             is_old = self._since is not None and date.min < day < self._since
