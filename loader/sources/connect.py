@@ -1,6 +1,7 @@
 """The client of a store: where it is, with whose credentials, and how patient it is."""
 
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +47,9 @@ _ENDPOINTS = {
     "gs": ("GOOGLE_BASE_URL",),
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
+_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_DOCUMENTS = {"GOOGLE_SERVICE_ACCOUNT_KEY"}  # JSON
+_BREAK = re.compile(r"[\x00-\x1f\x7f]")
 # Any of these, and the library finds the credentials itself.
 _OWN_CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
@@ -61,6 +65,7 @@ def connect(address: Address, options: StoreOptions, patience: Patience) -> "tup
     Raises UsageError where it cannot be set up.
     """
     kind = "az" if address.scheme == "abfss" else address.scheme
+    _check_variables(kind)
     endpoint = options.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS[kind])), "")
     endpoint = (endpoint or address.blob_endpoint).rstrip("/")
     place = Place(address._replace(key=""), endpoint, _region(options), lambda: "")
@@ -76,6 +81,16 @@ def connect(address: Address, options: StoreOptions, patience: Patience) -> "tup
         raise
     except Exception as error:  # the library's own have no base in common with what else it raises
         raise refuse(error, place) from error
+
+
+def _check_variables(kind: str) -> None:
+    """A secret that was read with its line break makes the library panic."""
+    for name, value in os.environ.items():
+        if name.startswith(_VARIABLES[kind]) and name not in _DOCUMENTS and _BREAK.search(value):
+            raise UsageError(
+                f"the environment variable {name} has a line break or another control character "
+                "in it: set it without"
+            )
 
 
 def _region(options: StoreOptions) -> str:

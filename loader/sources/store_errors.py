@@ -3,6 +3,7 @@
 The client library answers with pages of debug text, with addresses and request ids in it.
 """
 
+import os
 import re
 import urllib.error
 import urllib.request
@@ -41,18 +42,10 @@ _CREDENTIALS = {
     "AZURE_CLIENT_SECRET, or run where an identity is given; for a public container set "
     "`anonymous`",
 }
-# What is asked where no credentials are set: the machine's metadata service, or a token service.
-_ASKED_FOR_CREDENTIALS = (
-    "/latest/api/token",
-    "/latest/meta-data/",
-    "computeMetadata",
-    "/metadata/identity/",
-    "AssumeRoleWithWebIdentity",
-    "/oauth2/",
-    "oauth2.googleapis.com",
-    "169.254.170.",
-    "Failed to read token file",
-    "token file",
+# Nothing but credentials is asked for by PUT and POST, or from the machine's own addresses.
+_FOR_CREDENTIALS = re.compile(
+    r"Error performing (?:PUT|POST)|token request|token file|computeMetadata"
+    r"|/latest/(?:api|meta-data)/|//169\.254\.170\."
 )
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName", "InvalidResourceName"}
 _ENDED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
@@ -144,8 +137,12 @@ def _why(text: str, code: str, status: int, deed: Deed, place: Place) -> tuple[s
     """What happened, and what to do."""
     if refusal := place.refusal():
         return f"there are no credentials, as {refusal}", "log in again, or correct the profile"
-    if any(asked in text for asked in _ASKED_FOR_CREDENTIALS):
-        return "no credentials were found", _CREDENTIALS[place.kind]
+    if _FOR_CREDENTIALS.search(text) or _is_of_container(text):
+        if status:
+            what = f"the request for credentials was refused ({code or status})"
+        else:
+            what = "no credentials were found"
+        return what, _CREDENTIALS[place.kind]
     if code in _ENDED:
         return (
             f"the session of the credentials has ended ({code})",
@@ -187,6 +184,12 @@ def _why(text: str, code: str, status: int, deed: Deed, place: Place) -> tuple[s
     if status:
         return f"the store refused the request ({code or status})", "check the settings of it"
     return _why_no_answer(text, place)
+
+
+def _is_of_container(text: str) -> bool:
+    """Whether a container's own service was asked for credentials."""
+    uri = os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    return uri is not None and uri != "" and uri in text
 
 
 def _why_no_answer(text: str, place: Place) -> tuple[str, str]:
