@@ -5,8 +5,6 @@ The client library answers with pages of debug text, with addresses and request 
 
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -236,6 +234,9 @@ def _ask_region(place: Place) -> str:
     """The region of a bucket, which S3 tells anybody."""
     if place.kind != "s3":
         return ""
+    import urllib.error
+    import urllib.request
+
     url = f"{place.endpoint or 'https://s3.amazonaws.com'}/{place.address.bucket}"
     request = urllib.request.Request(url, method="HEAD")
     try:

@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from email.message import Message
 from email.utils import formatdate
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +28,7 @@ class Request(NamedTuple):
     method: str
     key: str  # empty for a listing
     query: Mapping[str, str]
-    headers: Mapping[str, str]
+    headers: Message  # whose names have no case
     number: int  # the how-manieth of this key, or of the listings, counted from 1
 
 
@@ -78,10 +79,10 @@ class FakeS3:
         """How often something was listed so far."""
         return self._counted[""]
 
-    def met(self, method: str, key: str, query: dict[str, str], headers: Any) -> Request:
+    def met(self, method: str, key: str, query: dict[str, str], headers: Message) -> Request:
         with self._lock:
             self._counted[key] += 1
-            request = Request(method, key, query, dict(headers), self._counted[key])
+            request = Request(method, key, query, headers, self._counted[key])
             self.requests.append(request)
         return request
 
