@@ -88,7 +88,9 @@ class Bucket:
             if file is not None:
                 yield _page_of(file, key)
                 return
-        raise denied or InputUnreadable(
+        if denied is not None and not is_pattern:
+            raise denied
+        raise InputUnreadable(
             f"no object matches {url!r}: check the address and its spelling; the folder before "
             f"the last slash is named whole, and a beginning of names with a star, as in "
             f"{self.root + folder + '*'!r}"
@@ -120,7 +122,7 @@ class Bucket:
     # bytes
 
     def open(self, file: InputFile) -> "StoredObject":
-        """Open an object as it was listed.
+        """Open an object as it was listed; without a `version`, as it is now.
 
         Raises ObjectChanged where it is another by now, ObjectGone where it is not there any
         more, and InputUnreadable where it cannot be read.

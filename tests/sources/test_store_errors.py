@@ -135,6 +135,12 @@ def test_who_may_read_but_not_list_can_name_an_object(fake: FakeS3) -> None:
     assert "s3:ListBucket" in on_list(fake, ROOT + "none")
 
 
+def test_a_pattern_that_matches_nothing_is_no_lack_of_a_right(fake: FakeS3) -> None:
+    """To ask for an object of that very name is refused, too."""
+    fake.fault = lambda asked: error(403, "AccessDenied") if asked.key else None
+    assert "no object matches" in on_list(fake, ROOT + "b*.gz")
+
+
 def test_who_may_list_but_not_read_is_told_by_check(fake: FakeS3) -> None:
     fake.fault = lambda asked: error(403, "AccessDenied") if asked.key else None
     assert "s3:GetObject" in sentence(lambda: bucket_of(fake).probe(ROOT))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from msgspec import structs
 from sources.fake_s3 import BUCKET, Answer, FakeS3, Request, answer_of, error
 
 from loader.errors import InputUnreadable, ObjectChanged, ObjectGone
@@ -100,6 +101,15 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_joined_from_two(
         stored.read()
     assert begin == DATA[:1_000]
     assert opened(bucket).read() == DATA[::-1]
+
+
+def test_without_a_version_an_object_is_opened_as_it_is_now(fake: FakeS3, bucket: Bucket) -> None:
+    """So one that has changed is read once more."""
+    old = listed(bucket)
+    fake.objects[KEY] = DATA[::-1]
+    with bucket.open(structs.replace(old, version=None)) as stored:
+        assert stored.file == listed(bucket) != old
+        assert stored.read() == DATA[::-1]
 
 
 def test_an_object_that_is_deleted_while_it_is_read_is_gone(fake: FakeS3, bucket: Bucket) -> None:
