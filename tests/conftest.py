@@ -19,7 +19,18 @@ from hypothesis import HealthCheck, settings
 
 from loader.warehouse import embedded
 
-_DEVELOPERS = ("LOADER_", "PG")
+_DEVELOPERS = ("LOADER_", "PG", "AWS_", "GOOGLE_", "AZURE_")
+# Nobody answers there: clients of stores that find no credentials would ask the machine's own.
+_NOBODY = "127.0.0.1:9"
+_NO_CREDENTIALS = {
+    "AWS_METADATA_ENDPOINT": f"http://{_NOBODY}",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "GCE_METADATA_HOST": _NOBODY,
+    "GCE_METADATA_IP": _NOBODY,
+    "AZURE_MSI_ENDPOINT": f"http://{_NOBODY}",
+}
 
 # The same examples in every run: a property that breaks, breaks again.
 settings.register_profile(
@@ -41,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(_DEVELOPERS) or name == "DATABASE_URL":
             del os.environ[name]
+    os.environ.update(_NO_CREDENTIALS)
 
 
 def pytest_report_header() -> str:

@@ -6,7 +6,7 @@ from typing import get_type_hints
 from pydantic import ValidationError
 
 from loader.config.layers import CONFIG_FILE, Given, config_file, flag, gather, keyword
-from loader.config.settings import DEFAULT_SOURCE, SettingKeywords, Settings, Source
+from loader.config.settings import DEFAULT_SOURCE, SettingKeywords, Settings, Source, Storage
 from loader.config.words import explain
 from loader.errors import UsageError
 
@@ -17,6 +17,7 @@ __all__ = [
     "SettingKeywords",
     "Settings",
     "Source",
+    "Storage",
     "config_file",
     "flag",
     "load_settings",

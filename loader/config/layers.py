@@ -105,13 +105,13 @@ def _by_name(
 
 
 def _parsed(name: str, value: str) -> object:
-    """The sources are JSON in a variable; every other value is read from its text."""
-    if name != "source":
+    """Tables are JSON in a variable; every other value is read from its text."""
+    if name not in ("source", "storage"):
         return value
     try:
         return json.loads(value)
     except ValueError as error:
-        raise UsageError(f"{_PREFIX}SOURCE is not JSON: {error}") from None
+        raise UsageError(f"{_PREFIX}{name.upper()} is not JSON: {error}") from None
 
 
 def _from_file(known: Collection[str]) -> dict[str, Given]:
@@ -135,6 +135,8 @@ def _from_file(known: Collection[str]) -> dict[str, Given]:
 def _advice(name: str, known: Collection[str]) -> str:
     if name in source_keys():
         return ": it belongs to a source, so write it below a line [[source]]"
+    if name in storage_keys():
+        return ': it belongs to a bucket, so write it below a line [storage."s3://bucket"]'
     return did_you_mean(name, known, "correct its name or remove it")
 
 
@@ -143,6 +145,13 @@ def source_keys() -> list[str]:
     from loader.config.settings import Source
 
     return [field.alias or name for name, field in Source.model_fields.items()]
+
+
+def storage_keys() -> list[str]:
+    """The keys of a bucket, as `loader.toml` has them."""
+    from loader.config.settings import Storage
+
+    return list(Storage.model_fields)
 
 
 def _is_removed(name: str, spelled: str) -> bool:

@@ -25,6 +25,7 @@ from loader.errors import UsageError, did_you_mean, nearest
 from loader.normalize.collections import COLLECTIONS
 from loader.normalize.names import MAX_BYTES, schema_name, table_name
 from loader.normalize.times import parse_time
+from loader.sources.urls import read_url
 
 DEFAULT_SOURCE = "Customer.io"
 # What Segment's calls are besides `track`.
@@ -189,6 +190,37 @@ def _refuse_blank(names: Iterable[str]) -> None:
         raise ValueError("one of its names is blank: remove it")
 
 
+class Storage(BaseModel):
+    """How a bucket is reached. Secrets are no settings: they come from the job's environment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: str = Field("", description="Address of a store that is not the vendor's own.")
+    region: str = Field("", description="Region of the bucket; default: AWS_REGION.")
+    profile: str = Field("", description="Profile of ~/.aws; default: AWS_PROFILE.")
+    ca_file: str = Field(
+        "", description="PEM file of the authority that signed the endpoint's certificate."
+    )
+    anonymous: bool = Field(False, description="Ask without credentials: a public bucket.")
+    path_style: bool = Field(
+        True, description="The bucket stands in the path; if not, in the name of the host."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str) -> str:
+        if not endpoint:
+            return endpoint
+        scheme, _, host = endpoint.partition("://")
+        if scheme not in ("http", "https") or not host:
+            raise ValueError("it has to begin with https:// or http://, and name a host")
+        if "@" in host or "?" in host:
+            raise ValueError(
+                "it has credentials in it: leave them out, and give them by the environment"
+            )
+        return endpoint.rstrip("/")
+
+
 class Settings(BaseModel):
     """Everything that can be set."""
 
@@ -202,6 +234,9 @@ class Settings(BaseModel):
         description="Data folder of the embedded PostgreSQL.",
     )
     source: Annotated[tuple[Source, ...], Field(description="The configured sources.")] = ()
+    storage: Annotated[
+        dict[str, Storage], Field(description="How buckets are reached, by their address.")
+    ] = {}
     auto_migrate: bool = Field(True, description="A load may bring the schema to head.")
     schema_contract: Literal["evolve", "freeze"] = Field(
         "evolve", description="New properties: `evolve` adds columns, `freeze` fills `_extra`."
@@ -244,6 +279,23 @@ class Settings(BaseModel):
         # Path("") would be the current folder.
         return _default_warehouse_dir(info.data) if folder == "" else folder
 
+    @field_validator("storage")
+    @classmethod
+    def _check_buckets(cls, storage: dict[str, Storage]) -> dict[str, Storage]:
+        found: dict[str, Storage] = {}
+        for url, options in storage.items():
+            try:
+                address = read_url(url)
+            except UsageError as error:
+                raise ValueError(str(error)) from None
+            if address.key:
+                raise ValueError(
+                    f'it is set for a whole bucket: write [storage."{address.root[:-1]}"]'
+                )
+            if found.setdefault(address.root, options) is not options:
+                raise ValueError(f"the bucket {address.root[:-1]!r} is there twice: leave one out")
+        return found
+
     @model_validator(mode="after")
     def _schemas_differ(self) -> "Settings":
         owners: dict[str, str] = {}
@@ -255,6 +307,10 @@ class Settings(BaseModel):
                     f"{source.schema_!r}: set `schema` for one of them"
                 )
         return self
+
+    def storage_of(self, root: str) -> Storage:
+        """What is set for a bucket, whose address ends with a slash (`Address.root`)."""
+        return self.storage.get(root) or Storage()  # type: ignore[call-arg]
 
     def url(self) -> str | None:
         """The URL of the user's own server, or None for the embedded one."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from loader.config.layers import keyword, source_keys
+from loader.config.layers import keyword, source_keys, storage_keys
 from loader.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ _SENTENCES = {
     "less_than_equal": "must be at most {le}, not {value}",
     "tuple_type": "must be a list: write {name} = [{value}]",
 }
-_SOURCES = "must be a list of tables: write [[source]], in two brackets, above the keys of each one"
+_TABLES = {
+    "source": "must be a list of tables: write [[source]], in two brackets, above the keys of each "
+    "one",
+    "storage": 'must be a table for each bucket: write [storage."s3://bucket"] above its keys',
+}
 
 
 def explain(
@@ -45,11 +49,12 @@ def explain(
         message = first["msg"].removeprefix("Value error, ")
         return f"{_where(location, given)}: {message}" if location else message
     if kind == "extra_forbidden":
-        keys = source_keys()
+        is_source = location[0] == "source"
+        keys, owner = (source_keys(), "source") if is_source else (storage_keys(), "bucket")
         advice = did_you_mean(str(location[-1]), keys, f"there are {', '.join(keys)}")
-        return f"{_where(location, given)} is not a key of a source{advice}"
-    if location[0] == "source" and (len(location) == 1 or kind.startswith("model")):
-        return f"{_where(location[:1], given)} {_SOURCES}"
+        return f"{_where(location, given)} is not a key of a {owner}{advice}"
+    if location[0] in _TABLES and (len(location) == 1 or kind.startswith("model")):
+        return f"{_where(location[:1], given)} {_TABLES[str(location[0])]}"
     sentence = _SENTENCES.get(kind, first["msg"][:1].lower() + first["msg"][1:])
     words = {**context, "name": next(p for p in reversed(location) if isinstance(p, str))}
     words["value"] = _shown(first, location)
@@ -60,6 +65,8 @@ def _where(location: "Location", given: "Mapping[str, Given] | None") -> str:
     """`max_columns in loader.toml`, `inputs of the source 'EU' in loader.toml`."""
     found = (given or {}).get(str(location[0]))
     where = f" ({found.origin})" if found and found.origin != keyword(str(location[0])) else ""
+    if location[0] == "storage" and len(location) > 2:
+        return f"{str(location[-1])!r} of the bucket {str(location[1])!r}{where}"
     if location[0] != "source" or len(location) < 3:
         return f"{location[-1]}{where}"
     name = None

@@ -34,6 +34,7 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     modified_at: datetime | None  # to the microsecond, as PostgreSQL keeps it
     is_stream: bool = False  # stdin, or a pipe or device by its name: read anew each time
     skipped: str = ""  # why it is not read, if it is not
+    version: str | None = None  # ETag of an object, without quotes
 
 
 def list_inputs(paths: Iterable[str]) -> list[InputFile]:

@@ -6,7 +6,7 @@ import pytest
 from acceptance.harness import Database
 from acceptance.pages import PAGES
 
-from loader.config import Settings, Source
+from loader.config import Settings, Source, Storage
 from loader.normalize import collections as catalogue
 from loader.normalize.event import IGNORE_REASONS, REASONS
 from loader.warehouse.opening import LIMITS, SETTINGS
@@ -24,6 +24,11 @@ def test_every_setting_is_documented(setting: str) -> None:
     "key", sorted(field.alias or name for name, field in Source.model_fields.items())
 )
 def test_every_key_of_a_source_is_documented(key: str) -> None:
+    assert f"| `{key}` |" in DOCS
+
+
+@pytest.mark.parametrize("key", sorted(Storage.model_fields))
+def test_every_key_of_a_bucket_is_documented(key: str) -> None:
     assert f"| `{key}` |" in DOCS
 
 

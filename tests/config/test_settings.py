@@ -9,9 +9,18 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from loader.config import SettingKeywords, Settings, flag, keyword, load_settings, read_settings
+from loader.config import (
+    SettingKeywords,
+    Settings,
+    Storage,
+    flag,
+    keyword,
+    load_settings,
+    read_settings,
+)
 from loader.config.layers import REMOVED, source_keys
 from loader.errors import LoaderWarning, UnknownSetting, UsageError
+from loader.sources.connect import StoreOptions
 
 URL = "postgresql://me@db/events"
 
@@ -33,7 +42,7 @@ def refusal(given: dict[str, Any] | None = None) -> str:
 
 def test_what_python_may_give_is_what_can_be_set() -> None:
     hints = get_type_hints(SettingKeywords)
-    assert set(hints) == set(Settings.model_fields) - {"source"}
+    assert set(hints) == set(Settings.model_fields) - {"source", "storage"}
     for name, hint in hints.items():
         declared = Settings.model_fields[name].annotation
         looser = {"warehouse_url": str | None, "warehouse_dir": str | os.PathLike[str]}
@@ -91,6 +100,10 @@ def test_the_sources_can_be_json_in_a_variable(monkeypatch: pytest.MonkeyPatch) 
 SOURCE_LIST = (
     "source (loader.toml) must be a list of tables: "
     "write [[source]], in two brackets, above the keys of each one"
+)
+BUCKET_TABLES = (
+    "storage (loader.toml) must be a table for each bucket: "
+    'write [storage."s3://bucket"] above its keys'
 )
 IN_FILE = [
     ('max_columns = "many"', 'max_columns (loader.toml) must be a whole number, not "many"'),
@@ -192,6 +205,49 @@ IN_FILE = [
         "'inputs' in loader.toml is not a setting: "
         "it belongs to a source, so write it below a line [[source]]",
     ),
+    (
+        'region = "eu-west-1"',
+        "'region' in loader.toml is not a setting: "
+        'it belongs to a bucket, so write it below a line [storage."s3://bucket"]',
+    ),
+    ('storage = "s3://b"', BUCKET_TABLES),
+    ('storage.endpoint = "https://x"', BUCKET_TABLES),
+    (
+        '[storage."s3://b"]\nendpont = "https://x"',
+        "'endpont' of the bucket 's3://b' (loader.toml) is not a key of a bucket: "
+        "did you mean 'endpoint'?",
+    ),
+    (
+        '[storage."s3://b"]\nsecret_access_key = "x"',
+        "'secret_access_key' of the bucket 's3://b' (loader.toml) is not a key of a bucket: "
+        "there are endpoint, region, profile, ca_file, anonymous, path_style",
+    ),
+    (
+        '[storage."s3://b"]\nanonymous = "perhaps"',
+        "'anonymous' of the bucket 's3://b' (loader.toml) must be true or false, not \"perhaps\"",
+    ),
+    (
+        '[storage."s3://b"]\nendpoint = "minio:9000"',
+        "'endpoint' of the bucket 's3://b' (loader.toml): it has to begin with https:// or "
+        "http://, and name a host",
+    ),
+    (
+        '[storage."s3://b"]\nendpoint = "https://me:s3cr3t@minio"',
+        "'endpoint' of the bucket 's3://b' (loader.toml): it has credentials in it: leave them "
+        "out, and give them by the environment",
+    ),
+    (
+        '[storage."s3://b/logs"]\nregion = "x"',
+        'storage (loader.toml): it is set for a whole bucket: write [storage."s3://b"]',
+    ),
+    (
+        '[storage."s3://b"]\nregion = "x"\n[storage."s3a://b/"]\nregion = "y"',
+        "storage (loader.toml): the bucket 's3://b' is there twice: leave one out",
+    ),
+    (
+        '[storage."gcs://b"]',
+        "storage (loader.toml): gcs:// is no scheme of a store that is read: write gs://...",
+    ),
     ("[[sources]]", "'sources' in loader.toml is not a setting: did you mean 'source'?"),
     (
         "warehouse_ulr = ''",
@@ -266,6 +322,28 @@ def test_an_unknown_keyword_is_a_wrong_argument_and_a_wrong_use() -> None:
     assert isinstance(refused.value, TypeError)
     assert isinstance(refused.value, UsageError)
     assert str(refused.value) == "'warehouse_uri' is not a setting: did you mean 'warehouse_url'?"
+
+
+# buckets
+
+
+def test_what_is_set_for_a_bucket_is_found_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("loader.toml").write_text(
+        '[storage."s3a://b"]\nendpoint = "https://minio:9000/"\npath_style = false'
+    )
+    found = load_settings().storage_of("s3://b/")
+    assert (found.endpoint, found.path_style, found.region) == ("https://minio:9000", False, "")
+    assert load_settings().storage_of("s3://other/") == Storage()
+    monkeypatch.setenv("LOADER_STORAGE", json.dumps({"gs://b": {"anonymous": True}}))
+    assert load_settings().storage_of("gs://b/").anonymous
+    assert not load_settings().storage_of("s3://b/").endpoint
+    monkeypatch.setenv("LOADER_STORAGE", "s3://b")
+    assert refusal().startswith("LOADER_STORAGE is not JSON")
+
+
+def test_what_can_be_set_for_a_bucket_is_what_the_client_takes() -> None:
+    assert tuple(Storage.model_fields) == StoreOptions.__struct_fields__
+    assert StoreOptions(**Storage().model_dump()) == StoreOptions()
 
 
 # settings that are gone
