@@ -66,14 +66,6 @@ class InputUnreadable(LoaderError):
     """An input cannot be listed, opened, or read to its end."""
 
 
-class ObjectChanged(InputUnreadable):
-    """An object was replaced after it was listed, or while it was read."""
-
-
-class ObjectGone(InputUnreadable):
-    """An object that was listed is not there any more."""
-
-
 class BrokenInstallation(LoaderError):
     """The installed package is not whole."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from loader import __version__
-from loader.cli import columns, config, load, look, rejects, schema, warehouse
+from loader.cli import columns, config, inputs, load, look, rejects, schema, warehouse
 from loader.cli.exits import EXIT_CODES
 from loader.cli.log import complain
 from loader.cli.options import examples
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 app.command(epilog=load.LOAD_EPILOG)(load.load)
 app.command(epilog=load.PLAN_EPILOG)(load.plan)
+app.command(epilog=inputs.INPUTS_EPILOG)(inputs.inputs)
 app.command(epilog=look.CHECK_EPILOG)(look.check)
 app.command(epilog=look.STATUS_EPILOG)(look.status)
 app.command(epilog=schema.EPILOG)(schema.migrate)

@@ -50,6 +50,9 @@ def load(
     warehouse_url: WarehouseUrl = None,
     wait: Wait = False,
     force: Force = False,
+    full_listing: Annotated[
+        bool, typer.Option("--full-listing", help="List old folders of buckets, too.")
+    ] = False,
     workers: Annotated[str | None, typer.Option("--workers", hidden=True)] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -72,7 +75,14 @@ def load(
         return _judge(result, settings)
 
     work = sources_and_inputs(settings, source, paths, new=new_source)
-    run = partial(recipe.load, settings=settings, wait=wait, force=force)
+    run = partial(
+        recipe.load,
+        settings=settings,
+        wait=wait,
+        force=force,
+        is_by_hand=bool(paths),
+        full_listing=full_listing,
+    )
     return _each(work, settings, run, show, event="load.failed", quiet=quiet)
 
 

@@ -10,12 +10,12 @@ from loader.cli.exits import EXIT_CODES, FAILED, Outcomes
 from loader.cli.options import AsJson, Paths, SourceName, WarehouseUrl, examples
 from loader.cli.printing import print_status
 from loader.cli.text import number, out, out_json
-from loader.errors import LoaderError
+from loader.errors import InputUnreadable, LoaderError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from loader.config import Source
+    from loader.config import Settings, Source
     from loader.warehouse.inspect import Finding
 
 CHECK_EPILOG = examples(
@@ -42,7 +42,7 @@ def check(
                 outcomes.of(chosen.name, "check.failed"),
                 engine.connect(engine.make_engine(url)) as connection,
             ):
-                for finding in _findings(connection, chosen, paths):
+                for finding in _findings(connection, settings, chosen, paths):
                     found.append((chosen.name, finding))
     if as_json:
         shown = [{"source": name} | finding._asdict() for name, finding in found]
@@ -59,9 +59,8 @@ def check(
 
 
 def _findings(
-    connection: "Connection", source: "Source", paths: list[str] | None
+    connection: "Connection", settings: "Settings", source: "Source", paths: list[str] | None
 ) -> "Iterator[Finding]":
-    from loader.sources.files import list_inputs
     from loader.warehouse import inspect
 
     yield from inspect.check_warehouse(connection, source)
@@ -69,11 +68,38 @@ def _findings(
         yield inspect.Finding(False, "collections", doubt)
     for path in paths or source.inputs:
         try:
-            count = sum(not file.skipped for file in list_inputs([path]))
-            yield inspect.Finding(True, f"input {path}: {number(count, 'file')}")
+            yield inspect.Finding(True, f"input {path}: {_look_at(path, settings, source)}")
         except LoaderError as error:
             yield inspect.Finding(False, f"input {path}", str(error))
     yield from inspect.check_compiled()
+
+
+def _look_at(path: str, settings: "Settings", source: "Source") -> str:
+    """How many files an input has, and what the first one looks like; of a bucket the first page.
+
+    Raises InputUnreadable where it cannot be listed, or that file not be read.
+    """
+    from loader.load.todo import inputs_of
+    from loader.sources.kinds import START_BYTES, describe
+    from loader.sources.urls import is_url
+
+    inputs = inputs_of([path], source, settings)
+    count, more, first = 0, "", None
+    for listed in inputs.list():
+        for error in filter(None, (listed.error, listed.page.failure)):
+            raise InputUnreadable(str(error))
+        files = [file for file in listed.page.files if not file.skipped]
+        count += len(files)
+        first = first or next((file for file in files if not file.is_stream), None)
+        if count and is_url(path):
+            more = "" if listed.is_end else " or more"
+            break
+    if first is None:
+        return number(count, "file")
+    with inputs.open(first) as opened:
+        start = next(opened.blocks, b"")[:START_BYTES]
+    looks = describe(start) or "events"
+    return f"{number(count, 'file')}{more}; the first one looks like {looks}"
 
 
 def status(

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from io import StringIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from loader.cli.text import number, out, out_exactly, out_table
 
 if TYPE_CHECKING:
+    from loader.load.look import InputSummary
     from loader.load.result import LoadResult
     from loader.normalize.event import IgnoreReason
 
@@ -39,7 +41,11 @@ def print_load(result: "LoadResult") -> None:
         where = f"schema_changes in {result.schema}._loads, load {result.load_id}"
         out(f"{number(len(changes), 'schema change')}: {where}")
     if result.errors:
-        out(f"{number(len(result.errors), 'file')} not read to the end", fg="red")
+        out(f"{number(len(result.errors), 'input')} not read to the end", fg="red")
+    for file, what in islice(result.not_events.items(), _NAMES):
+        out(f"left out {file}: no events, but {what}", fg="yellow")
+    if (more := len(result.not_events) - _NAMES) > 0:
+        out(f"and {number(more, 'more file')} without events; see not_events in --json")
 
 
 def print_plan(result: "LoadResult", *, sql: bool) -> None:
@@ -160,6 +166,28 @@ def print_hints(schema: str) -> None:
         out()
         out(f"# {title}", dim=True)
         out(f"{setting}{program} warehouse psql -- -c {query}")
+
+
+def print_inputs(source: str, found: "Sequence[InputSummary]") -> None:
+    """What a load of a source would read, by input."""
+    out(source, bold=True)
+    out_table(
+        ("input", "files", "MB", "to read", "MB", "loaded", "no events", "excluded", "days"),
+        [
+            (
+                one.input,
+                f"{one.files:,}",
+                f"{one.bytes / 1e6:,.1f}",
+                f"{one.new_files:,}",
+                f"{one.new_bytes / 1e6:,.1f}",
+                f"{one.finished_files - one.not_events:,}",
+                f"{one.not_events:,}",
+                f"{one.excluded_files:,}",
+                f"{one.first_day} to {one.last_day}" if one.first_day else "-",
+            )
+            for one in found
+        ],
+    )
 
 
 def print_rejects(found: Sequence[dict[str, object]]) -> None:

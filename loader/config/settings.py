@@ -25,6 +25,7 @@ from loader.errors import UsageError, did_you_mean, nearest
 from loader.normalize.collections import COLLECTIONS
 from loader.normalize.names import MAX_BYTES, schema_name, table_name
 from loader.normalize.times import parse_time
+from loader.sources.selection import Selection
 from loader.sources.urls import read_url
 
 DEFAULT_SOURCE = "Customer.io"
@@ -54,6 +55,19 @@ class Source(BaseModel):
     json_columns: tuple[str, ...] = Field(
         (),
         description="Properties that stay one jsonb column each; a nested one by its path.",
+    )
+    include: tuple[str, ...] = Field(
+        (), description="Globs: only these files of folders and buckets are read; default: all."
+    )
+    exclude: tuple[str, ...] = Field((), description="Globs: these files are not read.")
+    lookback_days: int = Field(
+        3,
+        ge=0,
+        le=3_650,
+        description="Of a bucket with folders by day, so many days are listed again each time.",
+    )
+    full_listing_days: float = Field(
+        7, ge=0, le=3_650, description="All folders of a bucket are listed once in so many days."
     )
     ignore_types: tuple[str, ...] = Field(
         OTHER_CALLS, description="Calls of these types are no events, and no rejects."
@@ -147,6 +161,11 @@ class Source(BaseModel):
     def only_tables(self) -> frozenset[str] | None:
         """The tables that `collections` allows, or None for all."""
         return frozenset(map(table_name, self.collections)) or None
+
+    @property
+    def selection(self) -> Selection:
+        """Which files of folders and buckets are read."""
+        return Selection(include=self.include, exclude=self.exclude)
 
     @property
     def whole(self) -> frozenset[str]:

@@ -104,6 +104,7 @@ class _Block:
         ]
         self.records.envelopes.clear()
         self.records.opened.clear()
+        self.records.elements.clear()
         return Read(
             first=first,
             events=self._events(record),

@@ -1,6 +1,5 @@
 """How a load begins: it takes the lock, brings the schema to head, and has a row in `_loads`."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, exists, select, text
@@ -9,10 +8,9 @@ from loader import __version__
 from loader.config import Settings, Source
 from loader.errors import LockHeld, SchemaRefused, UsageError
 from loader.normalize.collections import Type
-from loader.sources.files import InputFile
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
-from loader.warehouse.batch import FileProgress, Waiting
+from loader.warehouse.batch import Waiting
 from loader.warehouse.changes import find_waiting
 from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
@@ -28,7 +26,6 @@ class Start(NamedTuple):
 
     load: Load
     revision: str
-    files: dict[str, FileProgress]
     tables: dict[str, dict[str, Type]]
     waiting: list[Waiting]
     slots: dict[str, int]
@@ -36,9 +33,7 @@ class Start(NamedTuple):
     has_rows: bool
 
 
-def begin(
-    session: Session, source: Source, settings: Settings, inputs: Sequence[InputFile], *, wait: bool
-) -> Start:
+def begin(session: Session, source: Source, settings: Settings, *, wait: bool) -> Start:
     """Take the lock, bring the schema to head, begin a row in `_loads`."""
     found: Start | None = None
     seconds = min(settings.retry_timeout, _SECONDS_TO_CONNECT)
@@ -61,7 +56,6 @@ def begin(
                 found = Start(
                     load,
                     revision,
-                    ledger.select_files(connection, [file.uri for file in inputs], __version__),
                     tables,
                     find_waiting(
                         connection, source.schema_, tables, lock_timeout=settings.lock_timeout

@@ -10,7 +10,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from loader.config import Settings, Source
 from loader.errors import InputUnreadable
@@ -25,8 +28,11 @@ from loader.load.prefetch import Prefetch, Request
 from loader.load.result import Tally
 from loader.load.todo import Todo, is_same
 from loader.normalize.event import IgnoreReason
+from loader.sources.ahead import read_ahead
 from loader.sources.blocks import Block
-from loader.sources.files import InputFile, open_input, read_ahead
+from loader.sources.inputs import Inputs
+from loader.sources.kinds import START_BYTES, describe
+from loader.sources.page import PAGE_FILES, InputFile, ObjectChanged, ObjectGone
 from loader.sources.records import BLOCK_RECORDS, read_blocks
 from loader.warehouse.batch import FileProgress, Replay, SealedBatch, Waiting, reject_row
 from loader.warehouse.changes import TablesDiffer
@@ -37,6 +43,9 @@ _MOST_NEW_TABLES = 200
 # Where records have keys of their own, a batch is full with so many names for columns in its
 # blocks; each takes some 300 bytes.
 _MOST_NAMES = 150_000
+
+# So many objects are begun to be read before their turn, because a store answers late.
+_FILES_AHEAD = 8
 
 # Little of what a batch leaves is garbage that only a collection finds.
 _BATCHES_TO_COLLECT = 8
@@ -90,7 +99,9 @@ class Run:
     asks: bool
     progress: Progress | None
     tally: Tally
+    inputs: Inputs
     records: int = 0
+    has_read_stream: bool = False
     rejects: int = 0
     _batch: Batch | None = None
     _batches: int = 0
@@ -111,18 +122,34 @@ class Run:
             ignore=self.context.ignore,
         )
 
-    def read(self, todo: Todo) -> None:
+    def read(self, todo: Iterable[Todo]) -> None:
         """Read inputs, batch by batch."""
-        self._to_read = len(todo)
-        self._total = sum(file.size or 0 for file, _ in todo)
-        for file, before in todo:
-            self.tally.files += 1
-            try:
-                self._read_file(file, before)
-            except InputUnreadable as error:
-                self._settle()
-                self.tally.errors.append(str(error))
+        waiting = iter(todo)
+        while some := list(islice(waiting, PAGE_FILES)):
+            self._to_read += len(some)
+            self._total += sum(one.file.size or 0 for one in some)
+            for at, one in enumerate(some):
+                for later in some[at + 1 : at + 1 + _FILES_AHEAD]:
+                    self.inputs.prefetch(later.file)
+                self.tally.files += 1
+                try:
+                    self._read_as_it_is(one)
+                except ObjectGone as error:
+                    self.tally.files_gone += 1
+                    self.tally.warnings.append(str(error))
+                except InputUnreadable as error:
+                    self._settle()
+                    self.tally.errors.append(str(error))
+                    one.fail()
         self.flush()
+
+    def _read_as_it_is(self, one: Todo) -> None:
+        """Read a file; an object that has changed since it was listed once more from its start."""
+        try:
+            self._read_file(one.file, one.before)
+        except ObjectChanged:
+            self._settle()
+            self._read_file(msgspec.structs.replace(one.file, version=None), None)
 
     def replay(self, rejects: Iterable[dict[str, Any]]) -> None:
         """Try rejects again: each is a file of one record."""
@@ -148,23 +175,48 @@ class Run:
                 self.flush()
 
     def _read_file(self, file: InputFile, before: FileProgress | None) -> None:
-        with open_input(file) as opened, read_ahead(self._counted(opened.blocks)) as ahead:
+        with (
+            self.inputs.open(file) as opened,
+            read_ahead(self._counted(opened.blocks)) as ahead,
+        ):
             file = opened.file  # it may have changed since it was listed
-            done_before = before.records_done if before and is_same(file, before) else 0
-            self._done = 0
-            for block in read_blocks(
-                self._timed(ahead), most_records=min(BLOCK_RECORDS, self.settings.batch_records)
-            ):
-                request = self.prefetch.request(block.bytes) if self.asks else None
-                number = self._batches + (self._batch is None)
-                self._waiting.append(_Waiting(file, number, block, request, done_before))
-                self._settle(leave=self.prefetch.most_waiting if request is not None else 0)
-                if self.progress is not None:
-                    self.progress(self._seen(opened.tell()))
+            self.has_read_stream |= file.is_stream
+            blocks = self._timed(ahead)
+            start = next(blocks, b"")
+            if what := describe(start[:START_BYTES]):
+                self._leave_out(file, what)
+            else:
+                done_before = before.records_done if before and is_same(file, before) else 0
+                self._read_records(file, chain([start], blocks), opened.tell, done_before)
         self._stored += file.size or 0
-        self._settle()
         if self.progress is not None:
             self.progress(self._seen(0))
+
+    def _leave_out(self, file: InputFile, what: str) -> None:
+        """Note that a file holds no events. One that was named was expected to."""
+        self._settle()
+        if file.is_named:
+            raise InputUnreadable(
+                f"{file.uri!r} is no file of events, but {what}: name another, or a folder, in "
+                "which such files are left out"
+            )
+        self.tally.not_events[file.uri] = what
+        progress = _progress(file, 0, finished=True)._replace(not_events=what)
+        self._open_batch().files[file.uri] = progress
+
+    def _read_records(
+        self, file: InputFile, bytes_: Iterable[bytes], tell: Callable[[], int], done_before: int
+    ) -> None:
+        self._done = 0
+        most_records = min(BLOCK_RECORDS, self.settings.batch_records)
+        for block in read_blocks(bytes_, most_records=most_records):
+            request = self.prefetch.request(block.bytes) if self.asks else None
+            number = self._batches + (self._batch is None)
+            self._waiting.append(_Waiting(file, number, block, request, done_before))
+            self._settle(leave=self.prefetch.most_waiting if request is not None else 0)
+            if self.progress is not None:
+                self.progress(self._seen(tell()))
+        self._settle()
         self._open_batch().files[file.uri] = _progress(file, self._done, finished=True)
 
     def _seen(self, taken: int) -> Seen:
@@ -331,4 +383,4 @@ class _Waiting(NamedTuple):
 
 
 def _progress(file: InputFile, done: int, *, finished: bool) -> FileProgress:
-    return FileProgress(file.uri, file.size, file.modified_at, done, finished)
+    return FileProgress(file.uri, file.size, file.modified_at, file.version, done, finished)

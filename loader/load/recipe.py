@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 # `native` raises BrokenInstallation: before anything is done, not when there is something to read.
@@ -15,10 +16,10 @@ from loader.load.context import LoadContext
 from loader.load.planner import Planner
 from loader.load.result import LoadResult, Tally, result_of
 from loader.load.running import long_lived_garbage, running
-from loader.load.todo import choose_inputs
+from loader.load.todo import Choice, FindFiles, inputs_of
 from loader.normalize.collections import declared_tables
 from loader.normalize.event import IgnoreReason
-from loader.sources.files import list_inputs
+from loader.sources.inputs import Inputs
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import FileProgress
@@ -44,23 +45,29 @@ def load(
     url: str,
     wait: bool = False,
     force: bool = False,
+    is_by_hand: bool = True,
+    full_listing: bool = False,
     progress: "Progress | None" = None,
 ) -> LoadResult:
-    """Load `paths` into the schema of `source`. Raises LoaderError; see `loader.errors`."""
-    inputs = list_inputs(paths)
+    """Load `paths` into the schema of `source`. Raises LoaderError; see `loader.errors`.
+
+    `is_by_hand` is False where they are the inputs of the source: then only the newest folders of a
+    bucket are listed, unless a `full_listing` is wanted or due.
+    """
+    inputs = inputs_of(paths, source, settings)
     begun_anew: list[str] = []
     before = Counts()  # of loads that were begun anew
     ignored: Counter[IgnoreReason] = Counter()
     while True:
         try:
             with running(source, settings, url, inputs, wait=wait, progress=progress) as one:
-                todo = choose_inputs(inputs, {} if force else one.start.files, one.tally)
-                if todo:
-                    one.run.read(todo)
+                one.read(
+                    is_by_hand=is_by_hand, lists_all=is_by_hand or full_listing, reads_all=force
+                )
             break
         except TablesDiffer as error:
             # Another load goes on behind its last batch, for the tables as they are now.
-            if len(begun_anew) == _MOST_BEGUN_ANEW or any(file.is_stream for file in inputs):
+            if len(begun_anew) == _MOST_BEGUN_ANEW or one.has_read_stream:
                 raise
             begun_anew.append(f"a load was begun anew behind its last batch: {error}")
             before = before.plus(one.writer.counts)
@@ -84,7 +91,7 @@ def replay(
     reason: str | None = None,
 ) -> LoadResult:
     """Try the rejects of `source` again, once each, and mark them; filters as in `rejects list`."""
-    with running(source, settings, url, [], wait=wait, progress=None) as one:
+    with running(source, settings, url, Inputs([]), wait=wait, progress=None) as one:
         after = ""
         while page := one.select_rejects(after, load=load, file=file, reason=reason):
             one.run.replay(page)
@@ -106,19 +113,23 @@ def plan(
     from loader.load.reading import Run
 
     began, tally = time.monotonic(), Tally()
-    inputs = list_inputs(paths)
+    inputs = inputs_of(paths, source, settings)
+    started_at = datetime.now(UTC)
     with ExitStack() as stack:
+        stack.callback(inputs.close)
         server = warehouse.make_engine(url)
         connection = stack.enter_context(warehouse.connect(server)).execution_options(
             isolation_level="AUTOCOMMIT", schema_translate_map={None: source.schema_}
         )
         state = migrate.read_state(connection, source.schema_)
         migrate.check_state(state, source, auto_migrate=True)
-        tables, files = declared_tables(), dict[str, FileProgress]()
+        tables = declared_tables()
+        find_files: FindFiles = _no_files
         if state.revision is not None:
             check_owner(connection, source)
             tables = select_tables(connection, source.schema_)
-            files = ledger.select_files(connection, [file.uri for file in inputs], __version__)
+            if not force:
+                find_files = partial(ledger.select_files, connection, version=__version__)
         known_ids = KnownIds(
             Session(server, source.schema_, lock_timeout=settings.wait_for_locks),
             retry_timeout=settings.retry_timeout,
@@ -131,7 +142,7 @@ def plan(
             context=LoadContext.of(
                 source,
                 settings,
-                started_at=datetime.now(UTC).isoformat(),
+                started_at=started_at.isoformat(),
                 tables=tables,
                 reserved=select_taken(connection, source.schema_),
             ),
@@ -143,9 +154,10 @@ def plan(
             asks=True,
             progress=progress,
             tally=tally,
+            inputs=inputs,
         )
         with long_lived_garbage():
-            run.read(choose_inputs(inputs, {} if force else files, tally))
+            run.read(Choice(inputs, source, tally, started_at=started_at, find_files=find_files))
         result = result_of(
             tally,
             source=source,
@@ -167,3 +179,7 @@ def plan(
 
 def _nothing(_ids: Ids) -> Known:
     return Known(set(), 0)
+
+
+def _no_files(_uris: Sequence[str]) -> Mapping[str, FileProgress]:
+    return {}

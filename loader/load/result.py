@@ -18,10 +18,12 @@ class Tally:
 
     files: int = 0  # read
     files_skipped: int = 0  # finished before
+    files_gone: int = 0  # objects that were listed, and gone when they were to be read
     bytes_read: int = 0
     rewritten: int = 0  # irregular records
     without_table: int = 0  # events for whose table `max_tables` left no room
     defects: Counter[str] = field(default_factory=Counter)  # what failed: how often
+    not_events: dict[str, str] = field(default_factory=dict)  # files without events: what they are
     waited_for_input: float = 0.0  # seconds
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -39,6 +41,7 @@ class LoadResult:
     ignored: dict[IgnoreReason, int] = field(default_factory=dict)  # left out on purpose, by reason
     files: int = 0  # read by this load
     files_skipped: int = 0  # finished before
+    files_gone: int = 0  # objects that were listed, and gone when they were to be read
     bytes_read: int = 0  # decompressed
     seconds: float = 0.0
     waited_for_input: float = 0.0  # seconds
@@ -48,6 +51,7 @@ class LoadResult:
     rewritten: int = 0  # irregular records, which take longer to read
     without_table: int = 0  # events of names for which `max_tables` left no room
     defects: dict[str, int] = field(default_factory=dict)  # what failed: how often
+    not_events: dict[str, str] = field(default_factory=dict)  # files without events: what they are
     is_first: bool = False  # the schema had no events before
     # Columns that wait for a lock, as `table.column`, and who held their table.
     waiting: dict[str, str] = field(default_factory=dict)
@@ -95,6 +99,7 @@ def result_of(
         counts=counts,
         files=tally.files,
         files_skipped=tally.files_skipped,
+        files_gone=tally.files_gone,
         bytes_read=tally.bytes_read,
         waited_for_input=tally.waited_for_input,
         status="partial" if tally.errors else "success",
@@ -102,6 +107,7 @@ def result_of(
         rewritten=tally.rewritten,
         without_table=tally.without_table,
         defects=dict(tally.defects),
+        not_events=tally.not_events,
         warnings=[*source.doubts(tables), *tally.warnings],
         **facts,
     )

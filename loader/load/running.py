@@ -11,19 +11,24 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Unpack
 
+from loader import __version__
 from loader.config import Settings, Source
 from loader.errors import OUT_OF_MEMORY, Committed, Interrupted, LoaderError, is_out_of_memory
 from loader.load.beginning import Start, begin
 from loader.load.context import LoadContext
 from loader.load.result import LoadResult, Tally, result_of
-from loader.sources.files import InputFile
-from loader.warehouse import rejects
+from loader.load.todo import Choice
+from loader.sources.inputs import Inputs
+from loader.warehouse import ledger, rejects
+from loader.warehouse.batch import FileProgress
 from loader.warehouse.engine import Session, make_engine
 from loader.warehouse.ids import KnownIds
-from loader.warehouse.ledger import Counts
+from loader.warehouse.ledger import Counts, ListedBefore, ListingRow
 from loader.warehouse.rejects import RejectFilter
 from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.writer import Writer
@@ -50,9 +55,11 @@ class Running:
     writer: Writer
     known_ids: KnownIds
     progress: "Progress | None"
+    inputs: Inputs
     began: float
     tally: Tally = field(default_factory=Tally)
     _run: "Run | None" = None
+    _reached: dict[str, ListedBefore] = field(default_factory=dict)
 
     @property
     def run(self) -> "Run":
@@ -88,14 +95,50 @@ class Running:
                 asks=self.start.has_rows,
                 progress=self.progress,
                 tally=self.tally,
+                inputs=self.inputs,
             )
             gc.freeze()  # what was imported, too
         return self._run
+
+    @property
+    def has_read_stream(self) -> bool:
+        """Whether something was read that cannot be read again."""
+        return self._run is not None and self._run.has_read_stream
+
+    def read(self, *, is_by_hand: bool, lists_all: bool, reads_all: bool) -> None:
+        """Read what is new or changed of the inputs, or all."""
+        choice = Choice(
+            self.inputs,
+            self.source,
+            self.tally,
+            started_at=datetime.fromisoformat(self.start.load.started_at),
+            find_files=(lambda uris: {}) if reads_all else self._find_files,
+            find_listings=self._find_listings,
+            lists_all=lists_all or reads_all,
+        )
+        todo = iter(choice)
+        first = next(todo, None)
+        if first is not None:
+            self.run.read(chain([first], todo))
+        if not is_by_hand:
+            self._reached = choice.reached()
+
+    def _find_files(self, uris: Sequence[str]) -> dict[str, FileProgress]:
+        return self.writer.ask(partial(ledger.select_files, uris=uris, version=__version__))
+
+    def _find_listings(self) -> dict[str, ListedBefore]:
+        key = self.inputs.selection.key()
+        return self.writer.ask(partial(ledger.select_listings, selection=key))
 
     def finish(self) -> None:
         """Have everything written, and try the columns that wait once more."""
         if self._run is not None or self.start.waiting:
             self.run.finish()
+
+    def listed(self) -> list[ListingRow]:
+        """Up to which day the inputs in buckets are loaded, once everything is written."""
+        key = self.inputs.selection.key()
+        return [ListingRow(path, key, *one) for path, one in self._reached.items()]
 
     def forget(self) -> None:
         """Give back the memory of what was read and not yet written."""
@@ -128,7 +171,7 @@ def running(
     source: Source,
     settings: Settings,
     url: str,
-    inputs: Sequence[InputFile],
+    inputs: Inputs,
     *,
     wait: bool,
     progress: "Progress | None",
@@ -136,8 +179,9 @@ def running(
     """Begin a load; at the end of the block it is written to its end and recorded."""
     began = time.monotonic()
     with ExitStack() as stack:
+        stack.callback(inputs.close)
         to_server = stack.enter_context(_connections(source, settings, url))
-        start, writer = stack.enter_context(_recorded(to_server, source, settings, inputs, wait))
+        start, writer = stack.enter_context(_recorded(to_server, source, settings, wait))
         one = Running(
             source=source,
             settings=settings,
@@ -145,6 +189,7 @@ def running(
             writer=writer,
             known_ids=to_server.known_ids,
             progress=progress,
+            inputs=inputs,
             began=began,
         )
         stack.enter_context(_forgotten_without_memory(to_server, one))
@@ -154,7 +199,8 @@ def running(
         if not writer.counts.balances():
             raise AssertionError(f"records do not balance: {writer.counts}")
         errors = one.tally.errors
-        writer.finish("partial" if errors else "success", "; ".join(errors) or None)
+        status, words = "partial" if errors else "success", "; ".join(errors) or None
+        writer.finish(status, words, one.listed())
 
 
 @dataclass(kw_only=True)
@@ -199,7 +245,6 @@ def _recorded(
     to_server: _ToServer,
     source: Source,
     settings: Settings,
-    inputs: Sequence[InputFile],
     wait: bool,
 ) -> Iterator[tuple[Start, Writer]]:
     """A row in `_loads`, which says at the end how the load failed, if it did."""
@@ -218,9 +263,7 @@ def _recorded(
         )
 
     thread, writer = to_server.thread, None
-    beginning = thread.submit(
-        partial(begin, to_server.session, source, settings, inputs, wait=wait)
-    )
+    beginning = thread.submit(partial(begin, to_server.session, source, settings, wait=wait))
     try:
         start = thread.result(beginning)
         writer = writer_of(start)

@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -39,10 +40,12 @@ class Ahead(Generic[T]):
                 raise item
         raise StopIteration
 
-    def close(self) -> None:
-        """Let the thread end, with its next item; nobody waits for it."""
+    def close(self, wait: float = 0.0) -> None:
+        """Let the thread end, with its next item; so many seconds are waited for it."""
         self._stopped.set()
         self._is_over = True
+        if wait:
+            self._thread.join(wait)
 
     def _make(self, make: Callable[[], Iterable[T]]) -> None:
         try:
@@ -60,6 +63,17 @@ class Ahead(Generic[T]):
                 return self._waiting.put(item, timeout=0.1)
             except queue.Full:
                 continue
+
+
+@contextmanager
+def read_ahead(blocks: Iterable[bytes], depth: int = 2) -> Iterator[Iterator[bytes]]:
+    """`blocks`, read by a thread that stays up to `depth` of them ahead."""
+    ahead = Ahead(lambda: blocks, depth)
+    try:
+        yield ahead
+    finally:
+        # A reader that waits for a pipe cannot be woken; it ends with the process.
+        ahead.close(wait=1)
 
 
 def in_thread(call: Callable[[], T]) -> T:

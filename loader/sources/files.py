@@ -1,59 +1,25 @@
-"""Inputs: paths, globs, folders, stdin; which files they name, and the bytes of these."""
+"""Files, folders, globs and stdin: which files a path names, and their bytes."""
 
 import glob
 import io
 import os
-import queue
 import re
 import stat
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import cast
 
 import msgspec
 
 from loader.errors import InputUnreadable
-from loader.sources.unpack import BLOCK_BYTES, MAGIC_BYTES, unpack
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from loader.sources.opening import OpenInput, Stored, unreadable
+from loader.sources.page import InputFile
+from loader.sources.selection import Selection, base_of
 
 STDIN = "-"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class InputFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file as it was when it was listed; a row in `_files`."""
-
-    uri: str  # absolute path, as `spell` writes it, or `-` for stdin
-    path: str = ""  # as the system knows it
-    size: int | None  # bytes as stored; None where that has no meaning
-    modified_at: datetime | None  # to the microsecond, as PostgreSQL keeps it
-    is_stream: bool = False  # stdin, or a pipe or device by its name: read anew each time
-    skipped: str = ""  # why it is not read, if it is not
-    version: str | None = None  # ETag of an object, without quotes
-
-
-def list_inputs(paths: Iterable[str]) -> list[InputFile]:
-    """The files that `paths` name, in order, each once. A folder means every file below it.
-
-    Pipes, sockets and devices could hold up a load for ever: one in a folder, or matched by a
-    glob, is `skipped`; one that is named itself is read like stdin.
-    Raises InputUnreadable where a path names nothing or a folder cannot be listed.
-    """
-    found: dict[str, InputFile] = {}
-    walked: set[tuple[int, int]] = set()
-    for path in paths:
-        is_named = path == STDIN or (os.path.lexists(path) and not os.path.isdir(path))
-        for name in [path] if is_named else _expand(path, walked):
-            file = _describe(name, is_named=is_named)
-            # Links and spellings of one file are one input.
-            if file.uri not in found or found[file.uri].skipped:
-                found[file.uri] = file
-    return list(found.values())
 
 
 def spell(path: str) -> str:
@@ -61,6 +27,8 @@ def spell(path: str) -> str:
 
     Bytes that are not UTF-8 become `\xNN`, and so does a backslash that would read like one.
     """
+    if path.isascii() and "\\" not in path:
+        return path
     name = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", os.fsencode(path))
     return name.decode("utf-8", "backslashreplace")
 
@@ -68,16 +36,17 @@ def spell(path: str) -> str:
 # folders and globs
 
 
-def _expand(path: str, walked: set[tuple[int, int]]) -> Iterator[str]:
-    matches = [path] if os.path.isdir(path) else sorted(_glob(path))
+def find_matches(path: str) -> list[str]:
+    """What a path names: itself, or what a glob matches, sorted.
+
+    Raises InputUnreadable where that is nothing.
+    """
+    if path == STDIN or os.path.lexists(path):
+        return [path]
+    matches = sorted(_glob(path))
     if not matches:
         raise InputUnreadable(f"no file matches {path!r}: check the path and its spelling")
-    for match in matches:
-        if os.path.isdir(match):
-            for _, names in _walk(match, walked):
-                yield from names
-        else:
-            yield match
+    return matches
 
 
 def _glob(pattern: str) -> list[str]:
@@ -91,43 +60,121 @@ def _glob(pattern: str) -> list[str]:
         return glob.glob(pattern)
     matches = glob.glob(head) if head else [""]
     for tail in [*tails[:-1], tails[-1] or "*"]:
-        seen: set[tuple[int, int]] = set()
+        seen: dict[_FolderId, str] = {}
         tops, matches = matches, []
         for top in filter(os.path.isdir, (top or os.curdir for top in tops)):
             for folder, _ in _walk(top, seen, follow_links=True):
+                if isinstance(folder, InputUnreadable):
+                    raise folder
                 matches += glob.glob(os.path.join(glob.escape(folder), tail))
     return matches
 
 
+_FolderId = tuple[int, int]  # device and inode
+
+
+class Listing:
+    """The files that paths name, in order, each once; links and spellings of one are one file.
+
+    Pipes, sockets and devices could hold up a load for ever: one in a folder, or matched by a
+    glob, is `skipped`; one that is named itself is read like stdin.
+    """
+
+    def __init__(self, selection: Selection, named: Iterable[str]) -> None:
+        self._selection = selection
+        self._named = {_describe(path, is_named=True).uri for path in named}  # will be read
+        self._folders: dict[_FolderId, str] = {}  # that were listed: their paths below the input
+        # What was listed otherwise than with its folder; millions may have been listed with it.
+        self._files: set[str] = set()
+        self.excluded = 0  # files that the selection leaves out
+        self.failures: list[InputUnreadable] = []  # folders that cannot be listed
+
+    def files(self, path: str, matches: Iterable[str]) -> Iterator[InputFile]:
+        """The files of a path that matches these; a folder means every file below it."""
+        for match in matches:
+            if match != STDIN and os.path.isdir(match):
+                yield from self._below(match)
+            elif match == path or self._selection.takes(
+                os.path.relpath(match, base_of(path) or os.curdir)
+            ):
+                yield from self._once(_describe(match, is_named=match == path))
+            else:
+                self.excluded += 1
+
+    def _below(self, top: str) -> Iterator[InputFile]:
+        for folder, names in _walk(top, self._folders):
+            if isinstance(folder, InputUnreadable):
+                self.failures.append(folder)
+                continue
+            below = os.path.relpath(folder, top)
+            below = "" if below == os.curdir else below + os.sep
+            real = os.path.join(os.path.realpath(folder), "")
+            for name in names:
+                if not self._selection.takes(below + name):
+                    self.excluded += 1
+                    continue
+                file = _as_it_stands(real + name)
+                if file is None:
+                    path = os.path.join(folder, name)
+                    yield from self._once(_describe(path, is_named=False))
+                elif file.uri not in self._files:
+                    yield file
+
+    def _once(self, file: InputFile) -> Iterator[InputFile]:
+        """A file that was found otherwise than with its folder, unless it was listed already."""
+        if file.uri in self._files or (not file.is_stream and self._is_listed(file.path)):
+            return
+        if file.skipped and file.uri in self._named:
+            return
+        if not file.skipped:
+            self._files.add(file.uri)
+        yield file
+
+    def _is_listed(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        try:
+            status = os.stat(folder)
+        except OSError:
+            return False
+        below = self._folders.get((status.st_dev, status.st_ino))
+        if below is None or name.startswith(".") or not os.path.isfile(path):
+            return False
+        return self._selection.takes(os.path.join(below, name))
+
+
 def _walk(
-    top: str, seen: set[tuple[int, int]], *, follow_links: bool = False
-) -> Iterator[tuple[str, list[str]]]:
-    """The folders from `top` on down that were not `seen`, each once, with what else is in them."""
+    top: str, seen: dict[_FolderId, str], *, follow_links: bool = False
+) -> Iterator[tuple[str | InputUnreadable, list[str]]]:
+    """The folders from `top` on down that were not `seen`, each once, with what else is in them.
+
+    In place of one that cannot be listed it is said why.
+    """
     waiting = [top]
     while waiting:
         folder = waiting.pop()
+        folders: list[str] = []
+        names: list[str] = []  # there may be a million, and an entry with its status is large
         try:
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in seen:
                 continue
             with os.scandir(folder) as entries:
-                found = sorted(
-                    (entry.name, _is_folder(entry), entry.is_symlink())
-                    for entry in entries
-                    if not entry.name.startswith(".")
-                )
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if not _is_folder(entry):
+                        names.append(entry.name)
+                    elif follow_links or not entry.is_symlink():
+                        folders.append(entry.path)
         except OSError as error:
-            raise InputUnreadable(
-                f"cannot list the folder {folder!r}: {error.strerror}; "
-                "give the job's user read access to it"
-            ) from error
-        seen.add((status.st_dev, status.st_ino))
-        yield folder, [os.path.join(folder, name) for name, is_folder, _ in found if not is_folder]
-        waiting += [
-            os.path.join(folder, name)
-            for name, is_folder, is_link in reversed(found)
-            if is_folder and (follow_links or not is_link)
-        ]
+            words = f"cannot list the folder {folder!r}: {error.strerror}"
+            yield InputUnreadable(f"{words}; give the job's user read access to it"), []
+            continue
+        below = os.path.relpath(folder, top)
+        seen[status.st_dev, status.st_ino] = "" if below == os.curdir else below
+        names.sort()
+        yield folder, names
+        waiting += sorted(folders, reverse=True)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -155,7 +202,7 @@ def _describe(path: str, *, is_named: bool) -> InputFile:
     real = os.path.realpath(path)
     if not os.path.exists(real):  # a pipe under /dev/fd has no other name; or it is gone
         real = os.path.abspath(path)
-    file = InputFile(uri=spell(real), path=real, size=None, modified_at=None)
+    file = InputFile(uri=spell(real), path=real, size=None, modified_at=None, is_named=is_named)
     try:
         status = os.stat(real)
     except OSError:  # said again, as the error of this one input, when it is opened
@@ -168,62 +215,36 @@ def _describe(path: str, *, is_named: bool) -> InputFile:
     return msgspec.structs.replace(file, skipped=skipped)
 
 
+def _as_it_stands(path: str) -> InputFile | None:
+    """A regular file; None for anything else, and for a link."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return InputFile(
+        uri=spell(path), path=path, size=status.st_size, modified_at=_modified_at(status)
+    )
+
+
 def _as_it_is(file: InputFile, status: os.stat_result) -> InputFile:
-    modified_at = _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
-    return msgspec.structs.replace(file, size=status.st_size, modified_at=modified_at)
+    return msgspec.structs.replace(file, size=status.st_size, modified_at=_modified_at(status))
+
+
+def _modified_at(status: os.stat_result) -> datetime:
+    return _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
 
 
 def _kind(status: os.stat_result) -> str:
     return _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
 
 
-def _unreadable(uri: str, error: Exception) -> InputUnreadable:
-    reason = getattr(error, "strerror", None) or str(error)
-    return InputUnreadable(
-        f"cannot read {uri!r}: {reason}; check that the file is whole and that the job may read it"
-    )
-
-
 # bytes
 
 
-class _Stored(io.RawIOBase):
-    """The bytes of an input as stored, counted, with a look at the first ones."""
-
-    def __init__(self, raw: io.BufferedReader) -> None:
-        self.taken = 0
-        self.reading = False  # a thread is inside a read, or between two
-        self.abandoned = False  # whoever opened it has left; the reader closes it
-        self.raw = raw
-        self._start = b""
-
-    def look(self, count: int) -> bytes:
-        """The first bytes, which are read again afterwards. A pipe may give them one by one."""
-        self._start = self.raw.read(count)
-        return self._start
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        room = memoryview(buffer)
-        piece, self._start = self._start[: len(room)], self._start[len(room) :]
-        piece = piece or self.raw.read1(len(room))
-        room[: len(piece)] = piece
-        self.taken += len(piece)
-        return len(piece)
-
-
-class OpenInput(NamedTuple):
-    """An input that is being read."""
-
-    file: InputFile  # as it was when it was opened
-    blocks: Iterator[bytes]  # decompressed
-    tell: Callable[[], int]  # bytes read so far, as stored
-
-
 @contextmanager
-def open_input(file: InputFile) -> Iterator[OpenInput]:
+def open_file(file: InputFile) -> Iterator[OpenInput]:
     """The decompressed bytes of a file, in blocks.
 
     Raises InputUnreadable at the block where the file cannot be opened or read on, and behind the
@@ -237,10 +258,10 @@ def open_input(file: InputFile) -> Iterator[OpenInput]:
             raw = _open_regular(file.path)
             file = _as_it_is(file, os.fstat(raw.fileno()))
     except OSError as error:
-        raise _unreadable(file.uri, error) from error
-    stored = _Stored(raw)
+        raise unreadable(file.uri, error) from error
+    stored = Stored(raw)
     try:
-        yield OpenInput(file, _blocks(file, stored), lambda: stored.taken)
+        yield OpenInput(file, _blocks(file, stored, raw), lambda: stored.taken)
     finally:
         if not file.is_stream or (not stored.reading and file.uri != STDIN):
             raw.close()
@@ -265,20 +286,16 @@ def _open_regular(path: str) -> io.BufferedReader:
     return open(descriptor, "rb")
 
 
-def _blocks(file: InputFile, stored: _Stored) -> Iterator[bytes]:
+def _blocks(file: InputFile, stored: Stored, raw: io.BufferedReader) -> Iterator[bytes]:
     stored.reading = True
     try:
-        start = stored.look(MAGIC_BYTES)
-        yield from unpack(io.BufferedReader(stored, BLOCK_BYTES), start)
-    except (OSError, EOFError, ValueError) as error:
-        raise _unreadable(file.uri, error) from error
-    else:
+        yield from stored.blocks(file.uri)
         if not file.is_stream:
-            _check_unchanged(file, os.fstat(stored.raw.fileno()), stored.taken)
+            _check_unchanged(file, os.fstat(raw.fileno()), stored.taken)
     finally:
         stored.reading = False
         if stored.abandoned:
-            stored.raw.close()
+            raw.close()
 
 
 def _check_unchanged(file: InputFile, status: os.stat_result, taken: int) -> None:
@@ -297,50 +314,3 @@ def _check_unchanged(file: InputFile, status: os.stat_result, taken: int) -> Non
     raise InputUnreadable(
         f"{file.uri!r} has changed while it was read: {what}; the next load reads it from its start"
     )
-
-
-@contextmanager
-def read_ahead(blocks: Iterable[bytes], depth: int = 2) -> Iterator[Iterator[bytes]]:
-    """`blocks`, read by a thread that stays up to `depth` of them ahead."""
-    waiting: queue.Queue[bytes | BaseException] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: bytes | BaseException) -> None:
-        while not stopped.is_set():
-            try:
-                return waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def read() -> None:
-        try:
-            for block in blocks:
-                put(block)
-                if stopped.is_set():
-                    return
-            put(b"")
-        except BaseException as error:  # raised again where the blocks are used
-            put(error)
-
-    def taken() -> Iterator[bytes]:
-        while True:
-            try:
-                item = waiting.get(timeout=1)
-            except queue.Empty:
-                if thread.is_alive():
-                    continue
-                raise MemoryError("the reading thread ended without a word") from None
-            if isinstance(item, BaseException):
-                raise item
-            if not item:
-                return
-            yield item
-
-    thread = threading.Thread(target=read, name="reader", daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        stopped.set()
-        # A reader that waits for a pipe cannot be woken; it ends with the process.
-        thread.join(timeout=1)

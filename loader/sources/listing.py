@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import date
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from loader.errors import InputUnreadable
 from loader.sources.ahead import Ahead, in_thread
 from loader.sources.days import (
     NOTHING,
@@ -22,8 +21,8 @@ from loader.sources.days import (
     read_folder,
     sort_folders,
 )
-from loader.sources.files import InputFile
 from loader.sources.keys import Pattern, is_hidden
+from loader.sources.page import PAGE_FILES, InputFile, Page
 from loader.sources.store_errors import Place, UnreadableKey, explain
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     from loader.sources.connect import Store
 
-# Names to a page at most.
-PAGE_FILES = 10_000
 # What a store answers at once.
 _CHUNK = 1_000
 # Chunks that a folder is read ahead, and folders that are.
@@ -40,14 +37,6 @@ _CHUNKS_AHEAD, _FOLDERS_AHEAD = 3, 4
 # Where so many folders are named after no day, their parent is listed as one: a request for each
 # would take longer.
 _MOST_FOLDERS = 300
-
-
-class Page(NamedTuple):
-    """Some objects of one folder, by name."""
-
-    files: list[InputFile]
-    day: date | None = None  # the last one that their folder can hold; None: any
-    failure: InputUnreadable | None = None  # the rest of this folder cannot be listed
 
 
 class Lister:

@@ -161,3 +161,6 @@ def _class_regex(pattern: str, some: str, *, is_negated: bool) -> str:
 
 def _unusable(pattern: str, why: str) -> ValueError:
     return ValueError(f"the pattern {pattern!r} cannot be used: {why}")
+
+
+EVERYTHING = Selection()

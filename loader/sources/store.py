@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
-from loader.errors import InputUnreadable, ObjectChanged, ObjectGone
+from loader.errors import InputUnreadable
 from loader.sources.ahead import in_thread
 from loader.sources.connect import Patience, StoreOptions, connect
 from loader.sources.days import day_of
-from loader.sources.files import InputFile
 from loader.sources.keys import Pattern, has_magic, literal_folder, why_unreadable
-from loader.sources.listing import Lister, Page, as_file
+from loader.sources.listing import Lister, as_file
+from loader.sources.page import InputFile, ObjectChanged, ObjectGone, Page
 from loader.sources.store_errors import Deed, NoRight, changed, explain
 from loader.sources.urls import Address, is_url, read_url
 

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from loader.errors import InputUnreadable, ObjectChanged, ObjectGone, UsageError
+from loader.errors import InputUnreadable, UsageError
+from loader.sources.page import ObjectChanged, ObjectGone
 from loader.sources.urls import Address
 
 Deed = Literal["list", "read"]

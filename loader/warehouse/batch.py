@@ -58,8 +58,10 @@ class FileProgress(NamedTuple):
     uri: str
     size: int | None
     modified_at: datetime | None
+    version: str | None
     records_done: int
     finished: bool
+    not_events: str | None = None  # what it is, if it holds none
 
 
 class Copy(NamedTuple):

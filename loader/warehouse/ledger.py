@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -29,7 +29,7 @@ from loader.errors import RowsDropped
 from loader.normalize.collections import Type
 from loader.normalize.times import widest
 from loader.warehouse.batch import FileProgress, Waiting
-from loader.warehouse.tables import batches, files, loads, waiting_columns
+from loader.warehouse.tables import batches, files, listings, loads, waiting_columns
 
 RUNNING = "running"
 
@@ -161,15 +161,54 @@ def select_files(
     """How far the files were read before.
 
     Another `version` of the loader may have counted records by other rules, so a file that it left
-    before its end is read from its start.
+    before its end is read from its start; and it may know more of what is no events.
     """
-    done = case((loads.c.loader_version == version, files.c.records_done), else_=0)
+    is_own = loads.c.loader_version == version
     statement = (
-        select(files.c.uri, files.c.size, files.c.modified_at, done, files.c.finished)
+        select(
+            files.c.uri,
+            files.c.size,
+            files.c.modified_at,
+            files.c.version,
+            case((is_own, files.c.records_done), else_=0),
+            case((is_own, files.c.finished), else_=files.c.finished & files.c.not_events.is_(None)),
+            files.c.not_events,
+        )
         .outerjoin(loads, loads.c.id == files.c.load_id)
         .where(files.c.uri == func.any(list(uris)))
     )
     return {row.uri: FileProgress(*row) for row in connection.execute(statement)}
+
+
+class ListedBefore(NamedTuple):
+    """What earlier loads know of an input in a bucket; see `_listings`."""
+
+    day: date
+    listed_at: datetime
+
+
+class ListingRow(NamedTuple):
+    """A row of `_listings`."""
+
+    prefix: str  # the input, as it is configured
+    selection: str
+    day: date
+    listed_at: datetime
+
+
+def select_listings(connection: Connection, selection: str) -> dict[str, ListedBefore]:
+    """What earlier loads know of inputs in buckets, by how these are configured."""
+    rows = listings.c
+    statement = select(rows.prefix, rows.day, rows.listed_at).where(rows.selection == selection)
+    return {prefix: ListedBefore(*known) for prefix, *known in connection.execute(statement)}
+
+
+def record_listings(connection: Connection, load_id: int, listed: Sequence[ListingRow]) -> None:
+    """Remember up to which day everything below some inputs is loaded."""
+    if not listed:
+        return
+    values = [row._asdict() | {"load_id": load_id} for row in listed]
+    _upsert(connection, listings, values, ("day", "listed_at", "load_id"))
 
 
 def record_batch(
@@ -184,7 +223,7 @@ def record_batch(
     require_rows(batches.name, sent=1, stored=done.rowcount)
     rows = [row._asdict() | {"load_id": load_id} for row in progress]
     if rows:
-        taken = ("size", "modified_at", "records_done", "finished", "load_id")
+        taken = [name for name in rows[0] if name != "uri"]
         _upsert(connection, files, rows, taken, updated_at=func.now())
 
 
@@ -272,8 +311,15 @@ def select_counts(connection: Connection, load_id: int) -> Counts:
     return Counts(**values)
 
 
-def finish_load(connection: Connection, load_id: int, status: str, error: str | None) -> None:
-    """The end of a load."""
+def finish_load(
+    connection: Connection,
+    load_id: int,
+    status: str,
+    error: str | None,
+    listed: Sequence[ListingRow] = (),
+) -> None:
+    """The end of a load, and what it has listed to the end."""
+    record_listings(connection, load_id, listed)
     values = {"status": status, "error": error, "finished_at": func.now()}
     _update_load(connection, load_id, values)
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Date,
     DateTime,
     Identity,
     MetaData,
@@ -168,7 +169,24 @@ files = Table(
         "updated_at", _TIME, nullable=False, server_default=func.now(), comment="When that was."
     ),
     Column("version", Text, comment="Version of an object in a bucket; null for a file."),
+    Column("not_events", Text, comment="What the file is, if it holds no events."),
     comment="One row per input file; a finished one is read again only if it changes.",
+)
+
+listings = Table(
+    "_listings",
+    metadata,
+    Column("prefix", Text, primary_key=True, comment="The input, as it is configured."),
+    Column("selection", Text, primary_key=True, comment="include and exclude, as JSON."),
+    Column(
+        "day",
+        Date,
+        nullable=False,
+        comment="Everything in folders of the days before it is loaded.",
+    ),
+    Column("listed_at", _TIME, nullable=False, comment="When all folders were last listed."),
+    Column("load_id", BigInteger, nullable=False, comment="The last load that listed."),
+    comment="One row per input in a bucket whose folders are days.",
 )
 
 rejects = Table(
@@ -204,7 +222,7 @@ waiting_columns = Table(
     comment="Columns that wait for a lock on their table; meanwhile values are in _extra.",
 )
 
-LEDGER = (loads, batches, files, rejects, waiting_columns)
+LEDGER = (loads, batches, files, listings, rejects, waiting_columns)
 
 _SELECT_COLUMNS = text(
     """

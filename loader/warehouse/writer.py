@@ -21,7 +21,7 @@ from loader.warehouse.changes import Changes, require_types
 from loader.warehouse.engine import Session
 from loader.warehouse.evolve import Change
 from loader.warehouse.ids import Ids, Known, select_existing
-from loader.warehouse.ledger import Counts, Load
+from loader.warehouse.ledger import Counts, ListingRow, Load
 from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.transactions import Transactions
 from loader.warehouse.write import Written, write_rows
@@ -97,10 +97,10 @@ class Writer:
         """How many ids of the last committed batch the tables had already."""
         return self._duplicates
 
-    def finish(self, status: str, error: str | None) -> None:
+    def finish(self, status: str, error: str | None, listed: Sequence[ListingRow] = ()) -> None:
         """Record the end of the load, once everything is committed."""
         self.wait()
-        self._thread.do(partial(self._finish, status, error))
+        self._thread.do(partial(self._finish, status, error, listed=listed))
 
     def ask(self, query: Callable[[Connection], T]) -> T:
         """Have the server answer something, once everything is committed."""
@@ -153,8 +153,17 @@ class Writer:
         self._transactions.counts, duplicates = done
         return duplicates
 
-    def _finish(self, status: str, error: str | None, seconds: float | None = None) -> None:
-        finish = partial(ledger.finish_load, load_id=self.load.id, status=status, error=error)
+    def _finish(
+        self,
+        status: str,
+        error: str | None,
+        seconds: float | None = None,
+        *,
+        listed: Sequence[ListingRow] = (),
+    ) -> None:
+        finish = partial(
+            ledger.finish_load, load_id=self.load.id, status=status, error=error, listed=listed
+        )
         self._transactions.run_until_done(finish, status=status, seconds=seconds, even_stopped=True)
 
     def _write_batch(self, batch: SealedBatch, connection: Connection) -> tuple[Counts, int]:

@@ -24,7 +24,7 @@ from acceptance.faults import (
 from acceptance.harness import Database, Run
 from acceptance.standbys import CARELESS, Standby, standby_of
 
-from loader.sources.files import BLOCK_BYTES
+from loader.sources.unpack import BLOCK_BYTES
 
 GIVEN = mixed(6_000)
 # A batch is held as long as a standby takes.

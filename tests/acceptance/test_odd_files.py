@@ -251,23 +251,23 @@ def test_a_file_without_a_last_newline_that_goes_on_is_loaded_once(
 _AS_NOBODY = """
 import os, sys
 from contextlib import contextmanager
-from loader.load import reading
+from loader.sources import files
 from loader.cli import main
 
-open_input = reading.open_input
+open_file = files.open_file
 
 @contextmanager
 def open_as_nobody(file):
     os.seteuid(65534)
     try:
-        opening = open_input(file)
+        opening = open_file(file)
         opened = opening.__enter__()
     finally:
         os.seteuid(0)
     yield opened
     opening.__exit__(None, None, None)
 
-reading.open_input = open_as_nobody
+files.open_file = open_as_nobody
 sys.exit(main(sys.argv[1:]))
 """
 

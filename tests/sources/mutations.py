@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import zstandard
 from load.loading import load
+from sources.listed import list_inputs, open_input
 
 from loader.errors import InputUnreadable
 from loader.normalize.event import Reject
-from loader.sources.files import OpenInput, list_inputs, open_input
+from loader.sources.opening import OpenInput
 from loader.warehouse.batch import reject_row
 from samples import generate
 

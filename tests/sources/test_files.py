@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 import zstandard
+from sources.listed import list_inputs, open_input
 
 from loader.errors import InputUnreadable
-from loader.sources import files
-from loader.sources.files import list_inputs, open_input, read_ahead
+from loader.sources.ahead import read_ahead
+from loader.sources.unpack import BLOCK_BYTES
 
 # More than one block, and nothing that compresses away.
 DATA = b"".join(b'{"n":%d,"x":"%d"}\n' % (n, n * 7919**5 % 10**18) for n in range(60_000))
@@ -211,7 +212,7 @@ def test_a_cut_file_is_unreadable_behind_its_whole_blocks(
         read = b"".join(until_unreadable(opened.blocks))
     assert (DATA + DATA).startswith(read)
     if cut == "in a second member":
-        assert len(read) >= files.BLOCK_BYTES
+        assert len(read) >= BLOCK_BYTES
 
 
 @pytest.mark.parametrize("form", ["gzip", "bz2", "xz"])

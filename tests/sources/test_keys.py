@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from sources.listed import list_inputs
 
-from loader.sources.files import list_inputs
 from loader.sources.keys import Pattern, literal_folder, why_unreadable
 
 KEYS = [

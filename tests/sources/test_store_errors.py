@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sources.fake_s3 import BUCKET, Answer, FakeS3, error
 
-from loader.errors import InputUnreadable, ObjectChanged, ObjectGone, UsageError
+from loader.errors import InputUnreadable, UsageError
 from loader.sources.connect import Patience, connect
-from loader.sources.files import InputFile
+from loader.sources.page import InputFile, ObjectChanged, ObjectGone
 from loader.sources.store import Bucket, StoreOptions, read_url
 from loader.sources.store_errors import explain
 

@@ -9,7 +9,7 @@ from sources.fake_s3 import BUCKET, FakeS3
 from loader.errors import InputUnreadable
 from loader.sources import listing
 from loader.sources.connect import Patience
-from loader.sources.listing import Page
+from loader.sources.page import Page
 from loader.sources.store import Bucket, StoreOptions, read_url
 
 _HASTE = Patience(retries=2, read_seconds=2.0, most_pause=0.02)

@@ -12,9 +12,9 @@ import pytest
 from msgspec import structs
 from sources.fake_s3 import BUCKET, Answer, FakeS3, Request, answer_of, error
 
-from loader.errors import InputUnreadable, ObjectChanged, ObjectGone
+from loader.errors import InputUnreadable
 from loader.sources.connect import Patience
-from loader.sources.files import InputFile
+from loader.sources.page import InputFile, ObjectChanged, ObjectGone
 from loader.sources.store import Bucket, StoredObject, StoreOptions, read_url
 from loader.sources.unpack import unpack
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from sources.stores import Certificate, Served, azurite, fake_gcs, make_certificate, moto_s3
 
-from loader.errors import InputUnreadable, ObjectChanged, ObjectGone, UsageError
+from loader.errors import InputUnreadable, UsageError
 from loader.sources.connect import Patience
-from loader.sources.files import InputFile
-from loader.sources.listing import Page
+from loader.sources.page import InputFile, ObjectChanged, ObjectGone, Page
 from loader.sources.store import Bucket, StoreOptions, read_url
 from loader.sources.unpack import unpack
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sources.listed import list_inputs, open_input
 
 from loader.errors import InputUnreadable
-from loader.sources.files import list_inputs, open_input, spell
+from loader.sources.files import spell
 
 
 def listed(*paths: Path | str) -> list[str]:

@@ -55,9 +55,9 @@ def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
     connection: Connection, db: Database
 ) -> None:
     load, *_ = ledger.start_load(connection, "Customer.io", "1")
-    half = FileProgress("/a é.json", 10, NOW, 5, False)
+    half = FileProgress("/a é.json", 10, NOW, None, 5, False)
     whole = half._replace(records_done=9, finished=True)
-    stream = FileProgress("-", None, None, 3, True)
+    stream = FileProgress("-", None, None, None, 3, True)
     ledger.record_batch(connection, load, ledger.Counts(batches=1), [half, stream])
     assert ledger.select_files(connection, ["/a é.json", "/b.json"], "1") == {"/a é.json": half}
     ledger.record_batch(connection, load, ledger.Counts(batches=2), [whole])
@@ -70,7 +70,7 @@ def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
 
 def test_how_far_another_version_has_read_a_file_does_not_count(connection: Connection) -> None:
     """It may have counted records by other rules, so records would be passed over."""
-    half = FileProgress("/a.json", 10, NOW, 5, False)
+    half = FileProgress("/a.json", 10, NOW, None, 5, False)
     load, *_ = ledger.start_load(connection, "Customer.io", "0.9")
     ledger.record_batch(connection, load, ledger.Counts(), [half])
     assert ledger.select_files(connection, ["/a.json"], "1") == {

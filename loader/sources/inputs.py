@@ -1,0 +1,124 @@
+"""What a load reads, wherever it is: files, folders, globs, stdin, and objects in buckets."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import date
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from loader.errors import InputUnreadable
+from loader.sources import files
+from loader.sources.opening import OpenInput
+from loader.sources.page import PAGE_FILES, InputFile, Page
+from loader.sources.selection import EVERYTHING, Selection, base_of
+from loader.sources.urls import is_url, read_url
+
+if TYPE_CHECKING:
+    from loader.sources.connect import StoreOptions
+    from loader.sources.objects import ObjectReader
+    from loader.sources.store import Bucket
+
+# From which day on folders are listed; None for all of them. Asked for an input in a bucket.
+Since = Callable[[str], date | None]
+
+
+class Listed(NamedTuple):
+    """Some files of an input; or why it could not be listed to its end."""
+
+    path: str  # the input, as it was given
+    page: Page
+    error: str = ""
+    is_end: bool = False  # of the listing of this input
+
+
+class Inputs:
+    """The paths that a load is to read.
+
+    Raises InputUnreadable if one on this machine names nothing, and UsageError for a URL that
+    cannot be one of a store; stores are asked when they are listed.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str],
+        *,
+        selection: Selection = EVERYTHING,
+        storage: "Mapping[str, StoreOptions] | None" = None,
+    ) -> None:
+        self.selection = selection
+        self._storage = storage or {}
+        self._matches: dict[str, Sequence[str]] = {
+            path: [read_url(path).url] if is_url(path) else files.find_matches(path)
+            for path in paths
+        }
+        self._buckets: dict[str, Bucket] = {}  # by the beginning of their URLs
+        self._begun: dict[str, ObjectReader] = {}  # by URL
+
+    def list(self, since: Since = lambda path: None) -> Iterator[Listed]:
+        """All that is there, input by input, some files at a time; what fails costs one input."""
+        named = (path for path, matches in self._matches.items() if [path] == matches)
+        local = files.Listing(self.selection, (path for path in named if not is_url(path)))
+        for path, matches in self._matches.items():
+            error, excluded = "", local.excluded
+            try:
+                if is_url(path):
+                    yield from self._objects(path, matches[0], since(path))
+                else:
+                    found = local.files(path, matches)
+                    while some := list(islice(found, PAGE_FILES)):
+                        yield Listed(path, Page(some))
+            except InputUnreadable as failed:
+                error = str(failed)
+            for failure in local.failures:
+                yield Listed(path, Page([], failure=failure))
+            local.failures.clear()
+            page = Page([], excluded=local.excluded - excluded)
+            yield Listed(path, page, error, is_end=True)
+
+    def open(self, file: InputFile) -> AbstractContextManager[OpenInput]:
+        """The decompressed bytes of a file, in blocks; errors as of `open_file`.
+
+        Raises ObjectChanged and ObjectGone besides. An object is the one that was listed, or any
+        if it has no version.
+        """
+        if not is_url(file.uri):
+            return files.open_file(file)
+        from loader.sources.objects import open_object
+
+        begun = self._begun.pop(file.uri) if file.uri in self._begun else self._begin(file)
+        return open_object(begun)
+
+    def prefetch(self, file: InputFile) -> None:
+        """Begin to read an object that will be opened soon: its first bytes are waited for."""
+        if is_url(file.uri) and file.uri not in self._begun:
+            self._begun[file.uri] = self._begin(file)
+
+    def close(self) -> None:
+        """Give up what was begun."""
+        for reader in self._begun.values():
+            reader.close()
+        self._begun.clear()
+
+    def _objects(self, path: str, url: str, since: date | None) -> Iterator[Listed]:
+        base = base_of(url) if base_of(url) != url[: url.rfind("/") + 1] else url.rstrip("/") + "/"
+        for page in self._bucket(url).pages(url, since):
+            taken = [
+                file
+                for file in page.files
+                if not file.uri.startswith(base) or self.selection.takes(file.uri[len(base) :])
+            ]
+            yield Listed(path, page._replace(files=taken, excluded=len(page.files) - len(taken)))
+
+    def _begin(self, file: InputFile) -> "ObjectReader":
+        from loader.sources.objects import ObjectReader
+
+        return ObjectReader(self._bucket(file.uri), file)
+
+    def _bucket(self, url: str) -> "Bucket":
+        address = read_url(url)
+        if address.root not in self._buckets:
+            from loader.sources.store import Bucket  # which not every load needs
+
+            options = self._storage.get(address.root)
+            self._buckets[address.root] = Bucket(address, options)
+        return self._buckets[address.root]
