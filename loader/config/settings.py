@@ -88,6 +88,12 @@ class Source(BaseModel):
             return data | {"schema": data.get("schema") or schema_name(name)}
         return data
 
+    @field_validator("include", "exclude")
+    @classmethod
+    def _check_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        Selection(include=patterns)
+        return patterns
+
     @field_validator("schema_")
     @classmethod
     def _check_schema(cls, schema: str) -> str:

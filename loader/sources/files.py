@@ -60,10 +60,10 @@ def _glob(pattern: str) -> list[str]:
         return glob.glob(pattern)
     matches = glob.glob(head) if head else [""]
     for tail in [*tails[:-1], tails[-1] or "*"]:
-        seen: dict[_FolderId, str] = {}
+        seen: set[_FolderId] = set()
         tops, matches = matches, []
         for top in filter(os.path.isdir, (top or os.curdir for top in tops)):
-            for folder, _ in _walk(top, seen, follow_links=True):
+            for folder, *_ in _walk(top, seen, follow_links=True):
                 if isinstance(folder, InputUnreadable):
                     raise folder
                 matches += glob.glob(os.path.join(glob.escape(folder), tail))
@@ -83,7 +83,8 @@ class Listing:
     def __init__(self, selection: Selection, named: Iterable[str]) -> None:
         self._selection = selection
         self._named = {_describe(path, is_named=True).uri for path in named}  # will be read
-        self._folders: dict[_FolderId, str] = {}  # that were listed: their paths below the input
+        # Folders that were listed, with their paths below the inputs, as the selection sees them.
+        self._folders: dict[_FolderId, list[str]] = {}
         # What was listed otherwise than with its folder; millions may have been listed with it.
         self._files: set[str] = set()
         self.excluded = 0  # files that the selection leaves out
@@ -92,24 +93,26 @@ class Listing:
     def files(self, path: str, matches: Iterable[str]) -> Iterator[InputFile]:
         """The files of a path that matches these; a folder means every file below it."""
         for match in matches:
+            base = path if match == path else base_of(path) or os.curdir
             if match != STDIN and os.path.isdir(match):
-                yield from self._below(match)
-            elif match == path or self._selection.takes(
-                os.path.relpath(match, base_of(path) or os.curdir)
-            ):
+                yield from self._below(match, base)
+            elif match == path or self._selection.takes(os.path.relpath(match, base)):
                 yield from self._once(_describe(match, is_named=match == path))
             else:
                 self.excluded += 1
 
-    def _below(self, top: str) -> Iterator[InputFile]:
-        for folder, names in _walk(top, self._folders):
+    def _below(self, top: str, base: str) -> Iterator[InputFile]:
+        for folder, names, folder_id in _walk(top):
             if isinstance(folder, InputUnreadable):
                 self.failures.append(folder)
                 continue
-            below = os.path.relpath(folder, top)
-            below = "" if below == os.curdir else below + os.sep
+            below = os.path.join(os.path.relpath(folder, base), "").removeprefix("./")
+            before = self._folders.get(folder_id, [])
+            self._folders[folder_id] = [*before, below]
             real = os.path.join(os.path.realpath(folder), "")
             for name in names:
+                if before and self._takes(before, name):
+                    continue
                 if not self._selection.takes(below + name):
                     self.excluded += 1
                     continue
@@ -119,6 +122,9 @@ class Listing:
                     yield from self._once(_describe(path, is_named=False))
                 elif file.uri not in self._files:
                     yield file
+
+    def _takes(self, folders: Iterable[str], name: str) -> bool:
+        return any(self._selection.takes(folder + name) for folder in folders)
 
     def _once(self, file: InputFile) -> Iterator[InputFile]:
         """A file that was found otherwise than with its folder, unless it was listed already."""
@@ -136,27 +142,27 @@ class Listing:
             status = os.stat(folder)
         except OSError:
             return False
-        below = self._folders.get((status.st_dev, status.st_ino))
-        if below is None or name.startswith(".") or not os.path.isfile(path):
+        if name.startswith(".") or not os.path.isfile(path):
             return False
-        return self._selection.takes(os.path.join(below, name))
+        return self._takes(self._folders.get((status.st_dev, status.st_ino), ()), name)
 
 
 def _walk(
-    top: str, seen: dict[_FolderId, str], *, follow_links: bool = False
-) -> Iterator[tuple[str | InputUnreadable, list[str]]]:
+    top: str, seen: set[_FolderId] | None = None, *, follow_links: bool = False
+) -> Iterator[tuple[str | InputUnreadable, list[str], _FolderId]]:
     """The folders from `top` on down that were not `seen`, each once, with what else is in them.
 
     In place of one that cannot be listed it is said why.
     """
-    waiting = [top]
+    waiting, seen = [top], set() if seen is None else seen
     while waiting:
         folder = waiting.pop()
         folders: list[str] = []
         names: list[str] = []  # there may be a million, and an entry with its status is large
         try:
             status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:
+            folder_id = (status.st_dev, status.st_ino)
+            if folder_id in seen:
                 continue
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -168,12 +174,11 @@ def _walk(
                         folders.append(entry.path)
         except OSError as error:
             words = f"cannot list the folder {folder!r}: {error.strerror}"
-            yield InputUnreadable(f"{words}; give the job's user read access to it"), []
+            yield InputUnreadable(f"{words}; give the job's user read access to it"), [], (0, 0)
             continue
-        below = os.path.relpath(folder, top)
-        seen[status.st_dev, status.st_ino] = "" if below == os.curdir else below
+        seen.add(folder_id)
         names.sort()
-        yield folder, names
+        yield folder, names, folder_id
         waiting += sorted(folders, reverse=True)
 
 
@@ -198,7 +203,7 @@ _KINDS = {
 
 def _describe(path: str, *, is_named: bool) -> InputFile:
     if path == STDIN:
-        return InputFile(uri=STDIN, size=None, modified_at=None, is_stream=True)
+        return InputFile(uri=STDIN, size=None, modified_at=None, is_stream=True, is_named=True)
     real = os.path.realpath(path)
     if not os.path.exists(real):  # a pipe under /dev/fd has no other name; or it is gone
         real = os.path.abspath(path)

@@ -86,6 +86,12 @@ def test_one_file_by_several_names_is_one_input(
     assert names(paths, folder) == ["a.json", "b.json", "sub/d.gz", "sub/deep/c.json"]
 
 
+def test_a_link_to_a_file_beside_it_is_that_file(folder: Path) -> None:
+    (folder / "0.json").symlink_to("a.json")
+    (folder / "z.json").symlink_to("a.json")
+    assert names(str(folder), folder) == ["a.json", "b.json", "sub/d.gz", "sub/deep/c.json"]
+
+
 def test_a_name_with_the_signs_of_a_glob_is_a_name(folder: Path) -> None:
     (folder / "[a].json").write_text("{}")
     assert names(f"{folder}/[a].json", folder) == ["[a].json"]
