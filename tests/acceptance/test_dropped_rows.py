@@ -113,7 +113,8 @@ def test_a_reject_that_is_there_already_is_a_duplicate_and_no_dropped_row(
     assert run("load", path).code == 0
     db.execute("UPDATE _files SET records_done = 0, finished = false")
     again = run("load", path, "--json")
-    assert (again.code, again.json["rejects"], again.json["duplicates"]) == (0, 0, 3_000)
+    duplicates = 3_000 - GIVEN.ignored
+    assert (again.code, again.json["rejects"], again.json["duplicates"]) == (0, 0, duplicates)
     check_settled(db, GIVEN)
 
 
