@@ -204,7 +204,7 @@ rejects = Table(
     ),
     Column("replayed_at", _TIME, comment="When it was tried again; null if never."),
     Column("replayed_by", BigInteger, comment="The load that tried it again."),
-    Column("outcome", Text, comment="Of the last replay: loaded, duplicate or rejected."),
+    Column("outcome", Text, comment="Of the last replay: loaded, duplicate, ignored or rejected."),
     Column("place", Text, comment="Where in the record it is wrong, if that is one place."),
     comment="One row per record that could not be loaded.",
 )

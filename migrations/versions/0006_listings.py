@@ -4,7 +4,7 @@
 only newer folders are listed. `_files.not_events` says what a file is that holds no events.
 
 Makes a table, and adds a column without reading or rewriting a row: an ACCESS EXCLUSIVE lock on
-`_files` for an instant.
+`_files` for an instant. The comment of `_rejects.outcome` gets a word more.
 
 Only adds: a loader of `oldest_loader` or newer can work with this schema too, even if it does not
 know this revision. It takes a file without events for one that is finished.
@@ -20,6 +20,7 @@ depends_on = None
 oldest_loader = "0.2.0"
 
 TIME = sa.DateTime(timezone=True)
+OUTCOME = "Of the last replay: loaded, duplicate"
 
 
 def not_events() -> "sa.Column[str]":
@@ -43,8 +44,10 @@ def upgrade() -> None:
         comment="One row per input in a bucket whose folders are days.",
     )
     op.add_column("_files", not_events())
+    op.alter_column("_rejects", "outcome", comment=f"{OUTCOME}, ignored or rejected.")
 
 
 def downgrade() -> None:
+    op.alter_column("_rejects", "outcome", comment=f"{OUTCOME} or rejected.")
     op.drop_column("_files", "not_events")
     op.drop_table("_listings")
