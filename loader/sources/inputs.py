@@ -100,14 +100,16 @@ class Inputs:
         self._begun.clear()
 
     def _objects(self, path: str, url: str, since: date | None) -> Iterator[Listed]:
-        base = base_of(url) if base_of(url) != url[: url.rfind("/") + 1] else url.rstrip("/") + "/"
         for page in self._bucket(url).pages(url, since):
-            taken = [
-                file
-                for file in page.files
-                if not file.uri.startswith(base) or self.selection.takes(file.uri[len(base) :])
-            ]
+            taken = [file for file in page.files if self._takes(url, file)]
             yield Listed(path, page._replace(files=taken, excluded=len(page.files) - len(taken)))
+
+    def _takes(self, url: str, file: InputFile) -> bool:
+        """Whether an object is read that was found at a URL: an object, a folder or a glob."""
+        # A folder may have a name like that of a glob.
+        folder = url.rstrip("/") + "/"
+        base = folder if file.uri.startswith(folder) else base_of(url)
+        return file.is_named or self.selection.takes(file.uri[len(base) :])
 
     def _begin(self, file: InputFile) -> "ObjectReader":
         from loader.sources.objects import ObjectReader

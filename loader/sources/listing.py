@@ -270,7 +270,7 @@ class Lister:
             yield as_file(self._root, meta)
 
 
-def as_file(root: str, meta: "ObjectMeta") -> InputFile:
+def as_file(root: str, meta: "ObjectMeta", *, is_named: bool = False) -> InputFile:
     """An object as it is in a listing, or in the head of an answer."""
     modified_at, tag = meta["last_modified"], meta["e_tag"]
     return InputFile(
@@ -279,6 +279,7 @@ def as_file(root: str, meta: "ObjectMeta") -> InputFile:
         # The head of an answer has whole seconds.
         modified_at=modified_at.replace(microsecond=0),
         version=tag.strip('"') if tag else None,
+        is_named=is_named,
     )
 
 

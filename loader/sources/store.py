@@ -117,7 +117,7 @@ class Bucket:
             return None, None
         except NoRight as error:
             return None, error
-        return as_file(self.root, found.meta), None
+        return as_file(self.root, found.meta, is_named=True), None
 
     # bytes
 
@@ -129,7 +129,7 @@ class Bucket:
         """
         key = file.uri.removeprefix(self.root)
         found = self._get(key, file.version)
-        opened = as_file(self.root, found.meta)
+        opened = as_file(self.root, found.meta, is_named=file.is_named)
         # Not every store heeds the condition.
         if file.version is not None and file.version != opened.version:
             raise changed(file.uri)

@@ -140,6 +140,29 @@ def test_what_is_no_event_is_left_out_and_told(job: Job, db: Database) -> None:
     assert job.new() == (2, 3)  # a newer loader judges anew
 
 
+def test_an_object_that_is_named_is_expected_to_hold_events(job: Job) -> None:
+    key = f"{job.folder}/a.csv"
+    job.served.put(key, b"a,b\n1,2\n3,4\n")
+    job.configure(exclude=["*.csv"])  # does not count for what is named
+    for _ in range(2):
+        [error] = job.load(job.served.root + key, code=1)["errors"]
+        assert "no file of events, but CSV" in error
+
+
+@pytest.mark.parametrize(
+    ("input_", "files", "excluded"),
+    [("", 2, 3), ("*", 2, 3), ("**", 2, 3), ("*.json", 1, 1), ("**/*.json", 2, 1), ("x[1]/", 1, 1)],
+)
+def test_patterns_begin_at_the_folder_or_before_the_wildcards_of_a_glob(
+    job: Job, input_: str, files: int, excluded: int
+) -> None:
+    for name in ("a.json", "old.json", "a.csv", "x[1]/a.json", "x[1]/a.csv"):
+        job.served.put(f"{job.folder}/{name}", b"{}")
+    job.configure(inputs=[job.prefix + input_], exclude=["*.csv", "/old.*"])
+    [one] = json.loads(job.run("inputs", "--json").out)
+    assert (files, excluded) == (one["files"], one["excluded_files"])
+
+
 def test_inputs_says_what_a_load_would_read(job: Job) -> None:
     job.put(ago(9), records=3)
     job.put(TODAY)
