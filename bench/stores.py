@@ -79,7 +79,9 @@ def _served(make: Keys, content: bytes = b"x", delay: float = 0.0) -> Iterator[s
 
 
 def _list(endpoint: str, folder: str, since: date | None, pipe: Connection) -> None:
-    from loader.sources.store import Bucket, StoreOptions, read_url
+    from loader.sources.connect import StoreOptions
+    from loader.sources.store import Bucket
+    from loader.sources.urls import read_url
 
     before = _memory()
     began = time.perf_counter()
@@ -97,8 +99,11 @@ def _list(endpoint: str, folder: str, since: date | None, pipe: Connection) -> N
 
 
 def _read(endpoint: str, pipe: Connection) -> None:
-    from loader.sources.store import Bucket, InputFile, StoreOptions, read_url
+    from loader.sources.connect import StoreOptions
+    from loader.sources.page import InputFile
+    from loader.sources.store import Bucket
     from loader.sources.unpack import unpack
+    from loader.sources.urls import read_url
 
     url = "s3://events/read/"
     bucket = Bucket(read_url(url), StoreOptions(endpoint=endpoint))

@@ -333,10 +333,6 @@ class Settings(BaseModel):
                 )
         return self
 
-    def storage_of(self, root: str) -> Storage:
-        """What is set for a bucket, whose address ends with a slash (`Address.root`)."""
-        return self.storage.get(root) or Storage()  # type: ignore[call-arg]
-
     def url(self) -> str | None:
         """The URL of the user's own server, or None for the embedded one."""
         return self.warehouse_url.get_secret_value() or None if self.warehouse_url else None

@@ -14,16 +14,6 @@ def has_magic(key: str) -> bool:
     return glob.has_magic(key)
 
 
-def literal_folder(pattern: str) -> str:
-    """The longest folder that a pattern names without magic, without a slash at its end."""
-    literal = []
-    for segment in pattern.split("/")[:-1]:
-        if has_magic(segment):
-            break
-        literal.append(segment)
-    return "/".join(literal)
-
-
 def is_hidden(key: str, behind: int = 0) -> bool:
     """Whether a file or folder begins with a dot, in the part of a key from `behind` on."""
     return "/." in key[behind:] or key.startswith(".", behind)

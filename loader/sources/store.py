@@ -11,20 +11,18 @@ from loader.errors import InputUnreadable
 from loader.sources.ahead import in_thread
 from loader.sources.connect import Patience, StoreOptions, connect
 from loader.sources.days import day_of
-from loader.sources.keys import Pattern, has_magic, literal_folder, why_unreadable
+from loader.sources.keys import Pattern, has_magic, why_unreadable
 from loader.sources.listing import Lister, as_file
 from loader.sources.page import InputFile, ObjectChanged, ObjectGone, Page
+from loader.sources.selection import base_of
 from loader.sources.store_errors import Deed, NoRight, changed, explain
-from loader.sources.urls import Address, is_url, read_url
+from loader.sources.urls import Address, read_url
 
 if TYPE_CHECKING:
     from obstore import BytesStream, GetOptions, GetResult
 
-__all__ = ["Bucket", "Page", "StoreOptions", "StoredObject", "is_url", "read_url"]
-
 # What is asked of the library at once; it comes as the store sends it.
 _PIECE_BYTES = 1 << 18
-_PROBE_BYTES = 1_024
 
 
 class Bucket:
@@ -69,7 +67,7 @@ class Bucket:
         folder = key.rstrip("/")
         listers = [Lister(self._store, self._place, folder, None, since)]
         if is_pattern:
-            base = literal_folder(key)
+            base = base_of(key).rstrip("/")
             listers.append(Lister(self._store, self._place, base, Pattern(key), since))
         try:
             for lister in listers:
@@ -159,28 +157,6 @@ class Bucket:
         except InputUnreadable as found:
             return found
         return self.explain(error, "read", key)
-
-    # for `check`
-
-    def probe(self, url: str) -> str:
-        """List one page and read the beginning of one object; what was found, as a sentence.
-
-        Raises InputUnreadable where either fails.
-        """
-        count, first = 0, None
-        for page in self.pages(url):
-            if page.failure is not None:
-                raise page.failure
-            count += len(page.files)
-            first = next(iter(page.files), None)
-            if first is not None:
-                break
-        if first is None:
-            raise InputUnreadable(f"no object matches {url!r}: check the address and its spelling")
-        with self.open(first) as stored:
-            size = len(stored.read(_PROBE_BYTES))
-        some = "1 object" if count == 1 else f"{count:,} objects or more"
-        return f"{url!r} can be listed ({some}) and read ({size:,} bytes of {first.uri!r})"
 
 
 def _page_of(file: InputFile, key: str) -> Page:

@@ -11,8 +11,9 @@ from sources.fake_s3 import BUCKET, FakeS3
 
 from loader.errors import InputUnreadable, UsageError
 from loader.sources import connect
-from loader.sources.connect import Patience
-from loader.sources.store import Bucket, StoreOptions, read_url
+from loader.sources.connect import Patience, StoreOptions
+from loader.sources.store import Bucket
+from loader.sources.urls import read_url
 
 _HASTE = Patience(retries=0, read_seconds=2.0, most_pause=0.02)
 ROOT = f"s3://{BUCKET}/"

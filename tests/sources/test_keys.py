@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sources.listed import list_inputs
 
-from loader.sources.keys import Pattern, literal_folder, why_unreadable
+from loader.sources.keys import Pattern, why_unreadable
 
 KEYS = [
     "a.gz",
@@ -75,20 +75,6 @@ def test_a_folder_that_can_hold_nothing_that_matches_is_not_listed(
     pattern: str, folder: str, may: bool
 ) -> None:
     assert Pattern(pattern).may_hold(folder) is may
-
-
-@pytest.mark.parametrize(
-    ("pattern", "folder"),
-    [
-        ("a/b/*.gz", "a/b"),
-        ("a/b*/c/x.gz", "a"),
-        ("*", ""),
-        ("logs/2026-*", "logs"),
-        ("logs/**", "logs"),
-    ],
-)
-def test_a_listing_begins_at_the_longest_folder_without_magic(pattern: str, folder: str) -> None:
-    assert literal_folder(pattern) == folder
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 from sources.fake_s3 import BUCKET, Answer, FakeS3, error
 
 from loader.errors import InputUnreadable, UsageError
-from loader.sources.connect import Patience, connect
+from loader.sources.connect import Patience, StoreOptions, connect
 from loader.sources.page import InputFile, ObjectChanged, ObjectGone
-from loader.sources.store import Bucket, StoreOptions, read_url
+from loader.sources.store import Bucket
 from loader.sources.store_errors import explain
+from loader.sources.urls import read_url
 
 _HASTE = Patience(retries=1, read_seconds=0.5, most_pause=0.02)
 ROOT = f"s3://{BUCKET}/"
@@ -139,11 +140,6 @@ def test_a_pattern_that_matches_nothing_is_no_lack_of_a_right(fake: FakeS3) -> N
     """To ask for an object of that very name is refused, too."""
     fake.fault = lambda asked: error(403, "AccessDenied") if asked.key else None
     assert "no object matches" in on_list(fake, ROOT + "b*.gz")
-
-
-def test_who_may_list_but_not_read_is_told_by_check(fake: FakeS3) -> None:
-    fake.fault = lambda asked: error(403, "AccessDenied") if asked.key else None
-    assert "s3:GetObject" in sentence(lambda: bucket_of(fake).probe(ROOT))
 
 
 def test_an_object_that_has_changed_or_is_gone_has_an_error_of_its_own(fake: FakeS3) -> None:

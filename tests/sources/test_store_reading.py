@@ -13,10 +13,11 @@ from msgspec import structs
 from sources.fake_s3 import BUCKET, Answer, FakeS3, Request, answer_of, error
 
 from loader.errors import InputUnreadable
-from loader.sources.connect import Patience
+from loader.sources.connect import Patience, StoreOptions
 from loader.sources.page import InputFile, ObjectChanged, ObjectGone
-from loader.sources.store import Bucket, StoredObject, StoreOptions, read_url
+from loader.sources.store import Bucket, StoredObject
 from loader.sources.unpack import unpack
+from loader.sources.urls import read_url
 
 _HASTE = Patience(retries=3, read_seconds=0.5, most_pause=0.02)
 ROOT = f"s3://{BUCKET}/"

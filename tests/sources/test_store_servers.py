@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from sources.stores import Certificate, Served, azurite, fake_gcs, make_certificate, moto_s3
 
 from loader.errors import InputUnreadable, UsageError
-from loader.sources.connect import Patience
+from loader.sources.connect import Patience, StoreOptions
 from loader.sources.page import InputFile, ObjectChanged, ObjectGone, Page
-from loader.sources.store import Bucket, StoreOptions, read_url
+from loader.sources.store import Bucket
 from loader.sources.unpack import unpack
+from loader.sources.urls import read_url
 
 _SERVERS: dict[str, Callable[[], AbstractContextManager[Served]]] = {
     "s3": moto_s3,
@@ -170,14 +171,6 @@ def test_a_bucket_that_is_not_there_is_said(
     other = Bucket(read_url(f"{scheme}://other"), options, _HASTE)
     with pytest.raises(InputUnreadable, match=r"no (such )?bucket"):
         keys(other, "")
-
-
-def test_check_lists_and_reads(served: Served, bucket: Bucket, folder: str) -> None:
-    served.put(folder + "a.gz", b"x" * 5_000)
-    assert bucket.probe(bucket.root + folder) == (
-        f"'{bucket.root}{folder}' can be listed (1 object) and read "
-        f"(1,024 bytes of '{bucket.root}{folder}a.gz')"
-    )
 
 
 def test_more_than_one_answer_of_the_store_is_listed(
