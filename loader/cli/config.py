@@ -90,12 +90,21 @@ def _text(value: object) -> str:
     """A value as `loader.toml` has it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        tables = (f"{url} ({_text_of_keys(keys)})" for url, keys in value.items())
+        return ", ".join(tables) or "none"
     return "none" if value is None else str(value)
+
+
+def _text_of_keys(keys: dict[str, object]) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in keys.items()) or "defaults"
 
 
 def _value(settings: "Settings", name: str) -> object:
     if name == "warehouse_url":
         return _without_password(settings.url())
+    if name == "storage":
+        return {url: one.model_dump(exclude_defaults=True) for url, one in settings.storage.items()}
     value = getattr(settings, name)
     return value if isinstance(value, int | float) else str(value) or None
 

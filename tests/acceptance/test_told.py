@@ -167,6 +167,15 @@ def test_a_removed_setting_warns_in_all_four_places_and_the_load_goes_on(
     ]
 
 
+def test_config_show_says_how_buckets_are_reached(run: Run) -> None:
+    env = {"LOADER_STORAGE": json.dumps({"s3://b": {"endpoint": "http://x:9", "anonymous": True}})}
+    shown = run("config", "show", env=env).out
+    assert "s3://b/ (endpoint http://x:9, anonymous true) " in shown
+    settings = run("config", "show", "--json", env=env).json["settings"]
+    [storage] = [one["value"] for one in settings if one["setting"] == "storage"]
+    assert storage == {"s3://b/": {"endpoint": "http://x:9", "anonymous": True}}
+
+
 def test_config_show_says_what_is_set_and_by_whom(run: Run, write: Write) -> None:
     write("loader.toml", "max_columns = 99", '[[source]]\nname = "EU"\ninputs = ["/x", "/y"]')
     write(".env", "LOADER_RETRY_TIMEOUT=5")
