@@ -21,7 +21,8 @@ Paths = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="PATH",
-        help="Files, folders, globs, or - for stdin; default: the inputs of the sources.",
+        help="Files, folders, globs, addresses as s3://bucket/folder/, or - for stdin; "
+        "default: the inputs of the sources.",
         show_default=False,
     ),
 ]
