@@ -80,7 +80,7 @@ def _look_at(path: str, settings: "Settings", source: "Source") -> str:
     Raises InputUnreadable where it cannot be listed, or that file not be read.
     """
     from loader.load.todo import inputs_of
-    from loader.sources.kinds import START_BYTES, describe
+    from loader.sources.kinds import START_BYTES, describe, no_events
     from loader.sources.urls import is_url
 
     inputs = inputs_of([path], source, settings)
@@ -92,14 +92,16 @@ def _look_at(path: str, settings: "Settings", source: "Source") -> str:
         count += len(files)
         first = first or next((file for file in files if not file.is_stream), None)
         if count and is_url(path):
-            more = "" if listed.is_end else " or more"
+            more = "at least " * (not first or not first.is_named)
             break
     if first is None:
         return number(count, "file")
     with inputs.open(first) as opened:
         start = next(opened.blocks, b"")[:START_BYTES]
-    looks = describe(start) or "events"
-    return f"{number(count, 'file')}{more}; the first one looks like {looks}"
+    what = describe(start)
+    if what and first.is_named:
+        raise InputUnreadable(no_events(first.uri, what))
+    return f"{more}{number(count, 'file')}; the first one looks like {what or 'events'}"
 
 
 def status(

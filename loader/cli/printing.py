@@ -92,8 +92,12 @@ def _print_counts(result: "LoadResult") -> None:
     counts = result.counts
     head = f"{result.source} -> schema {result.schema}"
     if not counts.records_read:
-        skipped = f" ({number(result.files_skipped, 'file')} loaded before)"
-        out(f"{head}: nothing new{skipped * bool(result.files_skipped)}.")
+        without, skipped = result.files_without_events, ""
+        if result.files_skipped:
+            others = f", {without:,} of them without events" * bool(without)
+            skipped = f" ({number(result.files_skipped, 'file')} loaded before{others})"
+        what = "nothing was loaded" if result.errors else "nothing new"
+        out(f"{head}: {what}{skipped}.")
         return
     out(head, bold=True)
     if counts.rows_per_table:
@@ -172,7 +176,17 @@ def print_inputs(source: str, found: "Sequence[InputSummary]") -> None:
     """What a load of a source would read, by input."""
     out(source, bold=True)
     out_table(
-        ("input", "files", "MB", "to read", "MB", "loaded", "no events", "excluded", "days"),
+        (
+            "input",
+            "files",
+            "MB",
+            "to read",
+            "MB to read",
+            "loaded",
+            "no events",
+            "excluded",
+            "days",
+        ),
         [
             (
                 one.input,

@@ -6,7 +6,8 @@ from typing import get_type_hints
 from pydantic import ValidationError
 
 from loader.config.layers import CONFIG_FILE, Given, config_file, flag, gather, keyword
-from loader.config.settings import DEFAULT_SOURCE, SettingKeywords, Settings, Source, Storage
+from loader.config.settings import SettingKeywords, Settings
+from loader.config.source import DEFAULT_SOURCE, Source, Storage
 from loader.config.words import explain
 from loader.errors import UsageError
 

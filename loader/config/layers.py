@@ -142,14 +142,14 @@ def _advice(name: str, known: Collection[str]) -> str:
 
 def source_keys() -> list[str]:
     """The keys of a source, as `loader.toml` has them."""
-    from loader.config.settings import Source
+    from loader.config.source import Source
 
     return [field.alias or name for name, field in Source.model_fields.items()]
 
 
 def storage_keys() -> list[str]:
     """The keys of a bucket, as `loader.toml` has them."""
-    from loader.config.settings import Storage
+    from loader.config.source import Storage
 
     return list(Storage.model_fields)
 

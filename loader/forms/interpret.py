@@ -30,7 +30,7 @@ from loader.forms.placing import Given, Left, place
 from loader.forms.recognize import EVENT_FORMS, UNKNOWN, dotted
 from loader.forms.records import Records
 from loader.forms.rules import is_address
-from loader.forms.times import read_times, when_it_happened
+from loader.forms.times import is_out_of_range, read_times, when_it_happened
 from loader.normalize.event import (
     IGNORE_REASONS,
     MAX_ID_BYTES,
@@ -229,7 +229,7 @@ class _Block:
         if self.ignore.has_times:
             times = {name: each.take(rows) for name, each in self.times.items()}
             timestamp = when_it_happened(times, self.ignore.started)
-            rows = self._without(rows, _is_out_of_range(timestamp, self.ignore), "out_of_range")
+            rows = self._without(rows, is_out_of_range(timestamp, self.ignore), "out_of_range")
         return rows
 
     def _check_type(self, form: Form, rows: Longs) -> Longs:
@@ -394,13 +394,3 @@ def _said(code: int, texts: list[list[str]]) -> list[str]:
         code, index = divmod(code, len(said))
         found.append(said[index])
     return found[::-1]
-
-
-def _is_out_of_range(timestamp: Longs, ignore: Ignore) -> Flags:
-    """Which events are left out for their time."""
-    is_out = np.zeros(len(timestamp), bool)
-    if ignore.after is not None:
-        is_out |= timestamp < ignore.after
-    if ignore.before is not None:
-        is_out |= timestamp >= ignore.before
-    return is_out

@@ -3,8 +3,9 @@
 import numpy as np
 
 from loader.columns.times import microseconds_of
-from loader.columns.tokens import DECIMAL, INTEGER, IS_NOTHING, STRING, TIME, Longs, Tokens
+from loader.columns.tokens import DECIMAL, INTEGER, IS_NOTHING, STRING, TIME, Flags, Longs, Tokens
 from loader.forms.events import Times
+from loader.normalize.ignoring import Ignore
 from loader.normalize.jsontext import read_value
 from loader.normalize.times import MILLISECONDS_FROM, parse_times
 
@@ -63,3 +64,13 @@ def when_it_happened(times: dict[str, Times], load_started_at: int) -> Longs:
         is_corrected, corrected, np.where(original.is_given, original.microseconds, arrived)
     )
     return np.where(own.is_given, own.microseconds, guessed)
+
+
+def is_out_of_range(timestamp: Longs, ignore: Ignore) -> Flags:
+    """Which events are left out for their time."""
+    is_out = np.zeros(len(timestamp), bool)
+    if ignore.after is not None:
+        is_out |= timestamp < ignore.after
+    if ignore.before is not None:
+        is_out |= timestamp >= ignore.before
+    return is_out

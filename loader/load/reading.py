@@ -31,7 +31,7 @@ from loader.normalize.event import IgnoreReason
 from loader.sources.ahead import read_ahead
 from loader.sources.blocks import Block
 from loader.sources.inputs import Inputs
-from loader.sources.kinds import START_BYTES, describe
+from loader.sources.kinds import START_BYTES, describe, no_events
 from loader.sources.page import PAGE_FILES, InputFile, ObjectChanged, ObjectGone
 from loader.sources.records import BLOCK_RECORDS, read_blocks
 from loader.warehouse.batch import FileProgress, Replay, SealedBatch, Waiting, reject_row
@@ -137,6 +137,7 @@ class Run:
                 except ObjectGone as error:
                     self.tally.files_gone += 1
                     self.tally.warnings.append(str(error))
+                    one.fail()  # what is gone is not listed again, and what is there is
                 except InputUnreadable as error:
                     self._settle()
                     self.tally.errors.append(str(error))
@@ -196,10 +197,7 @@ class Run:
         """Note that a file holds no events. One that was named was expected to."""
         self._settle()
         if file.is_named:
-            raise InputUnreadable(
-                f"{file.uri!r} is no file of events, but {what}: name another, or a folder, in "
-                "which such files are left out"
-            )
+            raise InputUnreadable(no_events(file.uri, what))
         self.tally.not_events[file.uri] = what
         progress = _progress(file, 0, finished=True)._replace(not_events=what)
         self._open_batch().files[file.uri] = progress
@@ -207,6 +205,7 @@ class Run:
     def _read_records(
         self, file: InputFile, bytes_: Iterable[bytes], tell: Callable[[], int], done_before: int
     ) -> None:
+        assert not self._waiting, "blocks of another file would count as of this one"
         self._done = 0
         most_records = min(BLOCK_RECORDS, self.settings.batch_records)
         for block in read_blocks(bytes_, most_records=most_records):

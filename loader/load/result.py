@@ -18,6 +18,7 @@ class Tally:
 
     files: int = 0  # read
     files_skipped: int = 0  # finished before
+    files_without_events: int = 0  # of those, known to hold no events
     files_gone: int = 0  # objects that were listed, and gone when they were to be read
     bytes_read: int = 0
     rewritten: int = 0  # irregular records
@@ -41,6 +42,7 @@ class LoadResult:
     ignored: dict[IgnoreReason, int] = field(default_factory=dict)  # left out on purpose, by reason
     files: int = 0  # read by this load
     files_skipped: int = 0  # finished before
+    files_without_events: int = 0  # of those, known to hold no events
     files_gone: int = 0  # objects that were listed, and gone when they were to be read
     bytes_read: int = 0  # decompressed
     seconds: float = 0.0
@@ -99,6 +101,7 @@ def result_of(
         counts=counts,
         files=tally.files,
         files_skipped=tally.files_skipped,
+        files_without_events=tally.files_without_events,
         files_gone=tally.files_gone,
         bytes_read=tally.bytes_read,
         waited_for_input=tally.waited_for_input,

@@ -107,6 +107,7 @@ class Running:
 
     def read(self, *, is_by_hand: bool, lists_all: bool, reads_all: bool) -> None:
         """Read what is new or changed of the inputs, or all."""
+        lists_all |= reads_all
         choice = Choice(
             self.inputs,
             self.source,
@@ -114,8 +115,13 @@ class Running:
             started_at=datetime.fromisoformat(self.start.load.started_at),
             find_files=(lambda uris: {}) if reads_all else self._find_files,
             find_listings=self._find_listings,
-            lists_all=lists_all or reads_all,
+            find_unfinished=self._find_unfinished,
+            lists_all=lists_all,
         )
+        if lists_all and not is_by_hand and self.inputs.urls:
+            # If this load is killed, the next one has to list all folders, too.
+            forget = partial(ledger.forget_listings, prefixes=self.inputs.urls)
+            self.writer.ask(forget)
         todo = iter(choice)
         first = next(todo, None)
         if first is not None:
@@ -125,6 +131,9 @@ class Running:
 
     def _find_files(self, uris: Sequence[str]) -> dict[str, FileProgress]:
         return self.writer.ask(partial(ledger.select_files, uris=uris, version=__version__))
+
+    def _find_unfinished(self, since: datetime) -> list[str]:
+        return self.writer.ask(partial(ledger.select_unfinished, since=since))
 
     def _find_listings(self) -> dict[str, ListedBefore]:
         key = self.inputs.selection.key()

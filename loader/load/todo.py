@@ -15,7 +15,8 @@ from loader.load.result import Tally
 from loader.sources.connect import StoreOptions
 from loader.sources.inputs import Inputs
 from loader.sources.page import InputFile, Page
-from loader.sources.urls import is_url
+from loader.sources.selection import base_of
+from loader.sources.urls import is_url, read_url
 from loader.warehouse.batch import FileProgress
 from loader.warehouse.ledger import ListedBefore
 
@@ -23,6 +24,8 @@ from loader.warehouse.ledger import ListedBefore
 FindFiles = Callable[[Sequence[str]], Mapping[str, FileProgress]]
 # Up to which day inputs in buckets are loaded.
 FindListings = Callable[[], Mapping[str, ListedBefore]]
+# Objects that were not read to their end since a moment.
+FindUnfinished = Callable[[datetime], Sequence[str]]
 
 
 @dataclass(kw_only=True)
@@ -34,21 +37,17 @@ class _Listing:
     newest: date | None = None  # of the folders, without those of the future
     troubled: date | None = None  # the oldest one with something that was not read to its end
     is_whole: bool = False
-
-    def fail(self, day: date | None) -> None:
-        """Have the folder of a day listed by the next loads, too."""
-        if day is not None:
-            self.troubled = min(day, self.troubled or day)
+    is_broken: bool = False  # there are folders that could not be listed, of whatever days
 
     def reached(self, started_at: datetime) -> ListedBefore | None:
         """What the next loads may know, if everything that was listed was read."""
-        days = [day for day in (self.newest, self.before and self.before.day) if day]
-        if not self.is_whole or not days:
-            return None
-        reached = max(days) if self.troubled is None else min(max(days), self.troubled)
+        days, listed_at = [self.newest], started_at
         if self.since is not None and self.before is not None:
-            return ListedBefore(reached, self.before.listed_at)
-        return ListedBefore(reached, started_at)
+            days, listed_at = [self.newest, self.before.day], self.before.listed_at
+        reached = max(filter(None, days), default=None)
+        if not self.is_whole or self.is_broken or reached is None:
+            return None
+        return ListedBefore(min(reached, self.troubled or reached), listed_at)
 
 
 class Todo(NamedTuple):
@@ -66,8 +65,9 @@ class Todo(NamedTuple):
         return self.before.not_events is None or not self.file.is_named
 
     def fail(self) -> None:
-        """Note that it was not read to its end."""
-        self.listing.fail(self.day)
+        """Have the folder of its day listed by the next loads, too; one without is always."""
+        if self.day is not None:
+            self.listing.troubled = min(self.day, self.listing.troubled or self.day)
 
 
 def inputs_of(paths: Sequence[str], source: Source, settings: Settings) -> Inputs:
@@ -93,6 +93,7 @@ class Choice:
         started_at: datetime,
         find_files: FindFiles,
         find_listings: FindListings = dict,
+        find_unfinished: FindUnfinished = lambda since: (),
         lists_all: bool = False,
     ) -> None:
         self._inputs = inputs
@@ -101,6 +102,7 @@ class Choice:
         self._started_at = started_at
         self._find_files = find_files
         self._find_listings = find_listings
+        self._find_unfinished = find_unfinished
         self._lists_all = lists_all
         self._listings: dict[str, _Listing] = {}
         self._before: Mapping[str, ListedBefore] | None = None
@@ -126,13 +128,14 @@ class Choice:
         known = self._find_files([one.uri for one in page.files]) if page.files else {}
         if page.failure is not None:
             self._tally.errors.append(str(page.failure))
-            listing.fail(page.day)
+            listing.is_broken = True
         for file in page.files:
             todo = Todo(file, known.get(file.uri), page.day, listing)
             if file.skipped:
                 self._tally.warnings.append(file.skipped)
             elif todo.is_done():
                 self._tally.files_skipped += 1
+                self._tally.files_without_events += bool(todo.before and todo.before.not_events)
             else:
                 yield todo
 
@@ -142,12 +145,23 @@ class Choice:
     def _listing(self, path: str) -> _Listing:
         if path not in self._listings:
             before, since = self._known(path), None
-            if before is not None and not self._lists_all:
-                due = before.listed_at + timedelta(days=self._source.full_listing_days)
-                if self._started_at < due:
-                    since = before.day - timedelta(days=self._source.lookback_days)
+            if before is not None and not self._lists_all and not self._is_due(path, before):
+                since = before.day - timedelta(days=self._source.lookback_days)
             self._listings[path] = _Listing(since=since, before=before)
         return self._listings[path]
+
+    def _is_due(self, path: str, before: ListedBefore) -> bool:
+        """Whether all folders have to be listed: it is time, or an old object was not read.
+
+        Any load may have begun to read it. A time that is not yet was written by a wrong clock.
+        """
+        due = before.listed_at + timedelta(days=self._source.full_listing_days)
+        if not before.listed_at <= self._started_at < due:
+            return True
+        if before.day > self._started_at.date():
+            return True
+        base = base_of(read_url(path).url)
+        return any(uri.startswith(base) for uri in self._find_unfinished(before.listed_at))
 
     def _known(self, path: str) -> ListedBefore | None:
         if not is_url(path):

@@ -11,7 +11,7 @@ import msgspec
 
 from loader.errors import UsageError
 from loader.sources.store_errors import Place, refuse
-from loader.sources.urls import Address
+from loader.sources.urls import Address, check_endpoint
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -66,8 +66,8 @@ def connect(address: Address, options: StoreOptions, patience: Patience) -> "tup
     """
     kind = "az" if address.scheme == "abfss" else address.scheme
     _check_variables(kind)
-    endpoint = options.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS[kind])), "")
-    endpoint = (endpoint or address.blob_endpoint).rstrip("/")
+    endpoint = options.endpoint or _endpoint_of_environment(kind) or address.blob_endpoint
+    endpoint = endpoint.rstrip("/")
     place = Place(address._replace(key=""), endpoint, _region(options), lambda: "")
     client = _client_options(endpoint, options, patience)
     retry = _retry(patience)
@@ -81,6 +81,16 @@ def connect(address: Address, options: StoreOptions, patience: Patience) -> "tup
         raise
     except Exception as error:  # the library's own have no base in common with what else it raises
         raise refuse(error, place) from error
+
+
+def _endpoint_of_environment(kind: str) -> str:
+    for name in _ENDPOINTS[kind]:
+        if endpoint := os.environ.get(name):
+            try:
+                return check_endpoint(endpoint)
+            except UsageError as error:
+                raise UsageError(f"the environment variable {name}: {error}") from None
+    return ""
 
 
 def _check_variables(kind: str) -> None:
@@ -113,6 +123,8 @@ def _client_options(endpoint: str, options: StoreOptions, patience: Patience) ->
             raise UsageError(
                 f"ca_file {options.ca_file!r} cannot be read: {error.strerror}"
             ) from None
+        if b"-----BEGIN CERTIFICATE" not in client["root_certificate"]:
+            raise UsageError(f"ca_file {options.ca_file!r} holds no certificate in PEM form")
     return client
 
 

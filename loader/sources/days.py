@@ -43,7 +43,7 @@ def last_day(known: Known) -> date | None:
 
 
 def day_of(
-    folders: Iterable[str], known: Known = NOTHING, *, month_first: bool = True
+    folders: Iterable[str], known: Known = NOTHING, *, month_first: bool | None = None
 ) -> date | None:
     """The last day that a file in these folders, from the top on down, can be of.
 
@@ -54,17 +54,21 @@ def day_of(
     return last_day(known)
 
 
-def read_folder(known: Known, name: str, *, month_first: bool = True) -> Known:
+def read_folder(known: Known, name: str, *, month_first: bool | None = None) -> Known:
     """What is known of the day in a folder of that name, below one of which `known` is.
 
-    Without `month_first`, names like `11-25-2026` are none of a day.
+    Whether names are like `11-25-2026`, with the `month_first`, the folders beside it may tell. If
+    they do not, the later of two days counts, which hides nothing; if the day is first, such names
+    are none of a day.
     """
     if known.is_day:  # hours, or whatever a sender puts below
         return known
     key, value = "", name
     if named := _NAMED.fullmatch(name):
         key, value = named[1].lower(), named[2]
-    if (day := _whole_day(value)) and (month_first or not _MONTH_FIRST.fullmatch(value)):
+    if day := _whole_day(value, month_first):
+        if known.month and (day.year, day.month) != (known.year, known.month):
+            return known  # what stands above it counts
         return Known(day.year, day.month, day.day)
     if not _DIGITS.fullmatch(value):
         return known if known.month else NOTHING
@@ -79,7 +83,7 @@ def sort_folders(
     Each with what is known of it; `known` is that of the folder that they are in.
     """
     names = sorted(names)
-    month_first = not are_day_first(names)
+    month_first = are_month_first(names)
     read = [(read_folder(known, name, month_first=month_first), name) for name in names]
     dated = [one for one in read if one[0] not in (known, NOTHING)]
     dated.sort(key=lambda one: (one[0].year, one[0].month or 0, one[0].day or 0))
@@ -100,17 +104,22 @@ def _part(known: Known, key: str, value: str) -> Known:
     return known if known.month else NOTHING
 
 
-def _whole_day(name: str) -> date | None:
+def _whole_day(name: str, month_first: bool | None) -> date | None:
     """`2026-11-25`, `11-25-2026`, or midnight as Unix time in seconds or milliseconds."""
     if parts := _YEAR_FIRST.fullmatch(name):
         return _valid(*map(int, parts.groups()))
     if parts := _MONTH_FIRST.fullmatch(name):
         month, day, year = map(int, parts.groups())
-        return _valid(year, month, day)
+        found = [_valid(year, month, day)] if month_first is not False else []
+        if month_first is None and month <= 12:
+            found.append(_valid(year, day, month))
+        return max(filter(None, found), default=None)
     if parts := _UNIX_TIME.fullmatch(name):
         days, rest = divmod(int(parts[1]), _SECONDS_A_DAY)
-        # A number that is no midnight is somebody's id.
-        return _EPOCH + timedelta(days=days) if rest == 0 else None
+        found_day = _EPOCH + timedelta(days=days)
+        # A number that is no midnight, or of another century, is somebody's id.
+        is_day = rest == 0 and _FIRST_YEAR <= found_day.year <= _LAST_YEAR
+        return found_day if is_day else None
     return None
 
 
@@ -126,10 +135,12 @@ def _valid(year: int, month: int, day: int) -> date | None:
         return None
 
 
-def are_day_first(names: Iterable[str]) -> bool:
-    """Whether folders beside each other are named `25-11-2026`.
+def are_month_first(names: Iterable[str]) -> bool | None:
+    """Whether folders beside each other are named `11-25-2026`, and not `25-11-2026`.
 
-    Half of such names would pass for another day, as `05-11-2026` does for one in May.
+    None where no name tells, as `05-11-2026` does not.
     """
-    found = (_MONTH_FIRST.fullmatch(name) for name in names)
-    return any(parts is not None and int(parts[1]) > 12 for parts in found)
+    found = [parts for name in names if (parts := _MONTH_FIRST.fullmatch(name))]
+    if any(int(parts[1]) > 12 for parts in found):
+        return False
+    return True if any(int(parts[2]) > 12 for parts in found) else None

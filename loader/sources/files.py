@@ -98,7 +98,7 @@ class Listing:
                 yield from self._below(match, base)
             elif match == path or self._selection.takes(os.path.relpath(match, base)):
                 yield from self._once(_describe(match, is_named=match == path))
-            else:
+            elif not self._belows(match):  # else it was counted with its folder
                 self.excluded += 1
 
     def _below(self, top: str, base: str) -> Iterator[InputFile]:
@@ -137,14 +137,17 @@ class Listing:
         yield file
 
     def _is_listed(self, path: str) -> bool:
+        return os.path.isfile(path) and self._takes(self._belows(path), os.path.basename(path))
+
+    def _belows(self, path: str) -> list[str]:
+        """The paths below inputs with which the folder of a file was listed, and the file, too."""
         folder, name = os.path.split(path)
         try:
-            status = os.stat(folder)
+            status = os.stat(folder or os.curdir)
         except OSError:
-            return False
-        if name.startswith(".") or not os.path.isfile(path):
-            return False
-        return self._takes(self._folders.get((status.st_dev, status.st_ino), ()), name)
+            return []
+        is_hidden = name.startswith(".")
+        return [] if is_hidden else self._folders.get((status.st_dev, status.st_ino), [])
 
 
 def _walk(

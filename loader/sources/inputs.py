@@ -34,8 +34,8 @@ class Listed(NamedTuple):
 class Inputs:
     """The paths that a load is to read.
 
-    Raises InputUnreadable if one on this machine names nothing, and UsageError for a URL that
-    cannot be one of a store; stores are asked when they are listed.
+    Raises InputUnreadable if one on this machine names nothing, and UsageError where a URL or the
+    settings of a bucket cannot be used; stores are asked when they are listed.
     """
 
     def __init__(
@@ -51,18 +51,26 @@ class Inputs:
             path: [read_url(path).url] if is_url(path) else files.find_matches(path)
             for path in paths
         }
-        self._buckets: dict[str, Bucket] = {}  # by the beginning of their URLs
         self._begun: dict[str, ObjectReader] = {}  # by URL
+        self._buckets: dict[str, Bucket] = {}  # by the beginning of their URLs
+        for path in self.urls:
+            self._bucket(path)  # which says if its settings are wrong
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """The inputs in buckets, as they were given."""
+        return [path for path in self._matches if is_url(path)]
 
     def list(self, since: Since = lambda path: None) -> Iterator[Listed]:
         """All that is there, input by input, some files at a time; what fails costs one input."""
         named = (path for path, matches in self._matches.items() if [path] == matches)
         local = files.Listing(self.selection, (path for path in named if not is_url(path)))
+        met: set[str] | None = set() if self._may_overlap() else None
         for path, matches in self._matches.items():
             error, excluded = "", local.excluded
             try:
                 if is_url(path):
-                    yield from self._objects(path, matches[0], since(path))
+                    yield from self._objects(path, matches[0], since(path), met)
                 else:
                     found = local.files(path, matches)
                     while some := list(islice(found, PAGE_FILES)):
@@ -99,10 +107,21 @@ class Inputs:
             reader.close()
         self._begun.clear()
 
-    def _objects(self, path: str, url: str, since: date | None) -> Iterator[Listed]:
+    def _may_overlap(self) -> bool:
+        """Whether an object may be in several inputs: then those that were met are remembered."""
+        roots = [read_url(path).root for path in self.urls]
+        return len(set(roots)) < len(roots)
+
+    def _objects(
+        self, path: str, url: str, since: date | None, met: set[str] | None
+    ) -> Iterator[Listed]:
         for page in self._bucket(url).pages(url, since):
             taken = [file for file in page.files if self._takes(url, file)]
-            yield Listed(path, page._replace(files=taken, excluded=len(page.files) - len(taken)))
+            excluded = len(page.files) - len(taken)
+            if met is not None:
+                taken = [file for file in taken if file.uri not in met]
+                met.update(file.uri for file in taken)
+            yield Listed(path, page._replace(files=taken, excluded=excluded))
 
     def _takes(self, url: str, file: InputFile) -> bool:
         """Whether an object is read that was found at a URL: an object, a folder or a glob."""
@@ -119,7 +138,7 @@ class Inputs:
     def _bucket(self, url: str) -> "Bucket":
         address = read_url(url)
         if address.root not in self._buckets:
-            from loader.sources.store import Bucket  # which not every load needs
+            from loader.sources.store import Bucket  # here, because not every load needs it
 
             options = self._storage.get(address.root)
             self._buckets[address.root] = Bucket(address, options)

@@ -24,8 +24,6 @@ def describe(start: bytes) -> str:
 
     `start` is its first START_BYTES after decompression, and is shorter only if the file is.
     """
-    if start.startswith(_SPOOL_STARTS):
-        return ""
     if container := describe_container(start):
         return container
     text = start.removeprefix(b"\xef\xbb\xbf")
@@ -38,8 +36,12 @@ def describe(start: bytes) -> str:
     return "" if _holds_record(text) else _describe_rest(text)
 
 
-# The first bytes of files that the loader writes itself, which are always events.
-_SPOOL_STARTS: tuple[bytes, ...] = ()
+def no_events(uri: str, what: str) -> str:
+    """The words for an input that is named itself and holds no events."""
+    return (
+        f"{uri!r} holds no events (it looks like {what}): name another file, or its folder, where "
+        "such files are left out"
+    )
 
 
 # containers

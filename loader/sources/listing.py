@@ -15,7 +15,7 @@ from loader.sources.ahead import Ahead, in_thread
 from loader.sources.days import (
     NOTHING,
     Known,
-    are_day_first,
+    are_month_first,
     day_of,
     last_day,
     read_folder,
@@ -234,7 +234,7 @@ class Lister:
         """All that a small folder holds, by day."""
         skip = len(folder) + 1 if folder else 0
         names = {name for meta in found for name in meta["path"][skip:].split("/")[:-1]}
-        month_first = not are_day_first(names)
+        month_first = are_month_first(names)
 
         def order(meta: "ObjectMeta") -> date:
             below = meta["path"][skip:].split("/")[:-1]

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from loader.errors import InputUnreadable
 from loader.sources.ahead import Ahead
 from loader.sources.opening import OpenInput, Stored
-from loader.sources.page import InputFile
+from loader.sources.page import InputFile, ObjectGone
 from loader.sources.store import Bucket
 
 # So much of an object waits for whoever reads it: pieces of a quarter of a megabyte.
@@ -23,7 +24,7 @@ class ObjectReader:
     def wait(self) -> InputFile:
         """The object as it was when it was opened; only once, before anything is read.
 
-        Raises InputUnreadable, ObjectChanged, ObjectGone.
+        Raises InputUnreadable, ObjectChanged, ObjectGone; the last one from nothing else.
         """
         file = next(self._ahead)
         assert isinstance(file, InputFile)
@@ -54,8 +55,13 @@ class ObjectReader:
 def _fetch(bucket: Bucket, file: InputFile) -> Iterator[InputFile | bytes]:
     with bucket.open(file) as stored:
         yield stored.file
-        while piece := stored.read1():
-            yield piece
+        try:
+            while piece := stored.read1():
+                yield piece
+        except ObjectGone as error:
+            raise InputUnreadable(
+                f"{file.uri!r} was deleted while it was read: only its beginning is loaded"
+            ) from error
 
 
 @contextmanager

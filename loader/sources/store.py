@@ -57,13 +57,14 @@ class Bucket:
         is_pattern = has_magic(key)
         may_be_file = bool(key) and not key.endswith("/")
         denied: InputUnreadable | None = None
+        empty: InputFile | None = None  # some tools make such an object for a folder
         # A name may have any characters, and a pattern may be a name.
         if may_be_file and (is_pattern or "." in key.rpartition("/")[2]):
             file, denied = self._find(key)
-            if file is not None:
+            if file is not None and file.size:
                 yield _page_of(file, key)
                 return
-            may_be_file = False
+            may_be_file, empty = False, file
         folder = key.rstrip("/")
         listers = [Lister(self._store, self._place, folder, None, since)]
         if is_pattern:
@@ -86,6 +87,9 @@ class Bucket:
             if file is not None:
                 yield _page_of(file, key)
                 return
+        if empty is not None:
+            yield _page_of(empty, key)
+            return
         if denied is not None and not is_pattern:
             raise denied
         raise InputUnreadable(
@@ -136,7 +140,9 @@ class Bucket:
     def _get(self, key: str, version: str | None) -> "GetResult":
         import obstore
 
-        options: GetOptions = {"if_match": f'"{version}"'} if version is not None else {}
+        # A weak version is no condition that a store could heed.
+        is_strong = version is not None and not version.startswith("W/")
+        options: GetOptions = {"if_match": f'"{version}"'} if is_strong else {}
         try:
             return obstore.get(self._store, key, options=options)
         except Exception as error:

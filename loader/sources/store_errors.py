@@ -108,8 +108,12 @@ def explain(error: Exception, deed: Deed, key: str, place: Place) -> InputUnread
         if status == 404 or isinstance(error, FileNotFoundError):
             return ObjectGone(f"{uri!r} is not there any more: it was deleted or has expired")
     what, advice = _why(text, code, status, deed, place)
-    is_right = advice.startswith("grant ")
-    return (NoRight if is_right else InputUnreadable)(f"{said}{what}; {advice}")
+    kind = NoRight if advice == _grant(place, deed) else InputUnreadable
+    return kind(f"{said}{what}; {advice}")
+
+
+def _grant(place: Place, deed: Deed) -> str:
+    return f"grant {_RIGHTS[place.kind, deed]}"
 
 
 def changed(uri: str) -> ObjectChanged:
@@ -171,7 +175,7 @@ def _why(text: str, code: str, status: int, deed: Deed, place: Place) -> tuple[s
     if status == 403:
         return (
             f"the credentials lack the right to do so ({code or 'forbidden'})",
-            f"grant {_RIGHTS[place.kind, deed]}",
+            _grant(place, deed),
         )
     if status == 404:
         return "there is no such bucket", "check its name, and `endpoint` of its store"

@@ -20,11 +20,13 @@ _READ = "s3://bucket/key, gs://bucket/key, az://container/key, or abfss://contai
 _INSTEAD = {"gcs": "gs://", "s3n": "s3://", "wasb": "abfss://", "wasbs": "abfss://"}
 # Parameters of a signed URL. Anything else behind a `?` may be the key of an object.
 _SECRET = re.compile(
-    r"[?&](sig|sv|se|sas|(x-(amz|goog)-)?(signature|credential|security-token)"
-    r"|awsaccesskeyid|googleaccessid|access_?key(_?id)?|secret\w*|(session_?)?token|password)=",
+    r"[?&#;](sig|sv|se|sas|(x-(amz|goog)-)?(signature|credential|security-token)"
+    r"|awsaccesskeyid|googleaccessid|access_?key(_?id)?|secret\w*|\w*token|passw\w*)=",
     re.IGNORECASE,
 )
 _BUCKET = re.compile(r"[^\s/@:?#\\]+")
+# `s3:/bucket`, which is no local path that anybody has.
+_ONE_SLASH = re.compile(r"(s3[an]?|gc?s|az|azure|abfss?|wasbs?):/*(?=[^/])", re.IGNORECASE)
 _ACCOUNT_HOST = re.compile(r"([a-z0-9-]+)\.(?:dfs|blob)\.([a-z0-9.-]+)", re.IGNORECASE)
 
 
@@ -60,7 +62,22 @@ class Address(NamedTuple):
 
 def is_url(path: str) -> bool:
     """Whether an input is an address and not a local path. `read_url` says if it can be read."""
-    return _URL.match(path) is not None
+    return _URL.match(path) is not None or _ONE_SLASH.match(path) is not None
+
+
+def check_endpoint(endpoint: str) -> str:
+    """The address of a store, without a slash at its end.
+
+    Raises UsageError where it is none, or has a secret in it, which is not repeated.
+    """
+    scheme, _, host = endpoint.partition("://")
+    if scheme not in ("http", "https") or not host:
+        raise UsageError("it has to begin with https:// or http://, and name a host")
+    if "@" in host or "?" in host or "#" in host:
+        raise UsageError(
+            "it has credentials in it: leave them out, and give them by the environment"
+        )
+    return endpoint.rstrip("/")
 
 
 def read_url(url: str) -> Address:
@@ -71,7 +88,7 @@ def read_url(url: str) -> Address:
     """
     found = _URL.match(url)
     if found is None:
-        raise UsageError(f"{url!r} is no address of a store: write {_READ}")
+        raise UsageError(f"an input is no address of a store: write {_READ}")
     scheme, rest = found[1].lower(), found[2]
     place, _, key = rest.partition("/")
     shown = f"{scheme}://{place.rpartition('@')[2].partition('?')[0]}"

@@ -203,6 +203,20 @@ def select_listings(connection: Connection, selection: str) -> dict[str, ListedB
     return {prefix: ListedBefore(*known) for prefix, *known in connection.execute(statement)}
 
 
+def forget_listings(connection: Connection, prefixes: Sequence[str]) -> int:
+    """Forget up to which day some inputs are loaded; returns how many were known."""
+    done = connection.execute(delete(listings).where(listings.c.prefix == func.any(list(prefixes))))
+    return done.rowcount
+
+
+def select_unfinished(connection: Connection, since: datetime) -> list[str]:
+    """The objects in buckets of which a load since then has read a part alone."""
+    statement = select(files.c.uri).where(
+        files.c.finished.is_(False), files.c.updated_at > since, files.c.uri.contains("://")
+    )
+    return list(connection.scalars(statement))
+
+
 def record_listings(connection: Connection, load_id: int, listed: Sequence[ListingRow]) -> None:
     """Remember up to which day everything below some inputs is loaded."""
     if not listed:

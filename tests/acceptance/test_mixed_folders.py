@@ -79,8 +79,10 @@ def test_who_names_a_file_without_events_is_told(run: Run, db: Database, folder:
     run("load", folder)  # even where it is known already
     result = run("load", folder / "people.csv", folder / "a.json", "--json")
     assert (result.code, result.json["status"]) == (1, "partial")
-    assert "people.csv' is no file of events, but CSV" in result.err
+    assert "people.csv' holds no events (it looks like CSV)" in result.err
     assert run("load", "-", stdin=b"just some words\n").code == 1
+    checked = run("check", folder / "people.csv")
+    assert (checked.code, "holds no events (it looks like CSV)" in checked.out) == (1, True)
 
 
 def test_a_source_chooses_its_files_by_name(
@@ -115,5 +117,5 @@ def test_inputs_counts_what_is_there_and_what_is_loaded(run: Run, folder: Path) 
     [after] = json.loads(run("inputs", folder, "--json").out)
     numbers = ("files", "new_files", "finished_files", "not_events")
     assert tuple(after[name] for name in numbers) == (9, 1, 8, 6)
-    assert "to read" in run("inputs", folder).out
+    assert "MB to read" in run("inputs", folder).out
     assert run("inputs", folder / "nothing").code == 1

@@ -110,3 +110,20 @@ def test_folders_that_begin_with_the_day_are_none_of_a_day_all_of_them() -> None
 
 def test_a_folder_of_the_future_is_one_of_a_day() -> None:
     assert day_of(["2099-01-01"]) == date(2099, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("folders", "day"),
+    [
+        (["05-11-2026"], date(2026, 11, 5)),  # of May or of November
+        (["11-05-2026"], date(2026, 11, 5)),
+        (["2026", "11", "05-11-2026"], date(2026, 11, 5)),
+        (["2026", "11", "04-12-2026"], date(2026, 11, 30)),  # what stands above counts
+        (["0000000000"], None),  # a shard, and not 1970
+        (["9999936000"], None),
+    ],
+)
+def test_a_name_that_may_mean_several_days_hides_nothing(
+    folders: list[str], day: date | None
+) -> None:
+    assert day_of(folders) == day

@@ -18,6 +18,8 @@ from sources.listed import list_inputs, open_input
 
 from loader.errors import InputUnreadable
 from loader.sources.ahead import read_ahead
+from loader.sources.inputs import Inputs
+from loader.sources.selection import Selection
 from loader.sources.unpack import BLOCK_BYTES
 
 # More than one block, and nothing that compresses away.
@@ -101,6 +103,42 @@ def test_a_name_with_the_signs_of_a_glob_is_a_name(folder: Path) -> None:
 def test_a_path_that_names_nothing_is_an_error(folder: Path, path: str) -> None:
     with pytest.raises(InputUnreadable, match=r"missing|parquet"):
         list_inputs([f"{folder}/{path}"])
+
+
+@pytest.mark.parametrize(
+    ("path", "files", "excluded"),
+    [
+        ("", ["a.json", "x[1]/a.json"], 3),
+        ("/*", ["a.json", "x[1]/a.json"], 3),
+        ("/**", ["a.json", "x[1]/a.json"], 3),
+        ("/*.json", ["a.json"], 1),
+        ("/**/*.json", ["a.json", "x[1]/a.json"], 1),
+        ("/x[[]1]", ["x[1]/a.json"], 1),
+        ("/x[1]", ["x[1]/a.json"], 1),
+        ("/x[1]/a.csv", ["x[1]/a.csv"], 0),
+    ],
+)
+def test_patterns_begin_at_the_folder_or_before_the_wildcards_of_a_glob(
+    tmp_path: Path, path: str, files: list[str], excluded: int
+) -> None:
+    """As for buckets; what is left out is counted once, however it is found."""
+    (tmp_path / "x[1]").mkdir()
+    for name in ("a.json", "old.json", "a.csv", "x[1]/a.json", "x[1]/a.csv"):
+        (tmp_path / name).write_bytes(b"{}")
+    selection = Selection(exclude=("*.csv", "/old.*", "/nothing/"))
+    pages = [one.page for one in Inputs([f"{tmp_path}{path}"], selection=selection).list()]
+    found = [Path(file.uri).relative_to(tmp_path) for page in pages for file in page.files]
+    assert sorted(map(Path, files)) == sorted(found)
+    assert excluded == sum(page.excluded for page in pages)
+
+
+def test_a_folder_that_a_glob_matches_is_below_the_beginning_of_the_glob(tmp_path: Path) -> None:
+    for name in ("2024/a", "2024/01/b", "2026/c", "2026/2024/d"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    listing = Inputs([f"{tmp_path}/*"], selection=Selection(exclude=("/2024/**",))).list()
+    found = [Path(file.uri).name for one in listing for file in one.page.files]
+    assert found == ["c", "d"]
 
 
 def test_an_empty_folder_is_no_files(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from sources.other_files import (
 )
 
 from loader.normalize.jsontext import parse_json
-from loader.sources import kinds
 from loader.sources.kinds import START_BYTES, describe, describe_container
 from loader.sources.records import read_blocks
 from loader.sources.unpack import unpack
@@ -194,11 +193,6 @@ def test_a_word_of_a_magic_may_begin_a_text() -> None:
     for word in (b"ORChestra", b"PAR1", b"BMX", b"MZ", b"BZh9", b"LZIP", b"GIF89a"):
         assert describe(word + b" is a word\n") == "text without JSON"
         assert describe(word + b"\n" + CALL) == ""
-
-
-def test_a_file_of_the_spool_is_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "_SPOOL_STARTS", (b"spool 1\n",))
-    assert describe(b"spool 1\nnothing else yet\n") == ""
 
 
 # properties

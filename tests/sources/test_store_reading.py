@@ -177,7 +177,7 @@ def test_threads_share_a_bucket(fake: FakeS3, bucket: Bucket) -> None:
 def test_local_files_do_not_wait_for_the_library() -> None:
     """Importing it takes longer than a small load."""
     script = (
-        "import sys, loader.sources.store as store; assert not store.is_url('/data/x');"
+        "import sys, loader.sources.store, loader.sources.inputs;"
         "print(*sorted({'obstore', 'boto3', 'botocore', 'urllib.request'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -33,7 +33,7 @@ def test_the_address_of_an_object_has_one_spelling() -> None:
     assert read_url(f"{ABFSS}/k").blob_endpoint == "https://acct.blob.core.windows.net"
 
 
-@pytest.mark.parametrize("path", ["-", "/data/x", "data/x", "s3:/x", "C:\\x", "a b://c", "*.gz"])
+@pytest.mark.parametrize("path", ["-", "/data/x", "data/x", "C:\\x", "a b://c", "*.gz"])
 def test_a_local_path_is_no_address(path: str) -> None:
     assert not is_url(path)
 

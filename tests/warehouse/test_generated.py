@@ -19,7 +19,7 @@ from load.loading import load as load_bytes
 from sources.test_records import read
 
 import loader
-from loader.config.settings import OTHER_CALLS
+from loader.config.source import OTHER_CALLS
 from loader.normalize.ignoring import Ignore
 from loader.normalize.numbers import number_text
 from loader.warehouse.tables import LEDGER
