@@ -73,10 +73,11 @@ def run(command: Sequence[str], *, environment: Mapping[str, str] | None = None)
     )
 
 
-def load(path: Path, url: str) -> Run:
-    """Run the job on one file."""
+def load(path: Path | None, url: str, settings: Mapping[str, str] | None = None) -> Run:
+    """Run the job on one file, or on what the settings say."""
     measured = run(
-        [*COMMAND, "load", "--json", str(path)], environment={"LOADER_WAREHOUSE_URL": url}
+        [*COMMAND, "load", "--json", *([str(path)] if path else [])],
+        environment={"LOADER_WAREHOUSE_URL": url} | dict(settings or {}),
     )
     facts = _last_object((SCRATCH / "output.txt").read_text())
     return replace(measured, events=facts["rows_loaded"], facts=facts)

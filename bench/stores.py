@@ -64,7 +64,7 @@ def _serve(make: Keys, content: bytes, delay: float, pipe: Connection) -> None:
 
 
 @contextmanager
-def _served(make: Keys, content: bytes = b"x", delay: float = 0.0) -> Iterator[str]:
+def served(make: Keys, content: bytes = b"x", delay: float = 0.0) -> Iterator[str]:
     """The address of a fake store in a process of its own."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.Process(
@@ -150,10 +150,10 @@ def main() -> None:
         ("one folder", in_one_folder, "flat", None),
         ("100,000 folders", by_user, "users", None),
     ):
-        with _served(make) as endpoint:
+        with served(make) as endpoint:
             print(f"{name}: {_apart(_list, endpoint, folder, since)}")
     lines = b"".join(islice(generate(_RECORDS, shape="segment"), _RECORDS))
-    with _served(to_read, gzip.compress(lines), _DELAY) as endpoint:
+    with served(to_read, gzip.compress(lines), _DELAY) as endpoint:
         print(f"reading after {_DELAY * 1000:.0f} ms: {_apart(_read, endpoint)}")
 
 
