@@ -185,6 +185,7 @@ class Run:
             blocks = self._timed(ahead)
             start = next(blocks, b"")
             if what := describe(start[:START_BYTES]):
+                next(blocks, b"")  # raises if that was not all that there should be
                 self._leave_out(file, what)
             else:
                 done_before = before.records_done if before and is_same(file, before) else 0

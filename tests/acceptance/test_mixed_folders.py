@@ -85,6 +85,16 @@ def test_who_names_a_file_without_events_is_told(run: Run, db: Database, folder:
     assert (checked.code, "holds no events (it looks like CSV)" in checked.out) == (1, True)
 
 
+def test_a_file_that_is_cut_is_not_judged_by_its_beginning(
+    run: Run, db: Database, folder: Path
+) -> None:
+    """It was left out as text without JSON, and the exit code was 0."""
+    (folder / "cut.gz").write_bytes(gzip.compress(b"x")[:12])
+    result = run("load", folder, "--json")
+    assert (result.code, "cut.gz" in files_of(result)) == (1, False)
+    assert "cut.gz" in result.err
+
+
 def test_a_source_chooses_its_files_by_name(
     run: Run, db: Database, folder: Path, tmp_path: Path
 ) -> None:

@@ -249,7 +249,7 @@ def test_rejects_are_listed_by_load_file_and_position_with_how_they_begin(
 
 
 def test_an_unknown_reason_code_is_told_with_those_that_there_are(run: Run, write: Write) -> None:
-    run("load", write("a.ndjson", *GARBAGE, "7"), env=ANY)
+    run("load", write("a.ndjson", *GARBAGE, "7", track("E")), env=ANY)
     for command in ("list", "replay"):
         done = run("rejects", command, "--reason", "invalid_jsn")
         assert (done.code, done.out, done.err) == (
