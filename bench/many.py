@@ -12,6 +12,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,7 +29,7 @@ _FILES = 1_000_000
 _OBJECTS, _RECORDS, _DELAY = 1_000, 1_000, 0.03
 _ROUNDS = 3
 # As the fake store has them.
-_SIZE, _VERSION, _MODIFIED = 1, "0123456789abcdef", "2025-11-25 00:00:00+00"
+_VERSION, _MODIFIED = "0123456789abcdef", "2025-11-25 00:00:00+00:00"
 
 
 class Job:
@@ -54,22 +56,32 @@ class Job:
         shown = f"{done.seconds:.2f} s, {done.peak_mb:.0f} MB; {files}"
         return done.seconds, f"{shown}, {done.facts['rows_loaded']:,} rows"
 
-    def remember(self, make: Keys) -> None:
-        """Have the ledger know objects as loaded."""
+    def remember(self, make: Keys, size: int = 1, version: str = _VERSION) -> None:
+        """Have the ledger know objects or files as loaded."""
         # In a process of its own: what this one holds would count as memory of the job.
-        process = multiprocessing.Process(target=_remember, args=(self.server.url, make))
+        process = multiprocessing.Process(
+            target=_remember, args=(self.server.url, make, size, version)
+        )
         process.start()
         process.join()
         self.server.execute("VACUUM ANALYZE customerio._files")
 
 
-def _remember(url: str, make: Keys) -> None:
-    rows = f"\t{_SIZE}\t{_MODIFIED}\t{_VERSION}\t1\tt\t1\n"
+def _remember(url: str, make: Keys, size: int, version: str) -> None:
+    rows = f"\t{size}\t{_MODIFIED}\t{version}\t1\tt\t1\n"
     columns = "(uri, size, modified_at, version, records_done, finished, load_id)"
-    data = io.StringIO("".join(f"s3://events/{key}{rows}" for key in make()))
+    data = io.StringIO("".join(f"{uri}{rows}" for uri in make()))
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE customerio._files, customerio._listings")
         cursor.copy_expert(f"COPY customerio._files {columns} FROM STDIN", data)
+
+
+def _uris(make: Keys) -> list[str]:
+    return [f"s3://events/{key}" for key in make()]
+
+
+def _names(folder: str) -> list[str]:
+    return [f"{folder}/events-{number:07}.json.gz" for number in range(_FILES)]
 
 
 def finished_objects(job: Job) -> None:
@@ -80,17 +92,20 @@ def finished_objects(job: Job) -> None:
     ):
         with served(make) as endpoint:
             job.configure(f"s3://events/{folder}/", endpoint)
-            job.remember(make)
+            job.remember(partial(_uris, make))
             for number in range(1 + _ROUNDS):
                 print(f"{name}, load {number + 1}: {job.load()[1]}", flush=True)
 
 
 def finished_files(job: Job, folder: Path) -> None:
-    """Nothing new among a million files in one folder; they are empty, and so read quickly."""
-    for number in range(_FILES):
-        os.close(os.open(folder / f"events-{number:07}.json.gz", os.O_CREAT | os.O_WRONLY))
+    """Nothing new among a million files in one folder."""
+    modified = datetime.fromisoformat(_MODIFIED).timestamp()
+    for name in _names(str(folder)):
+        os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
+        os.utime(name, (modified, modified))
     job.configure(str(folder))
-    for number in range(1 + _ROUNDS):
+    job.remember(partial(_names, str(folder)), size=0, version="\\N")
+    for number in range(_ROUNDS):
         print(f"files, load {number + 1}: {job.load()[1]}", flush=True)
 
 

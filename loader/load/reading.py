@@ -142,6 +142,8 @@ class Run:
                     self._settle()
                     self.tally.errors.append(str(error))
                     one.fail()
+                if self._batch is not None and self._is_full(self._batch):
+                    self.flush()  # files without records make no batch full
         self.flush()
 
     def _read_as_it_is(self, one: Todo) -> None:
@@ -306,6 +308,7 @@ class Run:
             or batch.size >= most_bytes
             or len(batch.new_tables) >= _MOST_NEW_TABLES
             or batch.names >= _MOST_NAMES
+            or len(batch.files) >= PAGE_FILES
         )
 
     def _open_batch(self) -> Batch:

@@ -129,3 +129,14 @@ def test_inputs_counts_what_is_there_and_what_is_loaded(run: Run, folder: Path) 
     assert tuple(after[name] for name in numbers) == (9, 1, 8, 6)
     assert "MB to read" in run("inputs", folder).out
     assert run("inputs", folder / "nothing").code == 1
+
+
+def test_files_without_records_do_not_pile_up(run: Run, db: Database, tmp_path: Path) -> None:
+    """A million of them took half a gigabyte, and one transaction."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    for number in range(10_001):
+        (folder / str(number)).touch()
+    result = run("load", folder, "--json")
+    assert (result.code, result.json["files"], result.json["batches"]) == (0, 10_001, 2)
+    assert db.rows("SELECT count(*) FROM _files WHERE finished") == [(10_001,)]
