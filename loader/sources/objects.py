@@ -6,7 +6,7 @@ from functools import partial
 
 from loader.errors import InputUnreadable
 from loader.sources.ahead import Ahead
-from loader.sources.opening import OpenInput, Stored
+from loader.sources.opening import OpenInput, Pieces, Stored
 from loader.sources.page import InputFile, ObjectGone
 from loader.sources.store import Bucket
 
@@ -14,47 +14,33 @@ from loader.sources.store import Bucket
 _PIECES_AHEAD = 4
 
 
-class ObjectReader:
+class ObjectReader(Pieces):
     """An object whose bytes are fetched from the moment it is made."""
 
     def __init__(self, bucket: Bucket, file: InputFile) -> None:
-        self._ahead = Ahead(partial(_fetch, bucket, file), _PIECES_AHEAD)
-        self._piece = memoryview(b"")
+        self._opened: list[InputFile] = []
+        self._ahead = Ahead(partial(_fetch, bucket, file, self._opened), _PIECES_AHEAD)
+        super().__init__(self._ahead)
 
     def wait(self) -> InputFile:
         """The object as it was when it was opened; only once, before anything is read.
 
         Raises InputUnreadable, ObjectChanged, ObjectGone; the last one from nothing else.
         """
-        file = next(self._ahead)
-        assert isinstance(file, InputFile)
-        return file
-
-    def read1(self, size: int, /) -> bytes:
-        """At most so many bytes, as they come; none only at the end. Raises the same errors."""
-        if not self._piece:
-            piece = next(self._ahead, b"")
-            assert isinstance(piece, bytes)
-            self._piece = memoryview(piece)
-        taken, self._piece = self._piece[:size], self._piece[size:]
-        return bytes(taken)
-
-    def read(self, size: int, /) -> bytes:
-        """So many bytes; fewer only at the end."""
-        pieces: list[bytes] = []
-        while size and (piece := self.read1(size)):
-            pieces.append(piece)
-            size -= len(piece)
-        return b"".join(pieces)
+        next(self._ahead)
+        return self._opened[0]
 
     def close(self) -> None:
         """Fetch no more."""
+        super().close()
         self._ahead.close()
 
 
-def _fetch(bucket: Bucket, file: InputFile) -> Iterator[InputFile | bytes]:
+def _fetch(bucket: Bucket, file: InputFile, opened: list[InputFile]) -> Iterator[bytes]:
+    """The pieces of an object, behind an empty one: it is opened then, and `opened` has it."""
     with bucket.open(file) as stored:
-        yield stored.file
+        opened.append(stored.file)
+        yield b""
         try:
             while piece := stored.read1():
                 yield piece

@@ -10,6 +10,9 @@ from loader.sources.unpack import BLOCK_BYTES, MAGIC_BYTES, unpack
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+    from obstore import Bytes
+
+    Buffer = bytes | Bytes
 
 
 class Raw(Protocol):
@@ -22,6 +25,36 @@ class Raw(Protocol):
         """Some bytes, at most so many; none only at the end."""
 
     def close(self) -> None: ...
+
+
+class Pieces:
+    """A stream of bytes that come in pieces, of any size."""
+
+    def __init__(self, pieces: "Iterator[Buffer]") -> None:
+        self._pieces = pieces
+        self._piece = memoryview(b"")
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes, as they come; none only at the end. Raises what the pieces do."""
+        if not self._piece:
+            self._piece = memoryview(next(self._pieces, b""))
+        if size < 0:
+            size = len(self._piece)
+        taken, self._piece = self._piece[:size], self._piece[size:]
+        return bytes(taken)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """`size` bytes, or as many as there are; without a size, the rest."""
+        found: list[bytes] = []
+        left = size
+        while left and (piece := self.read1(left)):
+            found.append(piece)
+            left -= len(piece) if size >= 0 else 0
+        return b"".join(found)
+
+    def close(self) -> None:
+        """Read no more; what is on its way is dropped."""
+        self._pieces, self._piece = iter(()), memoryview(b"")
 
 
 class Stored(io.RawIOBase):

@@ -13,13 +13,14 @@ from loader.sources.connect import Patience, StoreOptions, connect
 from loader.sources.days import day_of
 from loader.sources.keys import Pattern, has_magic, why_unreadable
 from loader.sources.listing import Lister, as_file
+from loader.sources.opening import Pieces
 from loader.sources.page import InputFile, ObjectChanged, ObjectGone, Page
 from loader.sources.selection import base_of
 from loader.sources.store_errors import Deed, NoRight, changed, explain
 from loader.sources.urls import Address, read_url
 
 if TYPE_CHECKING:
-    from obstore import BytesStream, GetOptions, GetResult
+    from obstore import Bytes, BytesStream, GetOptions, GetResult
 
 # What is asked of the library at once; it comes as the store sends it.
 _PIECE_BYTES = 1 << 18
@@ -169,42 +170,18 @@ def _page_of(file: InputFile, key: str) -> Page:
     return Page([file], day_of(key.split("/")[:-1]))
 
 
-class StoredObject:
-    """An object that is being read: its bytes as stored. A read that breaks is resumed."""
+class StoredObject(Pieces):
+    """An object that is being read: its bytes as stored. A read that breaks is resumed.
+
+    A read raises ObjectChanged or ObjectGone where it broke and the object was replaced or deleted
+    meanwhile, and InputUnreadable where it cannot be read on.
+    """
 
     def __init__(self, bucket: Bucket, file: InputFile, key: str, stream: "BytesStream") -> None:
+        super().__init__(self._fetch(stream))
         self.file = file  # as it was when it was opened
         self._bucket = bucket
         self._key = key
-        self._stream: BytesStream | None = stream
-        self._piece = memoryview(b"")
-
-    def read1(self, size: int = -1) -> bytes:
-        """At most `size` bytes, as they come; none only at the end.
-
-        Raises ObjectChanged or ObjectGone where it was replaced or deleted meanwhile and the read
-        broke, InputUnreadable where it cannot be read on.
-        """
-        if not self._piece and not self._fetch():
-            return b""
-        if size < 0:
-            size = len(self._piece)
-        taken, self._piece = self._piece[:size], self._piece[size:]
-        return bytes(taken)
-
-    def read(self, size: int = -1) -> bytes:
-        """`size` bytes, or as many as there are; without a size, the rest. Errors as `read1`."""
-        pieces: list[bytes] = []
-        left = size
-        while left and (piece := self.read1(left)):
-            pieces.append(piece)
-            left -= len(piece) if size >= 0 else 0
-        return b"".join(pieces)
-
-    def close(self) -> None:
-        """Read no more; what is on its way is dropped."""
-        self._stream = None
-        self._piece = memoryview(b"")
 
     def __enter__(self) -> "StoredObject":
         return self
@@ -212,14 +189,8 @@ class StoredObject:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _fetch(self) -> bool:
-        if self._stream is None:
-            return False
+    def _fetch(self, stream: "BytesStream") -> "Iterator[Bytes]":
         try:
-            self._piece = memoryview(next(self._stream))
-        except StopIteration:
-            self._stream = None
+            yield from stream
         except Exception as error:
-            self._stream = None
             raise self._bucket.why_broken(error, self._key, self.file.version) from error
-        return bool(self._piece)
