@@ -294,6 +294,44 @@ def test_an_unreadable_file_is_partial_and_the_others_are_loaded(
     assert (numbers(result), result.json["files_skipped"]) == ((3, 0, 0), 1)
 
 
+# Root may list everything, so another user does that for it.
+_LISTED_BY_NOBODY = """
+import os, sys
+from loader.cli import main
+
+scandir = os.scandir
+
+def scandir_as_nobody(path):
+    os.seteuid(65534)
+    try:
+        return scandir(path)
+    finally:
+        os.seteuid(0)
+
+os.scandir = scandir_as_nobody
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an unreadable folder is made by dropping rights")
+def test_a_folder_that_cannot_be_listed_is_partial_and_the_others_are_loaded(
+    run: Run, db: Database, write: Write, tmp_path: Path
+) -> None:
+    for folder in [tmp_path, *tmp_path.parents]:
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o711)
+    write("in/closed/1.ndjson", *events(3)).parent.chmod(0o700)
+    write("in/open/2.ndjson", *events(3, 3))
+    for folder in (tmp_path / "in", tmp_path / "in" / "open"):
+        folder.chmod(0o755)
+    program = (sys.executable, "-c", _LISTED_BY_NOBODY)
+    result = run("load", tmp_path / "in", "--json", program=program)
+    assert (result.code, result.json["status"], rows(db)) == (1, "partial", 3)
+    assert "cannot list the folder" in result.err
+    assert "closed'" in result.err
+    assert run("load", tmp_path / "in", "--json").json["rows_loaded"] == 3
+
+
 def test_a_file_that_is_gone_when_it_is_opened_is_partial(
     run: Run, db: Database, write: Write, tmp_path: Path
 ) -> None:
