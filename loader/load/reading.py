@@ -202,8 +202,7 @@ class Run:
         if file.is_named:
             raise InputUnreadable(no_events(file.uri, what))
         self.tally.not_events[file.uri] = what
-        progress = _progress(file, 0, finished=True)._replace(not_events=what)
-        self._open_batch().files[file.uri] = progress
+        self._open_batch().files[file.uri] = _progress(file, 0, finished=True, not_events=what)
 
     def _read_records(
         self, file: InputFile, bytes_: Iterable[bytes], tell: Callable[[], int], done_before: int
@@ -385,5 +384,9 @@ class _Waiting(NamedTuple):
     done_before: int  # records of the file that an earlier load has committed
 
 
-def _progress(file: InputFile, done: int, *, finished: bool) -> FileProgress:
-    return FileProgress(file.uri, file.size, file.modified_at, file.version, done, finished)
+def _progress(
+    file: InputFile, done: int, *, finished: bool, not_events: str | None = None
+) -> FileProgress:
+    return FileProgress(
+        file.uri, file.size, file.modified_at, file.version, done, finished, not_events
+    )

@@ -58,12 +58,6 @@ class Todo(NamedTuple):
     day: date | None
     listing: _Listing
 
-    def is_done(self) -> bool:
-        """Whether there is nothing to read. That a file has no events is told who names it."""
-        if self.before is None or not self.before.finished or not is_same(self.file, self.before):
-            return False
-        return self.before.not_events is None or not self.file.is_named
-
     def fail(self) -> None:
         """Have the folder of its day listed by the next loads, too; one without is always."""
         if self.day is not None:
@@ -130,14 +124,14 @@ class Choice:
             self._tally.errors.append(str(page.failure))
             listing.is_broken = True
         for file in page.files:
-            todo = Todo(file, known.get(file.uri), page.day, listing)
+            before = known.get(file.uri)
             if file.skipped:
                 self._tally.warnings.append(file.skipped)
-            elif todo.is_done():
+            elif before is not None and _is_done(file, before):
                 self._tally.files_skipped += 1
-                self._tally.files_without_events += bool(todo.before and todo.before.not_events)
+                self._tally.files_without_events += before.not_events is not None
             else:
-                yield todo
+                yield Todo(file, before, page.day, listing)
 
     def _since(self, path: str) -> date | None:
         return self._listing(path).since
@@ -169,6 +163,13 @@ class Choice:
         if self._before is None:
             self._before = self._find_listings()
         return self._before.get(path)
+
+
+def _is_done(file: InputFile, before: FileProgress) -> bool:
+    """Whether there is nothing to read. That a file has no events is told who names it."""
+    if not before.finished or not is_same(file, before):
+        return False
+    return before.not_events is None or not file.is_named
 
 
 def is_same(file: InputFile, before: FileProgress) -> bool:

@@ -12,7 +12,7 @@ from loader.errors import BrokenInstallation
 LIBRARY = Path(__file__).with_name("native.so")
 
 # Counts what changed for callers; in `tokens.c` too. A library may be older than this file.
-_VERSION = 6
+_VERSION = 7
 
 try:
     _library = ctypes.CDLL(str(LIBRARY))
@@ -107,6 +107,9 @@ measure_objects = _declare(
     "measure_objects", _long, _fields, _pointer, _pointer, _long, _pointer, _long
 )
 write_objects = _declare("write_objects", None, _fields, *5 * [_pointer], _long, _pointer, _pointer)
+
+# status.c
+read_status = _declare("read_status", None, _int, ctypes.c_char_p, _long, _pointer, _pointer)
 
 # order.c
 read_keys = _declare("read_keys", None, _pointer, _long, _pointer, _pointer)

@@ -208,5 +208,5 @@ int64_t read_records(struct paths *paths, byte *bytes, const int64_t *starts, co
 /* Counts what changed for callers; in `native/__init__.py` too. */
 int32_t library_version(void)
 {
-    return 6;
+    return 7;
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from loader.errors import InputUnreadable
 from loader.sources import files
+from loader.sources.ahead import Ahead
 from loader.sources.opening import OpenInput
 from loader.sources.page import PAGE_FILES, InputFile, Page
 from loader.sources.selection import EVERYTHING, Selection, base_of
@@ -72,9 +73,7 @@ class Inputs:
                 if is_url(path):
                     yield from self._objects(path, matches[0], since(path), met)
                 else:
-                    found = local.files(path, matches)
-                    while some := list(islice(found, PAGE_FILES)):
-                        yield Listed(path, Page(some))
+                    yield from (Listed(path, page) for page in _pages(local.files(path, matches)))
             except InputUnreadable as failed:
                 error = str(failed)
             for failure in local.failures:
@@ -143,3 +142,12 @@ class Inputs:
             options = self._storage.get(address.root)
             self._buckets[address.root] = Bucket(address, options)
         return self._buckets[address.root]
+
+
+def _pages(found: Iterator[InputFile]) -> Iterator[Page]:
+    """Files of this machine, page by page; the next ones are listed meanwhile."""
+    ahead = Ahead(lambda: iter(lambda: list(islice(found, PAGE_FILES)), []))
+    try:
+        yield from map(Page, ahead)
+    finally:
+        ahead.close(wait=1)

@@ -47,6 +47,12 @@ class Selection:
             return False
         return self._included is None or self._included.fullmatch(path_below) is not None
 
+    def take(self, folder: str, names: list[str]) -> list[str]:
+        """Those of the files in a folder that are read."""
+        if self._excluded is None and self._included is None:
+            return names
+        return [name for name in names if self.takes(folder + name)]
+
     def key(self) -> str:
         """A text that is the same for the same patterns, in whatever order; "" without any."""
         if not self.include and not self.exclude:

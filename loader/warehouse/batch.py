@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from loader.normalize.collections import Type
 from loader.normalize.event import IgnoreReason, Reject
 from loader.normalize.text import clean_text
@@ -52,8 +54,8 @@ class Replay(NamedTuple):
     is_ignored: bool = False  # it, or every part of it that is no problem, is left out
 
 
-class FileProgress(NamedTuple):
-    """How far a file was read; a row of `_files`."""
+class FileProgress(msgspec.Struct, frozen=True, gc=False):
+    """How far a file was read; a row of `_files`, of which a load may look up millions."""
 
     uri: str
     size: int | None

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -177,7 +178,7 @@ def select_files(
         .outerjoin(loads, loads.c.id == files.c.load_id)
         .where(files.c.uri == func.any(list(uris)))
     )
-    return {row.uri: FileProgress(*row) for row in connection.execute(statement)}
+    return {row[0]: FileProgress(*row) for row in connection.execute(statement)}
 
 
 class ListedBefore(NamedTuple):
@@ -235,7 +236,7 @@ def record_batch(
     number = {"load_id": load_id, "number": counts.batches}
     done = connection.execute(insert(batches).values(number))
     require_rows(batches.name, sent=1, stored=done.rowcount)
-    rows = [row._asdict() | {"load_id": load_id} for row in progress]
+    rows = [msgspec.structs.asdict(row) | {"load_id": load_id} for row in progress]
     if rows:
         taken = [name for name in rows[0] if name != "uri"]
         _upsert(connection, files, rows, taken, updated_at=func.now())

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 from sources.listed import list_inputs, open_input
@@ -19,6 +20,7 @@ from sources.listed import list_inputs, open_input
 from loader.errors import InputUnreadable
 from loader.sources.ahead import read_ahead
 from loader.sources.inputs import Inputs
+from loader.sources.page import PAGE_FILES
 from loader.sources.selection import Selection
 from loader.sources.unpack import BLOCK_BYTES
 
@@ -166,6 +168,35 @@ def test_a_file_is_listed_with_its_size_and_time_to_the_microsecond(tmp_path: Pa
     (file,) = list_inputs([str(path)])
     assert file.size == 5
     assert datetime(2026, 9, 15, 8, 23, 32, 123456, UTC) == file.modified_at
+
+
+def test_files_of_a_folder_are_listed_as_those_that_are_named(tmp_path: Path) -> None:
+    """The status of files in folders is read many at a time, in the compiled part."""
+    times = [0, 999, -1, -1_500_000_001, 4_102_444_800_000_000_001]  # ns; the last one is in 2100
+    names = [b"caf\xe9", "λ".encode(), b"with blank", b"new\nline", b"x" * 255]
+    paths = [os.path.join(os.fsencode(tmp_path), name) for name in names]
+    for size, (path, at) in enumerate(zip(paths, times, strict=True)):
+        Path(os.fsdecode(path)).write_bytes(b"1" * size)
+        os.utime(path, ns=(0, at))
+    (tmp_path / "link").symlink_to(os.fsdecode(paths[0]))
+    (tmp_path / "gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    named = {file.uri: file for path in paths for file in list_inputs([os.fsdecode(path)])}
+    found = {file.uri: file for file in list_inputs([str(tmp_path)])}
+    assert found.pop(str(tmp_path / "pipe")).skipped
+    assert found.pop(str(tmp_path / "gone")).size is None
+    assert found == {
+        uri: msgspec.structs.replace(file, is_named=False) for uri, file in named.items()
+    }
+    assert sorted(file.size for file in found.values()) == [0, 1, 2, 3, 4]
+
+
+def test_a_folder_of_several_pages_is_listed_whole(tmp_path: Path) -> None:
+    count = PAGE_FILES + 7
+    for number in range(count):
+        os.close(os.open(tmp_path / f"{number:06}", os.O_CREAT | os.O_WRONLY))
+    names = [os.path.basename(file.path) for file in list_inputs([str(tmp_path)])]
+    assert names == [f"{number:06}" for number in range(count)]
 
 
 def test_stdin_is_one_input_without_size_or_time() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from acceptance.harness import SCHEMA, Database
 from sqlalchemy import Connection, create_engine
@@ -56,7 +57,7 @@ def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
 ) -> None:
     load, *_ = ledger.start_load(connection, "Customer.io", "1")
     half = FileProgress("/a é.json", 10, NOW, None, 5, False)
-    whole = half._replace(records_done=9, finished=True)
+    whole = msgspec.structs.replace(half, records_done=9, finished=True)
     stream = FileProgress("-", None, None, None, 3, True)
     ledger.record_batch(connection, load, ledger.Counts(batches=1), [half, stream])
     assert ledger.select_files(connection, ["/a é.json", "/b.json"], "1") == {"/a é.json": half}
@@ -74,7 +75,7 @@ def test_how_far_another_version_has_read_a_file_does_not_count(connection: Conn
     load, *_ = ledger.start_load(connection, "Customer.io", "0.9")
     ledger.record_batch(connection, load, ledger.Counts(), [half])
     assert ledger.select_files(connection, ["/a.json"], "1") == {
-        "/a.json": half._replace(records_done=0)
+        "/a.json": msgspec.structs.replace(half, records_done=0)
     }
 
 
