@@ -3,6 +3,7 @@
 It records what happened, not what was sent: each statement must report the rows that it should.
 """
 
+import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ from loader.warehouse.batch import FileProgress, Waiting
 from loader.warehouse.tables import batches, files, listings, loads, waiting_columns
 
 RUNNING = "running"
+_MOST_NAME_BYTES = 2_600
+_SHORT_NAME = _MOST_NAME_BYTES // 4  # characters, which have four bytes at most
 
 
 class Load(NamedTuple):
@@ -165,6 +168,7 @@ def select_files(
     before its end is read from its start; and it may know more of what is no events.
     """
     is_own = loads.c.loader_version == version
+    spelled = {_key_of(uri): uri for uri in uris}
     statement = (
         select(
             files.c.uri,
@@ -176,9 +180,17 @@ def select_files(
             files.c.not_events,
         )
         .outerjoin(loads, loads.c.id == files.c.load_id)
-        .where(files.c.uri == func.any(list(uris)))
+        .where(files.c.uri == func.any(list(spelled)))
     )
-    return {row[0]: FileProgress(*row) for row in connection.execute(statement)}
+    return {spelled[row[0]]: FileProgress(*row) for row in connection.execute(statement)}
+
+
+def _key_of(uri: str) -> str:
+    """What a file is called in `_files`, whose index takes 2,704 bytes; a path may have more."""
+    if len(uri) <= _SHORT_NAME or len(uri.encode()) <= _MOST_NAME_BYTES:
+        return uri
+    digest = hashlib.blake2b(uri.encode(), digest_size=16).hexdigest()
+    return f"{uri[: _SHORT_NAME - 40]}... {digest}"
 
 
 class ListedBefore(NamedTuple):
@@ -236,7 +248,10 @@ def record_batch(
     number = {"load_id": load_id, "number": counts.batches}
     done = connection.execute(insert(batches).values(number))
     require_rows(batches.name, sent=1, stored=done.rowcount)
-    rows = [msgspec.structs.asdict(row) | {"load_id": load_id} for row in progress]
+    rows = [
+        msgspec.structs.asdict(row) | {"uri": _key_of(row.uri), "load_id": load_id}
+        for row in progress
+    ]
     if rows:
         taken = [name for name in rows[0] if name != "uri"]
         _upsert(connection, files, rows, taken, updated_at=func.now())

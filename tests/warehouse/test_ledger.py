@@ -1,5 +1,6 @@
 """The ledger: `_loads`, `_files`, `_rejects`."""
 
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -67,6 +68,28 @@ def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
         "-": stream,
     }
     assert ledger.select_files(connection, [], "1") == {}
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "a" * 649,
+        "a" * 2_599,
+        "\U0001f4e7" * 650,
+        "".join(random.Random(1).choices("0123456789", k=4_000)),
+    ],
+)
+def test_a_name_may_be_longer_than_what_an_index_takes(connection: Connection, tail: str) -> None:
+    """The load of a file whose path has more than 2,704 bytes failed."""
+    names = [f"/{tail}", f"/{tail}b", "/short"]
+    load, *_ = ledger.start_load(connection, "Customer.io", "1")
+    rows = [FileProgress(name, at, NOW, None, 5, True) for at, name in enumerate(names)]
+    ledger.record_batch(connection, load, ledger.Counts(batches=1), rows)
+    ledger.record_batch(connection, load, ledger.Counts(batches=2), rows)
+    found = ledger.select_files(connection, [*names, f"/{tail}c"], "1")
+    assert {name: before.size for name, before in found.items()} == {
+        name: at for at, name in enumerate(names)
+    }
 
 
 def test_how_far_another_version_has_read_a_file_does_not_count(connection: Connection) -> None:
