@@ -38,6 +38,10 @@ class Settings(BaseModel):
         default_factory=lambda given: _default_warehouse_dir(given),  # which is below
         description="Data folder of the embedded PostgreSQL.",
     )
+    spool_dir: Path = Field(
+        default_factory=lambda: _default_spool_dir(),  # which is below
+        description="Folder of received events that are to be loaded and forwarded.",
+    )
     source: Annotated[tuple[Source, ...], Field(description="The configured sources.")] = ()
     storage: Annotated[
         dict[str, Storage], Field(description="How buckets are reached, by their address.")
@@ -83,6 +87,11 @@ class Settings(BaseModel):
     def _empty_is_unset(cls, folder: object, info: ValidationInfo) -> object:
         # Path("") would be the current folder.
         return _default_warehouse_dir(info.data) if folder == "" else folder
+
+    @field_validator("spool_dir", mode="before")
+    @classmethod
+    def _empty_spool_is_unset(cls, folder: object) -> object:
+        return _default_spool_dir() if folder == "" else folder
 
     @field_validator("storage")
     @classmethod
@@ -172,11 +181,19 @@ def _default_warehouse_dir(given: Mapping[str, object]) -> Path:
         ) from None
 
 
+def _default_spool_dir() -> Path:
+    try:
+        return Path(platformdirs.user_data_dir("customerio-loader")) / "spool"
+    except RuntimeError:  # as above; who receives events has to say where they are kept
+        return Path(os.devnull)
+
+
 class SettingKeywords(TypedDict, total=False):
     """The settings as `loader.load` takes them. A test holds this list to that of `Settings`."""
 
     warehouse_url: str | None
     warehouse_dir: str | os.PathLike[str]
+    spool_dir: str | os.PathLike[str]
     auto_migrate: bool
     schema_contract: Literal["evolve", "freeze"]
     max_columns: int

@@ -45,7 +45,11 @@ def test_what_python_may_give_is_what_can_be_set() -> None:
     assert set(hints) == set(Settings.model_fields) - {"source", "storage"}
     for name, hint in hints.items():
         declared = Settings.model_fields[name].annotation
-        looser = {"warehouse_url": str | None, "warehouse_dir": str | os.PathLike[str]}
+        looser = {
+            "warehouse_url": str | None,
+            "warehouse_dir": str | os.PathLike[str],
+            "spool_dir": str | os.PathLike[str],
+        }
         assert hint == looser.get(name, declared)
 
 
