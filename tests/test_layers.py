@@ -25,7 +25,15 @@ MAY_IMPORT = {
 # What of `sources` is no input. In `load` nothing but the way of a load uses more of it: what a
 # batch holds does not depend on where it comes from.
 BLOCKS = {"blocks", "records"}
-KNOW_INPUTS = {"recipe.py", "running.py", "beginning.py", "todo.py", "reading.py", "look.py"}
+KNOW_INPUTS = {
+    "pairs.py",
+    "recipe.py",
+    "running.py",
+    "beginning.py",
+    "todo.py",
+    "reading.py",
+    "look.py",
+}
 MAY_PRINT = {"cli/text.py", "cli/log.py"}
 MAY_EXIT = {"cli/app.py", "cli/signals.py", "__main__.py"}
 

@@ -93,8 +93,9 @@ def _stopped(error: BaseException, code: int) -> str:
     if done is None:
         return f"stopped by {name}"
     kept = f"{number(done.records, 'record')} in {number(done.batches, 'batch', 'batches')}"
+    into = "" if done.warehouse is None else f" into {done.warehouse!r}"
     return (
-        f"the load of {done.source!r} was stopped by {name}; committed: {kept}. "
+        f"the load of {done.source!r}{into} was stopped by {name}; committed: {kept}. "
         "Run it again: it goes on behind them"
     )
 

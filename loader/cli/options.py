@@ -1,20 +1,32 @@
 """The arguments and options that several commands share."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from loader.config import Settings
 
-def _configured(incomplete: str) -> list[str]:
-    """The names that the shell completes."""
+
+def _sources(incomplete: str) -> list[str]:
+    """The names of sources that the shell completes."""
+    return _configured(lambda settings: [one.name for one in settings.sources()], incomplete)
+
+
+def _warehouses(incomplete: str) -> list[str]:
+    """The names of warehouses that the shell completes."""
+    return _configured(lambda settings: [one.name for one in settings.warehouse], incomplete)
+
+
+def _configured(names: "Callable[[Settings], list[str]]", incomplete: str) -> list[str]:
     from loader.config import load_settings
     from loader.errors import LoaderError
 
     try:
-        names = [source.name for source in load_settings().sources()]
+        return [name for name in names(load_settings()) if name.startswith(incomplete)]
     except LoaderError:
         return []
-    return [name for name in names if name.startswith(incomplete)]
 
 
 Paths = Annotated[
@@ -32,7 +44,16 @@ SourceName = Annotated[
         "--source",
         metavar="NAME",
         help="Name of the source; default: Customer.io.",
-        autocompletion=_configured,
+        autocompletion=_sources,
+    ),
+]
+WarehouseName = Annotated[
+    str | None,
+    typer.Option(
+        "--warehouse",
+        metavar="NAME",
+        help="Name of a [[warehouse]], where there are several.",
+        autocompletion=_warehouses,
     ),
 ]
 NewSource = Annotated[

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from loader.config.layers import CONFIG_FILE, Given, config_file, flag, gather, keyword
 from loader.config.settings import SettingKeywords, Settings
 from loader.config.source import DEFAULT_SOURCE, Source, Storage
+from loader.config.warehouse import Warehouse
 from loader.config.words import explain
 from loader.errors import UsageError
 
@@ -19,6 +20,7 @@ __all__ = [
     "Settings",
     "Source",
     "Storage",
+    "Warehouse",
     "config_file",
     "flag",
     "load_settings",

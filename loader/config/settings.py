@@ -19,6 +19,7 @@ from pydantic import (
 
 from loader.config.layers import CONFIG_FILE
 from loader.config.source import Source, Storage
+from loader.config.warehouse import Warehouse, WarehouseTable, refuse_one_twice
 from loader.config.words import explain
 from loader.errors import UsageError, did_you_mean
 from loader.sources.urls import read_url
@@ -34,6 +35,9 @@ class Settings(BaseModel):
     warehouse_url: SecretStr | None = Field(
         None, description="URL of the PostgreSQL server; default: DATABASE_URL, else embedded."
     )
+    warehouse: Annotated[
+        tuple[WarehouseTable, ...], Field(description="The warehouses, where there are several.")
+    ] = ()
     warehouse_dir: Path = Field(
         default_factory=lambda given: _default_warehouse_dir(given),  # which is below
         description="Data folder of the embedded PostgreSQL.",
@@ -122,9 +126,64 @@ class Settings(BaseModel):
                 )
         return self
 
-    def url(self) -> str | None:
-        """The URL of the user's own server, or None for the embedded one."""
-        return self.warehouse_url.get_secret_value() or None if self.warehouse_url else None
+    @model_validator(mode="after")
+    def _warehouses_fit(self) -> "Settings":
+        configured = [source.name for source in self.sources()]
+        met: set[str] = set()
+        for one in self.warehouse:
+            if one.name in met:
+                raise ValueError(f"two warehouses are called {one.name!r}: rename one of them")
+            met.add(one.name)
+            for name in one.sources or ():
+                if name not in configured:
+                    near = did_you_mean(name, configured, f"there are {', '.join(configured)}")
+                    raise ValueError(
+                        f"`sources` of the warehouse {one.name!r} has {name!r}, which is not "
+                        f"configured{near}"
+                    )
+        return self
+
+    def warehouses(self) -> tuple[Warehouse, ...]:
+        """The configured warehouses, or the only one, without a name."""
+        folder = self.warehouse_dir
+        if self.warehouse:
+            return tuple(
+                Warehouse(one.name, folder, one.url.get_secret_value(), one.sources)
+                for one in self.warehouse
+            )
+        url = self.warehouse_url.get_secret_value() if self.warehouse_url else ""
+        return (Warehouse(None, folder, url),)
+
+    def warehouses_of(self, source: Source, name: str | None = None) -> tuple[Warehouse, ...]:
+        """Those that a source is loaded into; with a `name` that one alone, if it is one of them.
+
+        Raises UsageError for a name that is not configured, and for two that are one database.
+        """
+        known = [one.name for one in self.warehouse]
+        if name is not None and name not in known:
+            there = f"there are {', '.join(known)}" if known else "no [[warehouse]] is configured"
+            near = did_you_mean(name, known, there)
+            raise UsageError(f"the warehouse {name!r} is not configured{near}")
+        found = tuple(one for one in self.warehouses() if one.takes(source.name))
+        refuse_one_twice(found, source.name)
+        return found if name is None else tuple(one for one in found if one.name == name)
+
+    def find_warehouse(self, source: Source, name: str | None = None) -> Warehouse:
+        """The warehouse of a source; where there are several, the one called `name`."""
+        found = self.warehouses_of(source, name)
+        if not found:
+            where = "any warehouse" if name is None else f"the warehouse {name!r}"
+            raise UsageError(
+                f"the source {source.name!r} is not loaded into {where}: add it to `sources` of "
+                "the [[warehouse]]"
+            )
+        if len(found) > 1:
+            names = ", ".join(str(one.name) for one in found)
+            raise UsageError(
+                f"the source {source.name!r} is loaded into several warehouses ({names}): say "
+                "--warehouse NAME, or warehouse=NAME in Python"
+            )
+        return found[0]
 
     @property
     def wait_for_locks(self) -> float:
@@ -173,7 +232,7 @@ def _default_warehouse_dir(given: Mapping[str, object]) -> Path:
     try:
         return Path(platformdirs.user_data_dir("customerio-loader")) / "warehouse"
     except RuntimeError:  # neither HOME nor an entry of the user in the system's list
-        if given.get("warehouse_url"):
+        if given.get("warehouse_url") or given.get("warehouse"):
             return Path(os.devnull)  # nothing is in it
         raise UsageError(
             "no folder for the embedded PostgreSQL, as the system knows no home folder of this "

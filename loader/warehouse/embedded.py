@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from loader.config import Warehouse
 from loader.errors import UsageError, WarehouseUnavailable
 from loader.warehouse import cluster, programs
 
@@ -60,6 +61,16 @@ def running(folder: Path, *, version: int | None = None) -> Iterator[str]:
             _leave(place, users)
         finally:
             os.close(users)
+
+
+@contextmanager
+def server_of(warehouse: Warehouse) -> Iterator[str]:
+    """The URL of a warehouse; if it is the embedded server, that runs as long as the context."""
+    if not warehouse.is_embedded:
+        yield warehouse.url()
+        return
+    with running(warehouse.folder) as url:
+        yield url
 
 
 def start(folder: Path) -> str:
