@@ -143,7 +143,7 @@ def load_all(
     found = load_settings(settings)
     texts = None if paths is None else _texts(paths)
     work = pairs.choose_inputs(found, source, texts, new=new_source)
-    return pairs.load_each(pairs.pairs_to_load(found, work, warehouse), load_pair)
+    return pairs.load_each(pairs.pairs_of(found, work, warehouse), load_pair)
 
 
 def _texts(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:

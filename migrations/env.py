@@ -31,9 +31,8 @@ if config.cmd_opts is not None and config.file_config.has_section("formatters"):
 def sources_and_warehouse(settings: Settings) -> tuple[list[Source], Warehouse]:
     """The sources of the one warehouse that is meant, or the one source that is."""
     asked = context.get_x_argument(as_dictionary=True)
-    pairs = pairs_of(
-        settings, choose_sources(settings, asked.get("source")), asked.get("warehouse")
-    )
+    chosen = choose_sources(settings, asked.get("source"))
+    pairs = pairs_of(settings, [(one, ()) for one in chosen], asked.get("warehouse"))
     names = sorted({str(pair.warehouse.name) for pair in pairs})
     if len(names) > 1:
         raise CommandError(

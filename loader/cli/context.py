@@ -1,8 +1,8 @@
 """The context of a command: settings, servers, the sources and warehouses meant."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loader.cli import log
@@ -11,7 +11,7 @@ from loader.errors import LoaderWarning, SchemaNotAtHead, UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from loader.config import Given, Settings, Source, Warehouse
+    from loader.config import Given, Settings, Source
     from loader.load.pairs import Pair
     from loader.warehouse.migrate import SchemaState
 
@@ -53,7 +53,7 @@ def pairs_of(
 
     with _told_at_the_end():
         chosen = pairs.choose_sources(settings, source, new=new)
-        return pairs.pairs_of(settings, chosen, warehouse)
+        return pairs.pairs_of(settings, [(one, ()) for one in chosen], warehouse)
 
 
 def pairs_to_load(
@@ -69,7 +69,7 @@ def pairs_to_load(
 
     with _told_at_the_end():
         work = pairs.choose_inputs(settings, source, paths or None, new=new)
-        return pairs.pairs_to_load(settings, work, warehouse)
+        return pairs.pairs_of(settings, work, warehouse)
 
 
 def one_pair(settings: "Settings", source: str | None, warehouse: str | None) -> "Pair":
@@ -88,23 +88,6 @@ def require_one_warehouse(pairs: "Sequence[Pair]") -> None:
             f"--sql prints a script for one warehouse, and there are {', '.join(names)}: "
             "say --warehouse NAME"
         )
-
-
-@contextmanager
-def running_servers(pairs: "Sequence[Pair]") -> "Iterator[Callable[[Warehouse], str]]":
-    """Gives the URL of a warehouse; the embedded server runs as long as the context.
-
-    A URL that cannot be found is an error of the loads into that warehouse, and of no other.
-    """
-    from loader.warehouse import embedded
-
-    with ExitStack() as stack:
-        started = {
-            one: stack.enter_context(embedded.server_of(one))
-            for one in {pair.warehouse for pair in pairs}
-            if one.is_embedded
-        }
-        yield lambda one: started.get(one) or one.url()
 
 
 @contextmanager

@@ -48,6 +48,6 @@ class Outcomes:
 
     def code(self) -> int:
         """The exit code of all. Raises the first defect that was met."""
-        for defect in self._defects:
-            raise defect
+        if self._defects:
+            raise self._defects[0]
         return first_of(self._codes)

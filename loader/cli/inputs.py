@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from loader.cli.context import pairs_to_load, read_settings, require_loads, running_servers
+from loader.cli.context import pairs_to_load, read_settings, require_loads
 from loader.cli.exits import EXIT_CODES, FAILED, Outcomes
 from loader.cli.log import complain
 from loader.cli.options import (
@@ -41,6 +41,8 @@ def inputs(
     as_json: AsJson = False,
 ) -> int:
     """Show what a load would read: files, bytes, days, and what is loaded. Lists all of it."""
+    from loader.load.pairs import running_servers
+
     settings = read_settings(warehouse_url=warehouse_url)
     pairs = pairs_to_load(settings, source, warehouse, paths, new=new_source)
     outcomes = Outcomes()

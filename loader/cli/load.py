@@ -11,7 +11,6 @@ from loader.cli.context import (
     pairs_to_load,
     read_settings,
     require_one_warehouse,
-    running_servers,
 )
 from loader.cli.exits import EXIT_CODES, FAILED, TOO_MANY_REJECTS, Outcomes
 from loader.cli.log import complain, record, warn
@@ -136,7 +135,7 @@ def _each(
     quiet: bool,
 ) -> int:
     """Run a load or a plan for each pair, and show what it came to; the exit code of all."""
-    from loader.load.pairs import Away
+    from loader.load.pairs import Away, running_servers
 
     outcomes, away = Outcomes(), Away()
     with running_servers(pairs) as url_of:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loader.cli.context import pairs_of, read_settings, require_loads, running_servers
+from loader.cli.context import pairs_of, read_settings, require_loads
 from loader.cli.exits import EXIT_CODES, FAILED, Outcomes
 from loader.cli.log import in_warehouse
 from loader.cli.options import AsJson, Paths, SourceName, WarehouseName, WarehouseUrl, examples
@@ -31,11 +31,13 @@ def check(
     as_json: AsJson = False,
 ) -> int:
     """Say whether a load can work. Looks at connection, version, rights and inputs."""
+    from loader.load.pairs import running_servers
     from loader.warehouse import engine, inspect
 
     settings = read_settings(warehouse_url=warehouse_url)
     outcomes = Outcomes()
     found: list[tuple[str, str | None, Finding]] = []
+    looked_at: list[Source] = []
     pairs = pairs_of(settings, source, warehouse)
     with running_servers(pairs) as url_of:
         for chosen, place, _ in pairs:
@@ -43,10 +45,10 @@ def check(
                 outcomes.of(chosen.name, "check.failed", place.name),
                 engine.connect(engine.make_engine(url_of(place))) as connection,
             ):
-                is_first = chosen.name not in {name for name, _, _ in found}
                 for finding in inspect.check_warehouse(connection, chosen):
                     found.append((chosen.name, place.name, finding))
-                if is_first:  # the rest is the same wherever a source is loaded into
+                if chosen not in looked_at:  # the rest is the same whatever it is loaded into
+                    looked_at.append(chosen)
                     for finding in _findings(settings, chosen, paths):
                         found.append((chosen.name, None, finding))
     if as_json:
@@ -117,6 +119,7 @@ def status(
     as_json: AsJson = False,
 ) -> int:
     """Show the last loads and how fresh the tables are. Also rejects and values in _extra."""
+    from loader.load.pairs import running_servers
     from loader.warehouse import engine, inspect, ledger, migrate, rejects
 
     settings = read_settings(warehouse_url=warehouse_url)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from loader.cli.context import pairs_of, read_settings, require_one_warehouse, running_servers
+from loader.cli.context import pairs_of, read_settings, require_one_warehouse
 from loader.cli.exits import Outcomes
 from loader.cli.log import in_warehouse
 from loader.cli.options import NewSource, SourceName, WarehouseName, WarehouseUrl, examples
@@ -24,6 +24,7 @@ def migrate(
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL, run nothing.")] = False,
 ) -> int:
     """Bring schemas to head. Those of all sources and warehouses, or of one."""
+    from loader.load.pairs import running_servers
     from loader.warehouse import engine, migrate
 
     settings = read_settings(warehouse_url=warehouse_url)

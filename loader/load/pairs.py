@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from loader.config import Settings, Source, Warehouse
@@ -25,7 +25,7 @@ class Pair(NamedTuple):
 
     source: Source
     warehouse: Warehouse
-    inputs: tuple[str, ...] = ()
+    inputs: Sequence[str] = ()
 
 
 def choose_sources(settings: Settings, name: str | None, *, new: bool = True) -> list[Source]:
@@ -35,10 +35,10 @@ def choose_sources(settings: Settings, name: str | None, *, new: bool = True) ->
 
 def choose_inputs(
     settings: Settings, source: str | None, paths: Sequence[str] | None, *, new: bool
-) -> list[tuple[Source, tuple[str, ...]]]:
+) -> list[tuple[Source, Sequence[str]]]:
     """The sources to load, each with its inputs: the `paths`, else (None) its own."""
     if paths is not None:
-        return [(settings.find_source(source, new=new), tuple(paths))]
+        return [(settings.find_source(source, new=new), paths)]
     chosen = choose_sources(settings, source, new=new)
     for one in chosen:
         if not one.inputs:
@@ -49,41 +49,18 @@ def choose_inputs(
     return [(one, one.inputs) for one in chosen]
 
 
-def pairs_to_load(
-    settings: Settings, work: Sequence[tuple[Source, tuple[str, ...]]], warehouse: str | None
+def pairs_of(
+    settings: Settings, work: Sequence[tuple[Source, Sequence[str]]], warehouse: str | None
 ) -> list[Pair]:
-    """The pairs of sources with inputs and their warehouses, or of the one called `warehouse`.
-
-    Raises UsageError where an input that can be read but once is for several warehouses.
-    """
-    from loader.sources.files import is_stream  # heavy, and this is read by all commands
-
-    inputs = {source.name: given for source, given in work}
-    found = pairs_of(settings, [source for source, _ in work], warehouse)
-    places: dict[str, list[str]] = {}
-    for pair in found:
-        places.setdefault(pair.source.name, []).append(str(pair.warehouse.name))
-    for name, names in places.items():
-        stream = next(filter(is_stream, inputs[name]), None) if len(names) > 1 else None
-        if stream is not None:
-            raise UsageError(
-                f"{stream!r} can be read only once, and the source {name!r} is loaded into several "
-                f"warehouses ({', '.join(names)}): say --warehouse NAME, or warehouse=NAME in "
-                "Python, or save it to a file first"
-            )
-    return [pair._replace(inputs=inputs[pair.source.name]) for pair in found]
-
-
-def pairs_of(settings: Settings, sources: Sequence[Source], warehouse: str | None) -> list[Pair]:
-    """The pairs of sources and their warehouses, or of the one called `warehouse`.
+    """Each source, with its inputs, and each of its warehouses, or the one called `warehouse`.
 
     A source that is in no warehouse is an error where it was the only one that was asked for, and
-    a LoaderWarning among others: the others are not held up by it.
+    a LoaderWarning among others: they are not held up by it.
     """
     found = []
-    for source in sources:
+    for source, inputs in work:
         places = settings.warehouses_of(source, warehouse)
-        if not places and len(sources) == 1:
+        if not places and len(work) == 1:
             settings.find_warehouse(source, warehouse)  # which says so
         if not places and warehouse is None:
             warnings.warn(
@@ -92,10 +69,42 @@ def pairs_of(settings: Settings, sources: Sequence[Source], warehouse: str | Non
                 LoaderWarning,
                 stacklevel=2,
             )
-        found += [Pair(source, place) for place in places]
+        if len(places) > 1 and inputs:
+            _refuse_streams(source, places, inputs)
+        found += [Pair(source, place, inputs) for place in places]
     if not found:
         raise UsageError("no [[warehouse]] takes any of these sources: see its `sources`")
     return found
+
+
+def _refuse_streams(source: Source, warehouses: Sequence[Warehouse], inputs: Sequence[str]) -> None:
+    """Raise UsageError where the first warehouse would leave nothing to the others."""
+    from loader.sources.files import is_stream  # heavy, and this is read by all commands
+
+    names = ", ".join(str(one.name) for one in warehouses)
+    for stream in filter(is_stream, inputs):
+        raise UsageError(
+            f"{stream!r} can be read only once, and the source {source.name!r} is loaded into "
+            f"several warehouses ({names}): say --warehouse NAME, or warehouse=NAME in Python, or "
+            "save it to a file first"
+        )
+
+
+@contextmanager
+def running_servers(pairs: Sequence[Pair]) -> "Iterator[Callable[[Warehouse], str]]":
+    """Gives the URL of a warehouse; the embedded server runs as long as the context.
+
+    A URL that cannot be found is an error of the loads into that warehouse, and of no other.
+    """
+    from loader.warehouse import embedded
+
+    with ExitStack() as stack:
+        started = {
+            one: stack.enter_context(embedded.server_of(one))
+            for one in {pair.warehouse for pair in pairs}
+            if one.is_embedded
+        }
+        yield lambda one: started.get(one) or one.url()
 
 
 class Away:
@@ -130,17 +139,17 @@ def load_each(
 
     Raises LoadsFailed in the end if any of them failed.
     """
-    from loader.warehouse import embedded
-
     away = Away()
     results: list[LoadResult] = []
     failures: list[LoadFailure] = []
-    for pair in pairs:
-        try:
-            with embedded.server_of(pair.warehouse) as url, away.noticed(pair.warehouse, url):
-                results.append(load(pair, url))
-        except Exception as error:  # a defect of ours must not lose the results of the others
-            failures.append(LoadFailure(pair.source.name, pair.warehouse.name, error))
+    with running_servers(pairs) as url_of:
+        for pair in pairs:
+            try:
+                url = url_of(pair.warehouse)
+                with away.noticed(pair.warehouse, url):
+                    results.append(load(pair, url))
+            except Exception as error:  # a defect of ours must not lose the results of the others
+                failures.append(LoadFailure(pair.source.name, pair.warehouse.name, error))
     if failures:
         raise LoadsFailed(failures, results) from failures[0].error
     return results

@@ -118,11 +118,14 @@ def follow(reader: Reader) -> Callable[..., str]:
         own = {
             "PATH": f"{reader.folder / 'bin'}:{BIN}:{postgres}:{os.environ['PATH']}",
             "NEW_WAREHOUSE_URL": reader.empty.url,
+            "ANALYTICS_URL": reader.db.url,
+            "REPORTING_URL": reader.empty.url,
         }
+        settings = reader.folder / "loader.toml"
         shown = " ".join(map(str, program)) + stdin
         if "warehouse " in shown or "make load" in shown:
             own["LOADER_WAREHOUSE_DIR"] = str(reader.folder / ".warehouse")
-        else:
+        elif not settings.exists() or "[[warehouse]]" not in settings.read_text():
             own["LOADER_WAREHOUSE_URL"] = url
         done = subprocess.run(
             [*map(str, program)],
@@ -156,7 +159,8 @@ def run_block(block: Block, reader: Reader, follow: Callable[..., str]) -> str:
         settings.write_text(code)
         accept = "from loader.config import load_settings; load_settings()"
         printed = follow(sys.executable, "-c", accept, url=url)
-        settings.unlink()
+        if block.marker != "kept for what follows":
+            settings.unlink()
         return printed
     assert block.language in _OTHERS, f"no way is known to run {block.language!r}"
     for command in commands_in(code):

@@ -7,6 +7,7 @@ from acceptance.harness import Database
 from acceptance.pages import PAGES
 
 from loader.config import Settings, Source, Storage
+from loader.config.warehouse import WarehouseTable
 from loader.normalize import collections as catalogue
 from loader.normalize.event import IGNORE_REASONS, REASONS
 from loader.warehouse.opening import LIMITS, SETTINGS
@@ -29,6 +30,11 @@ def test_every_key_of_a_source_is_documented(key: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(Storage.model_fields))
 def test_every_key_of_a_bucket_is_documented(key: str) -> None:
+    assert f"| `{key}` |" in DOCS
+
+
+@pytest.mark.parametrize("key", sorted(WarehouseTable.model_fields))
+def test_every_key_of_a_warehouse_is_documented(key: str) -> None:
     assert f"| `{key}` |" in DOCS
 
 

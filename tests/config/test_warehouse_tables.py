@@ -7,7 +7,7 @@ import pytest
 
 from loader.config import Settings, Source, load_settings, read_settings
 from loader.errors import LoaderWarning, UsageError
-from loader.load.pairs import choose_sources, pairs_of
+from loader.load.pairs import choose_inputs, choose_sources, pairs_of
 
 SECRET = "hush-hush-7"
 SOURCES = '[[source]]\nname = "Shop"\n[[source]]\nname = "EU"\n'
@@ -38,7 +38,8 @@ def refusal(toml: str, given: dict[str, object] | None = None) -> str:
 
 
 def pairs(settings: Settings, source: str | None = None, warehouse: str | None = None) -> list[str]:
-    found = pairs_of(settings, choose_sources(settings, source), warehouse)
+    chosen = choose_sources(settings, source)
+    found = pairs_of(settings, [(one, ()) for one in chosen], warehouse)
     return [f"{pair.source.name} -> {pair.warehouse.name}" for pair in found]
 
 
@@ -124,9 +125,9 @@ def test_the_tables_can_be_json_in_a_variable(monkeypatch: pytest.MonkeyPatch) -
     tables = [{"name": "a", "url": "postgresql://a/x"}, {"name": "b", "url": "postgresql://b/x"}]
     monkeypatch.setenv("LOADER_WAREHOUSE", json.dumps(tables))
     assert pairs(load_settings()) == ["Customer.io -> a", "Customer.io -> b"]
-    monkeypatch.setenv("LOADER_WAREHOUSE", "main")
-    with pytest.raises(UsageError, match="LOADER_WAREHOUSE is not JSON"):
-        load_settings()
+    for wrong in ("main", json.dumps([f"postgresql://me:{SECRET}@a/x"]), f'{{"url": "{SECRET}"}}'):
+        monkeypatch.setenv("LOADER_WAREHOUSE", wrong)
+        assert "LOADER_WAREHOUSE" in refusal("")
 
 
 # one database twice
@@ -216,7 +217,7 @@ def test_the_only_url_may_stand_elsewhere_too(monkeypatch: pytest.MonkeyPatch) -
 def test_no_url_is_in_what_python_shows() -> None:
     settings = settings_of(tables(f"postgresql://me:{SECRET}@a/x", "postgresql://b/x"))
     shown = [repr(settings), repr(settings.warehouses()), str(settings.model_dump())]
-    shown.append(repr(pairs_of(settings, [Source(name="EU")], None)))
+    shown.append(repr(pairs_of(settings, [(Source(name="EU"), ())], None)))
     assert SECRET not in " ".join(shown)
 
 
@@ -290,3 +291,17 @@ def test_the_default_source_may_be_named() -> None:
         '[[warehouse]]\nname = "a"\nurl = "postgresql://a/x"\nsources = ["Customer.io"]'
     )
     assert pairs(settings) == ["Customer.io -> a"]
+
+
+def test_a_source_that_stands_there_twice_has_the_inputs_of_each() -> None:
+    settings = settings_of(
+        "".join(f'[[source]]\nname = "EU"\ninputs = ["/{n}"]\n' for n in (1, 2))
+        + "".join(f'[[warehouse]]\nname = "{n}"\nurl = "postgresql://{n}/x"\n' for n in "ab")
+    )
+    found = pairs_of(settings, choose_inputs(settings, None, None, new=False), None)
+    assert [(*pair.inputs, pair.warehouse.name) for pair in found] == [
+        ("/1", "a"),
+        ("/1", "b"),
+        ("/2", "a"),
+        ("/2", "b"),
+    ]
