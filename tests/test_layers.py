@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "columns": {"columns", *_RULES},
     "sources": {"sources", "columns", *_RULES},
     "forms": {"forms", "columns", *_RULES},
+    "spool": {"spool", *_RULES},
     "warehouse": {"warehouse", "columns", "config", "__version__", *_RULES},
     "load": {"load", "sources", "forms", "columns", "warehouse", "config", "__version__", *_RULES},
 }

@@ -1,0 +1,89 @@
+"""How spool files are called, and which there are."""
+
+import os
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from loader.errors import LoaderError, UsageError
+
+SCHEME = "spool:"
+_NAME = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{16}\.v(\d+)\.jsonl")
+_VERSION = "1"  # of what stands in a file
+
+
+class SpoolFile(NamedTuple):
+    """A file of received events."""
+
+    name: str
+    path: Path
+    size: int
+
+
+def spool_uri(schema: str, name: str) -> str:
+    """What a spool file is called in the ledger, wherever the spool is mounted."""
+    return f"{SCHEME}{schema}/{name}"
+
+
+def spool_folder(spool_dir: Path, schema: str) -> Path:
+    """The folder of a source. Raises UsageError where its schema cannot be the name of one."""
+    if "/" in schema or schema.startswith("."):
+        raise UsageError(
+            f"the schema {schema!r} cannot be the name of a folder in the spool: set another "
+            "`schema` for this source"
+        )
+    return spool_dir / schema
+
+
+def new_name() -> str:
+    """A name that no other process gives, and that sorts by time."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(8)}.v{_VERSION}.jsonl"
+
+
+def finished(spool_dir: Path, schema: str) -> list[SpoolFile]:
+    """The finished files of a source, by name; none where it has no folder.
+
+    Raises LoaderError where the folder cannot be listed, or holds what only a newer version reads.
+    """
+    return _list(spool_folder(spool_dir, schema), "")
+
+
+def unfinished(spool_dir: Path, schema: str) -> list[SpoolFile]:
+    """The files that are being written, or were left by a receiver that died."""
+    return _list(spool_folder(spool_dir, schema), ".")
+
+
+def _list(folder: Path, prefix: str) -> list[SpoolFile]:
+    files = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                named = _NAME.fullmatch(entry.name.removeprefix(prefix))
+                if named is None or not entry.name.startswith(prefix):
+                    continue
+                if named[1] != _VERSION:
+                    raise LoaderError(
+                        f"{entry.path!r} was written by a newer version of customerio-loader: "
+                        "upgrade this one"
+                    )
+                if (size := _size(entry)) is not None:
+                    files.append(SpoolFile(entry.name, folder / entry.name, size))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise LoaderError(
+            f"cannot list the spool folder {str(folder)!r}: {error.strerror}; give this user read "
+            "access to it"
+        ) from error
+    return sorted(files)
+
+
+def _size(entry: "os.DirEntry[str]") -> int | None:
+    """The size of a file; None if it is gone, because it was finished or pruned meanwhile."""
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return None
