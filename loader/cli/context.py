@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loader.cli import log
+from loader.cli.options import read_labels
 from loader.errors import LoaderWarning, SchemaNotAtHead, UsageError
 
 if TYPE_CHECKING:
@@ -50,18 +51,37 @@ def running_server(settings: "Settings") -> Iterator[str]:
         yield found
 
 
-def chosen_sources(settings: "Settings", name: str | None, *, new: bool = True) -> "list[Source]":
-    """The source called `name`, else all that are configured."""
+def chosen_sources(
+    settings: "Settings", name: str | None, *, new: bool = True, labels: list[str] | None = None
+) -> "list[Source]":
+    """The source called `name`, or those with some labels, else all that are configured."""
+    if labels:
+        if name:
+            raise UsageError("say --source or --label, and not both")
+        found = settings.labelled(read_labels(labels))
+        if not found:
+            said = " and ".join(labels)
+            raise UsageError(
+                f"no source has {said}: `sources list` shows the labels that there are"
+            )
+        return list(found)
     return [settings.find_source(name, new=new)] if name else list(settings.sources())
 
 
 def sources_and_inputs(
-    settings: "Settings", source: str | None, paths: list[str] | None, *, new: bool
+    settings: "Settings",
+    source: str | None,
+    paths: list[str] | None,
+    *,
+    new: bool,
+    labels: list[str] | None = None,
 ) -> "list[tuple[Source, list[str]]]":
     """The sources to load, each with its inputs."""
+    if paths and labels:
+        raise UsageError("a PATH is for one source: say --source, and not --label")
     if paths:
         return [(settings.find_source(source, new=new), paths)]
-    chosen = chosen_sources(settings, source, new=new)
+    chosen = chosen_sources(settings, source, new=new, labels=labels)
     for one in chosen:
         if not one.inputs:
             raise UsageError(

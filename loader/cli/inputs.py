@@ -12,7 +12,7 @@ from loader.cli.context import (
 )
 from loader.cli.exits import EXIT_CODES, FAILED, Outcomes
 from loader.cli.log import complain
-from loader.cli.options import AsJson, NewSource, Paths, SourceName, WarehouseUrl, examples
+from loader.cli.options import AsJson, Labels, NewSource, Paths, SourceName, WarehouseUrl, examples
 from loader.cli.printing import print_inputs
 from loader.cli.text import out_json
 
@@ -30,13 +30,14 @@ INPUTS_EPILOG = examples(
 def inputs(
     paths: Paths = None,
     source: SourceName = None,
+    label: Labels = None,
     new_source: NewSource = False,
     warehouse_url: WarehouseUrl = None,
     as_json: AsJson = False,
 ) -> int:
     """Show what a load would read: files, bytes, days, and what is loaded. Lists all of it."""
     settings = read_settings(warehouse_url=warehouse_url)
-    work = sources_and_inputs(settings, source, paths, new=new_source)
+    work = sources_and_inputs(settings, source, paths, new=new_source, labels=label)
     outcomes = Outcomes()
     with running_server(settings) as url:
         for chosen, given in work:

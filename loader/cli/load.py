@@ -13,6 +13,7 @@ from loader.cli.log import complain, record, warn
 from loader.cli.options import (
     AsJson,
     Force,
+    Labels,
     LogFormat,
     NewSource,
     Paths,
@@ -46,6 +47,7 @@ PLAN_EPILOG = examples(
 def load(
     paths: Paths = None,
     source: SourceName = None,
+    label: Labels = None,
     new_source: NewSource = False,
     warehouse_url: WarehouseUrl = None,
     wait: Wait = False,
@@ -74,7 +76,7 @@ def load(
                 print_hints(result.schema)
         return _judge(result, settings)
 
-    work = sources_and_inputs(settings, source, paths, new=new_source)
+    work = sources_and_inputs(settings, source, paths, new=new_source, labels=label)
     run = partial(
         recipe.load,
         settings=settings,
@@ -89,6 +91,7 @@ def load(
 def plan(
     paths: Paths = None,
     source: SourceName = None,
+    label: Labels = None,
     new_source: NewSource = False,
     warehouse_url: WarehouseUrl = None,
     force: Force = False,
@@ -109,7 +112,7 @@ def plan(
             print_plan(result, sql=sql)
         return _judge(result, None)
 
-    work = sources_and_inputs(settings, source, paths, new=new_source)
+    work = sources_and_inputs(settings, source, paths, new=new_source, labels=label)
     run = partial(recipe.plan, settings=settings, force=force)
     return _each(work, settings, run, show, event="plan.failed", quiet=as_json)
 

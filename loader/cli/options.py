@@ -35,6 +35,12 @@ SourceName = Annotated[
         autocompletion=_configured,
     ),
 ]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="NAME=VALUE", help="Label, as team=crm; of several, sources with all."
+    ),
+]
 NewSource = Annotated[
     bool,
     typer.Option("--new-source", help="The source may be one that is not configured."),
@@ -58,6 +64,18 @@ LogFormat = Annotated[
     str | None,
     typer.Option("--log-format", metavar="text|json", help="Form of the log [LOADER_LOG_FORMAT]."),
 ]
+
+
+def read_labels(given: list[str] | None) -> dict[str, str]:
+    """The labels that some options name."""
+    from loader.errors import UsageError
+
+    found: dict[str, str] = {}
+    for one in given or ():
+        name, sign, value = one.partition("=")
+        if not sign or not name.strip() or found.setdefault(name, value) != value:
+            raise UsageError(f"--label {one!r} cannot be used: write NAME=VALUE, a name once")
+    return found
 
 
 def examples(*lines: str, after: str = "") -> str:

@@ -135,6 +135,10 @@ class Settings(BaseModel):
         """The configured sources, or the default one."""
         return self.source or (Source(),)  # type: ignore[call-arg]
 
+    def labelled(self, labels: Mapping[str, str]) -> tuple[Source, ...]:
+        """The sources that have all of some labels."""
+        return tuple(one for one in self.sources() if labels.items() <= one.labels.items())
+
     def find_source(self, name: str | None, *, new: bool = True) -> Source:
         """The source called `name`; one that is not configured has defaults.
 
