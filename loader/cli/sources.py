@@ -84,21 +84,22 @@ def sources_add(
 
 @app.command("list", epilog=_LIST_EPILOG)
 def sources_list(label: Labels = None, as_json: AsJson = False) -> None:
-    """Show the sources: schema, labels, fingerprints of their keys."""
+    """Show the sources: schema, labels, fingerprints of their keys, newest spool file."""
     settings, _ = read_effective()
-    found = [_facts(one) for one in settings.labelled(read_labels(label))]
+    found = [_facts(settings, one) for one in settings.labelled(read_labels(label))]
     if as_json:
         for one in found:
             out_json(one)
         return
     out_table(
-        ("source", "schema", "labels", "keys"),
+        ("source", "schema", "labels", "keys", "newest spool file"),
         [
             (
                 one["source"],
                 one["schema"],
                 ", ".join(f"{name}={value}" for name, value in one["labels"].items()) or "none",
                 ", ".join(one["keys"]) or "none",
+                one["newest_file"] or "none",
             )
             for one in found
         ],
@@ -155,14 +156,17 @@ def sources_remove(name: Name) -> None:
     )
 
 
-def _facts(source: "Source") -> dict[str, Any]:
+def _facts(settings: "Settings", source: "Source") -> dict[str, Any]:
     from loader.config import keys
+    from loader.spool import finished
 
+    files = finished(settings.spool_dir, source.schema_)
     return {
         "source": source.name,
         "schema": source.schema_,
         "labels": source.labels,
         "keys": [keys.fingerprint(one) for one in source.write_keys],
+        "newest_file": files[-1].name if files else None,
     }
 
 

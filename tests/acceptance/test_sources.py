@@ -1,6 +1,7 @@
 """Sources and their write keys, from the command line."""
 
 import hashlib
+import json
 import os
 import re
 import tomllib
@@ -86,6 +87,19 @@ def test_sources_are_chosen_by_labels(run: Run) -> None:
     assert listed() == listed("team=crm") == ["EU", "US"]
     assert listed("team=crm", "region=eu") == ["EU"]
     assert listed("team=dwh") == []
+
+
+def test_the_newest_spool_file_is_shown(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "loader.toml").write_text('[[source]]\nname = "EU"\n[[source]]\nname = "US"\n')
+    folder = tmp_path / "spool" / "eu"
+    folder.mkdir(parents=True)
+    names = [f"20261128T02310{second}000000Z-{second:016x}.v1.jsonl" for second in range(3)]
+    for name in (*names, f".{names[2]}".replace("2310", "2320")):
+        (folder / name).touch()
+    env = {"LOADER_SPOOL_DIR": str(tmp_path / "spool")}
+    done = run("sources", "list", "--json", url=None, env=env)
+    assert [json.loads(line)["newest_file"] for line in done.out.splitlines()] == [names[2], None]
+    assert names[2] in run("sources", "list", url=None, env=env).out
 
 
 def test_a_load_takes_sources_by_label(
