@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "forms": {"forms", "columns", *_RULES},
     "spool": {"spool", *_RULES},
     "warehouse": {"warehouse", "columns", "config", "__version__", *_RULES},
+    "forward": {"forward", "spool", "forms", "columns", "config", "__version__", *_RULES},
     "load": {"load", "sources", "forms", "columns", "warehouse", "config", "__version__", *_RULES},
 }
 # What of `sources` is no input. In `load` nothing but the way of a load uses more of it: what a

@@ -10,7 +10,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from loader import __version__
-from loader.cli import columns, config, inputs, load, look, rejects, schema, sources, warehouse
+from loader.cli import (
+    columns,
+    config,
+    destinations,
+    forward,
+    inputs,
+    load,
+    look,
+    rejects,
+    schema,
+    sources,
+    warehouse,
+)
 from loader.cli.exits import EXIT_CODES
 from loader.cli.log import complain
 from loader.cli.options import examples
@@ -42,9 +54,11 @@ app.command(epilog=inputs.INPUTS_EPILOG)(inputs.inputs)
 app.command(epilog=look.CHECK_EPILOG)(look.check)
 app.command(epilog=look.STATUS_EPILOG)(look.status)
 app.command(epilog=schema.EPILOG)(schema.migrate)
+app.command(epilog=forward.EPILOG)(forward.forward)
 app.add_typer(rejects.app, name="rejects")
 app.add_typer(columns.app, name="columns")
 app.add_typer(sources.app, name="sources")
+app.add_typer(destinations.app, name="destinations")
 app.add_typer(config.app, name="config")
 app.add_typer(warehouse.app, name="warehouse")
 

@@ -105,6 +105,8 @@ def _value(settings: "Settings", name: str) -> object:
         return _without_password(settings.url())
     if name == "storage":
         return {url: one.model_dump(exclude_defaults=True) for url, one in settings.storage.items()}
+    if name == "destination":
+        return {one.name: {"kind": one.kind, "host": one.host} for one in settings.destination}
     value = getattr(settings, name)
     return value if isinstance(value, int | float) else str(value) or None
 

@@ -5,6 +5,7 @@ from typing import get_type_hints
 
 from pydantic import ValidationError
 
+from loader.config.destination import Destination
 from loader.config.layers import CONFIG_FILE, Given, config_file, flag, gather, keyword
 from loader.config.settings import SettingKeywords, Settings
 from loader.config.source import DEFAULT_SOURCE, Source, Storage
@@ -14,6 +15,7 @@ from loader.errors import UsageError
 __all__ = [
     "CONFIG_FILE",
     "DEFAULT_SOURCE",
+    "Destination",
     "Given",
     "SettingKeywords",
     "Settings",

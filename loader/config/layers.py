@@ -15,6 +15,7 @@ from loader.errors import LoaderWarning, UnknownSetting, UsageError, did_you_mea
 CONFIG_FILE = "loader.toml"
 _PREFIX = "LOADER_"
 _CONFIG_VARIABLE = "LOADER_CONFIG"
+_ALMOST = 0.9  # [[sources]] is [[source]], although a destination has that key
 
 # Settings of earlier versions. They warn and are ignored for one minor version, so that an
 # upgrade does not end a job at night; after that they are unknown.
@@ -106,7 +107,7 @@ def _by_name(
 
 def _parsed(name: str, value: str) -> object:
     """Tables are JSON in a variable; every other value is read from its text."""
-    if name not in ("source", "storage"):
+    if name not in ("source", "storage", "destination"):
         return value
     try:
         return json.loads(value)
@@ -137,6 +138,8 @@ def _advice(name: str, known: Collection[str]) -> str:
         return ": it belongs to a source, so write it below a line [[source]]"
     if name in storage_keys():
         return ': it belongs to a bucket, so write it below a line [storage."s3://bucket"]'
+    if name in destination_keys() and not nearest(name, known, _ALMOST):
+        return ": it belongs to a destination, so write it below a line [[destination]]"
     return did_you_mean(name, known, "correct its name or remove it")
 
 
@@ -152,6 +155,13 @@ def storage_keys() -> list[str]:
     from loader.config.source import Storage
 
     return list(Storage.model_fields)
+
+
+def destination_keys() -> list[str]:
+    """The keys of a destination, as `loader.toml` has them."""
+    from loader.config.destination import Destination
+
+    return list(Destination.model_fields)
 
 
 def _is_removed(name: str, spelled: str) -> bool:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from loader.config.destination import Destination
 from loader.config.layers import CONFIG_FILE
 from loader.config.source import Source, Storage
 from loader.config.words import explain
@@ -43,6 +44,9 @@ class Settings(BaseModel):
         description="Folder of received events that are to be loaded and forwarded.",
     )
     source: Annotated[tuple[Source, ...], Field(description="The configured sources.")] = ()
+    destination: Annotated[
+        tuple[Destination, ...], Field(description="Where received events are sent on to.")
+    ] = ()
     storage: Annotated[
         dict[str, Storage], Field(description="How buckets are reached, by their address.")
     ] = {}
@@ -122,6 +126,32 @@ class Settings(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _destinations_fit(self) -> "Settings":
+        configured = [source.name for source in self.sources()]
+        names = [one.name for one in self.destination]
+        for one in self.destination:
+            if names.count(one.name) > 1:
+                raise ValueError(f"two destinations are called {one.name!r}: rename one of them")
+            for name in one.sources or ():
+                if name not in configured:
+                    near = did_you_mean(name, configured, f"there are {', '.join(configured)}")
+                    raise ValueError(
+                        f"`sources` of the destination {one.name!r} has {name!r}, which is not "
+                        f"configured{near}"
+                    )
+        return self
+
+    def find_destination(self, name: str) -> Destination:
+        """The destination called `name`."""
+        for one in self.destination:
+            if one.name == name:
+                return one
+        known = [one.name for one in self.destination]
+        there = f"there are {', '.join(known)}" if known else "no [[destination]] is configured"
+        near = did_you_mean(name, known, there)
+        raise UsageError(f"the destination {name!r} is not configured{near}")
+
     def url(self) -> str | None:
         """The URL of the user's own server, or None for the embedded one."""
         return self.warehouse_url.get_secret_value() or None if self.warehouse_url else None
@@ -134,6 +164,10 @@ class Settings(BaseModel):
     def sources(self) -> tuple[Source, ...]:
         """The configured sources, or the default one."""
         return self.source or (Source(),)  # type: ignore[call-arg]
+
+    def write_keys(self) -> frozenset[str]:
+        """The hashes of all keys with which events are received."""
+        return frozenset(key for source in self.sources() for key in source.write_keys)
 
     def labelled(self, labels: Mapping[str, str]) -> tuple[Source, ...]:
         """The sources that have all of some labels."""
