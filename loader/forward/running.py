@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -131,35 +131,47 @@ class Sender:
 
     def _send_files(self) -> bool:
         """Send what is there; False where something is left."""
-        listed = {schema: one.files() for schema, one in self._listings.items()}
-        files = [(schema, file) for schema, some in listed.items() for file in some]
-        if self.state.begin(self.name, [one for one in files if self._is_old(one[1])]):
+        files = {
+            (schema, file.name): file
+            for schema, listing in self._listings.items()
+            for file in listing.files()
+        }
+        if self.state.begin(self.name, [key for key, file in files.items() if self._is_old(file)]):
             self._since = None
         progress = self.state.progress(self.name)
-        self._forget({(schema, file.name) for schema, file in files}, progress)
-        new = [(schema, file) for schema, file in files if (schema, file.name) not in progress]
-        self.state.pass_over(self.name, [one for one in new if not self._schemas[one[0]]])
-        for schema, file in sorted(files, key=lambda one: (one[1].name, one[0])):
-            done = progress.get((schema, file.name), 0)
-            if done is not None and self._schemas[schema]:
-                self._send_file((schema, file.name), file.path, done)
+        self._forget(files, progress)
+        for is_taken in (True, False):
+            new = [k for k in files if k not in progress and self._schemas[k[0]] is is_taken]
+            self.state.add(self.name, new, done=not is_taken)
+            progress |= dict.fromkeys(new, 0 if is_taken else None)
+        for key in sorted(files, key=lambda key: (key[1], key[0])):
+            if (done := progress[key]) is not None:
+                self._send_file(key, files[key].path, done)
         return True
 
     def _is_old(self, file: SpoolFile) -> bool:
         """Whether a file is not for a destination that is new."""
-        return self._since is None or file.path.stat().st_mtime < self._since.timestamp()
+        try:
+            return self._since is None or file.path.stat().st_mtime < self._since.timestamp()
+        except FileNotFoundError:
+            return True
 
-    def _forget(self, there: set[Key], progress: dict[Key, int | None]) -> None:
+    def _forget(self, there: Collection[Key], progress: dict[Key, int | None]) -> None:
         """Drop what is known of files that were removed; not those of sources that were."""
         gone = [key for key in progress if key[0] in self._schemas and key not in there]
         missed = [key for key in gone if progress[key] is not None]
         if gone:
             self.state.forget(self.name, gone, missed=len(missed))
         if missed:
-            self._say(self.name, f"{len(missed)} files were removed before all of them was sent")
+            files = "1 file was" if len(missed) == 1 else f"{len(missed):,} files were"
+            self._say(self.name, f"{files} removed before all of it was sent")
 
     def _send_file(self, key: Key, path: Path, at: int) -> None:
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return  # it was removed a moment ago, which the next look tells
+        with file:
             while lines := read_lines(file, at):
                 calls, unread = self._reader.read(lines)
                 refused = self._delivery.send(calls)

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from loader.errors import LoaderError, LockHeld, UsageError
 from loader.forward.calls import Refused
-from loader.spool import SpoolFile
 
 _FILE, _LOCK = ".forward.db", ".forward.lock"
 _VERSION = 1
@@ -83,7 +82,6 @@ class DeadLetter(NamedTuple):
 
 
 Key = tuple[str, str]  # schema and name of a spool file
-Files = Sequence[tuple[str, SpoolFile]]
 
 
 class State:
@@ -141,7 +139,7 @@ class State:
         """Close the connection."""
         self._db.close()
 
-    def begin(self, destination: str, passed_over: Files) -> bool:
+    def begin(self, destination: str, passed_over: Sequence[Key]) -> bool:
         """Have a destination that is new; some files are not for it. False where it is known."""
         with self._transaction():
             added = self._db.execute(
@@ -149,19 +147,19 @@ class State:
                 (destination, _now()),
             ).rowcount
             if added:
-                self._pass_over(destination, passed_over)
+                self._add(destination, passed_over, done=True)
         return bool(added)
 
-    def pass_over(self, destination: str, files: Files) -> None:
-        """Take files for done that are not for a destination."""
+    def add(self, destination: str, files: Sequence[Key], *, done: bool) -> None:
+        """Have files that are new: to be sent, or `done`, because they are not for it."""
         if files:
             with self._transaction():
-                self._pass_over(destination, files)
+                self._add(destination, files, done=done)
 
-    def _pass_over(self, destination: str, files: Files) -> None:
+    def _add(self, destination: str, files: Sequence[Key], *, done: bool) -> None:
         self._db.executemany(
-            "INSERT INTO files VALUES (?, ?, ?, 0, 1) ON CONFLICT DO NOTHING",
-            [(destination, schema, file.name) for schema, file in files],
+            "INSERT INTO files VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING",
+            [(destination, *key, done) for key in files],
         )
 
     def progress(self, destination: str) -> dict[Key, int | None]:

@@ -30,10 +30,10 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "slow":
             time.sleep(DELAY)
             self.accept(body)
-        elif fault == "lose":
+        elif fault == "lose" and b'"Poison"' not in body:
             self.server.keep(self, body)
             self.hang_up()
-        elif fault is not None:
+        elif fault is not None and fault.isdigit():
             self.answer(int(fault))
         else:
             self.accept(body)

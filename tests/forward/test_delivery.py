@@ -1,9 +1,8 @@
 """Requests to a real server: what is sent, and what each answer leads to."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import standardwebhooks
 from acceptance.harness import track
+from forward.served import Served, served
 
 from loader.config import Destination
 from loader.config.keys import key_hash
@@ -24,26 +24,12 @@ Serve = Callable[..., str]
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Start a destination; returns its address."""
-    started: list[subprocess.Popen[str]] = []
-
-    def serve_it(failures: str = "") -> str:
-        program = [sys.executable, str(Path(__file__).parent / "receiving.py"), "0"]
-        process = subprocess.Popen(
-            [*program, str(tmp_path / "kept"), failures], stdout=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        assert process.stdout is not None
-        return f"http://127.0.0.1:{process.stdout.readline().strip()}/v1/batch"
-
-    yield serve_it
-    for process in started:
-        process.kill()
-        process.communicate()
+    with ExitStack() as stack:
+        yield lambda failures="": stack.enter_context(served(tmp_path / "kept", failures)).url
 
 
 def kept(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "kept"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return Served("", folder / "kept").requests()
 
 
 def calls(*events: str, size: int = 0) -> list[Call]:
