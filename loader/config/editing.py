@@ -177,10 +177,14 @@ def _check(file: Path, old: str, new: str, expect: Callable[[Sources], Sources])
         if names.count(name) > 1:
             raise UsageError(f"the source {name!r} is there already")
     try:
-        # Folders are given, because not every user has default ones.
-        Settings.model_validate({"source": sources, "warehouse_dir": ".", "spool_dir": "."})
+        # All that may name a source; and folders, because not every user has default ones.
+        others = {name: value for name, value in after.items() if name in Settings.model_fields}
+        folders = {"warehouse_dir": ".", "spool_dir": "."}
+        Settings.model_validate(folders | others | {"source": sources})
     except ValidationError as error:
-        raise UsageError(explain(error, {"source": Given(sources, str(file))})) from None
+        given = {name: Given(value, str(file)) for name, value in after.items()}
+        given["source"] = Given(sources, str(file))
+        raise UsageError(explain(error, given)) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from loader.config import Destination, Settings
 from loader.forward.calls import Call, CallReader, Line
 from loader.forward.delivery import Answer, Delivery
-from loader.forward.state import DeadLetter, Standing, State
+from loader.forward.state import DeadLetter, Key, Standing, State
 from loader.spool import finished
 
 TEST_EVENT = "Test of customerio-loader"
@@ -26,24 +26,35 @@ class Waiting(NamedTuple):
 def standing_of(
     settings: Settings, state: State, destination: Destination
 ) -> tuple[Standing | None, Waiting]:
-    """How a destination is. One that is new, and was not begun yet, waits for nothing."""
-    found = state.standing(destination.name)
-    return found, _waiting(settings, state, destination) if found else Waiting(0, 0, 0.0)
+    """How a destination is, and what waits for it."""
+    return state.standing(destination.name), _waiting(unsent(settings, state, destination))
 
 
-def _waiting(settings: Settings, state: State, destination: Destination) -> Waiting:
+def unsent(settings: Settings, state: State, destination: Destination) -> dict[Key, int]:
+    """The finished files that a destination still needs, with how many bytes of each.
+
+    None are needed by one that was not begun.
+    """
+    if state.standing(destination.name) is None:
+        return {}
     progress = state.progress(destination.name)
-    sizes: dict[str, int] = {}
+    left = {}
     for source in settings.sources():
         for file in finished(settings.spool_dir, source.schema_):
-            done = progress.get((source.schema_, file.name), 0)
+            key = source.schema_, file.name
+            done = progress.get(key, 0)
             if done is not None and destination.takes(source.name):
-                sizes[file.name] = file.size - done
-    if not sizes:
+                left[key] = file.size - done
+    return left
+
+
+def _waiting(left: dict[Key, int]) -> Waiting:
+    if not left:
         return Waiting(0, 0, 0.0)
-    began = datetime.strptime(min(sizes).partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
+    oldest = min(name for _, name in left)
+    began = datetime.strptime(oldest.partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
     lag = (datetime.now(UTC) - began).total_seconds()
-    return Waiting(len(sizes), sum(sizes.values()), max(lag, 0.0))
+    return Waiting(len(left), sum(left.values()), max(lag, 0.0))
 
 
 def replay(settings: Settings, destination: Destination, state: State) -> tuple[int, int]:

@@ -100,7 +100,8 @@ class Sender:
         }
         self._stop, self._since, self._once, self._say = stop, since, once, say
         self._state: State | None = None
-        self._problem: str | None = None
+        self._is_failing = False
+        self._told: str | None = None  # what of it was said last
 
     @property
     def state(self) -> State:
@@ -108,7 +109,7 @@ class Sender:
         if self._state is None:
             self._state = State(self._spool_dir)
             known = self._state.standing(self.name)
-            self._problem = known.problem if known else None
+            self._is_failing = known is not None and known.problem is not None
         return self._state
 
     def run(self) -> None:
@@ -179,18 +180,18 @@ class Sender:
                 self.state.advance(
                     self.name, key, at, sent=len(calls) - len(refused), dead=unread + refused
                 )
-                if calls and self._problem:
+                if calls and self._is_failing:
                     self.state.works(self.name)
-                    self._problem = None
+                    self._is_failing, self._told = False, None
                 if self._stop.is_set():
                     raise Stopped("stopped")
         self.state.advance(self.name, key, None, sent=0, dead=[])
 
     def _failed(self, problem: str, tries: int) -> None:
         self.state.fails(self.name, problem, paused=False)
+        self._is_failing = True
         if tries == _TRIES_UNTOLD:
             self._say(self.name, f"{problem}; it is tried again and again")
-        self._problem = problem
 
     def _pause(self, error: Exception) -> None:
         """It is no use to go on; it is tried again after a long time."""
@@ -198,12 +199,13 @@ class Sender:
         if isinstance(error, Paused):
             problem += "; nothing is sent to it until then"
         try:
-            self.state.fails(self.name, problem, paused=True)
+            self.state.fails(self.name, problem, paused=isinstance(error, Paused))
         except (LoaderError, sqlite3.Error):
             self._state = None  # told below; opened anew
-        if problem != self._problem:
+        self._is_failing = True
+        if problem != self._told:
             self._say(self.name, problem)
-        self._problem = problem
+        self._told = problem
 
 
 class Listing:

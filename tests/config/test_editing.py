@@ -132,6 +132,16 @@ def test_a_block_is_removed_with_the_comment_above_it(file: Path) -> None:
     assert file.read_text().endswith('region = "eu-west-1" # Ireland\n\n')
 
 
+def test_a_source_that_is_named_elsewhere_is_not_removed(file: Path) -> None:
+    text = (
+        FILE + '[[destination]]\nname = "D"\nkind = "webhook"\nurl = "https://x"\nkey = "env:K"\n'
+    )
+    file.write_text(text + 'sources = ["EU"]\n')
+    with pytest.raises(UsageError, match="`sources` of the destination 'D' has 'EU'"):
+        editing.remove_source(file, "EU")
+    editing.remove_source(file, "US")
+
+
 def test_the_default_name_is_a_name(tmp_path: Path) -> None:
     file = tmp_path / "loader.toml"
     file.write_text('[[source]]\ninputs = ["x"]\n')
