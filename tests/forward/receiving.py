@@ -1,7 +1,8 @@
 """A destination in a process of its own: it keeps what it accepts, and fails as it is told.
 
-`python receiving.py PORT FILE [FAILURES]`, where FAILURES is `STATUS=SHARE,...`; the shares of
-`drop` (hangs up before it accepts), `lose` (accepts and hangs up) and `slow` are failures, too.
+`python receiving.py PORT FILE FAILURES [CERTIFICATE KEY]`, where FAILURES is
+`STATUS=SHARE,...`; the shares of `drop` (hangs up before it accepts), `lose` (accepts and hangs
+up) and `slow` are failures, too.
 A batch with an event called Poison is refused with 400. What is accepted is a line in FILE: the
 ids, the headers and the body.
 """
@@ -9,6 +10,7 @@ ids, the headers and the body.
 import json
 import os
 import random
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -101,8 +103,12 @@ class Destination(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    failures = sys.argv[3] if len(sys.argv) > 3 else ""
-    server = Destination(int(sys.argv[1]), Path(sys.argv[2]), failures)
+    port, file, failures, *certificate = sys.argv[1:]
+    server = Destination(int(port), Path(file), failures)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
     server.serve_forever()

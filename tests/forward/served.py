@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from sources.stores import Certificate
+
 _PROGRAM = Path(__file__).parent / "receiving.py"
 
 
@@ -35,17 +37,22 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def served(file: Path, failures: str = "", port: int = 0) -> Iterator[Served]:
+def served(
+    file: Path, failures: str = "", port: int = 0, tls: Certificate | None = None
+) -> Iterator[Served]:
     """Run a destination that keeps what it accepts in a file; it is killed in the end."""
+    certificate = [str(tls.file), str(tls.key)] if tls else []
     process = subprocess.Popen(
-        [sys.executable, str(_PROGRAM), str(port), str(file), failures],
+        [sys.executable, str(_PROGRAM), str(port), str(file), failures, *certificate],
+        stderr=subprocess.DEVNULL if tls else None,  # it tells of clients that do not trust it
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        yield Served(f"http://127.0.0.1:{port}/v1/batch", file)
+        scheme = "https" if tls else "http"
+        yield Served(f"{scheme}://127.0.0.1:{port}/v1/batch", file)
     finally:
         process.kill()
         process.communicate()

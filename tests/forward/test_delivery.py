@@ -11,6 +11,7 @@ import pytest
 import standardwebhooks
 from acceptance.harness import track
 from forward.served import Served, served
+from sources.stores import make_certificate
 
 from loader.config import Destination
 from loader.config.keys import key_hash
@@ -189,6 +190,18 @@ def test_a_stop_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     stop.set()
     with pytest.raises(Stopped):
         delivery("http://127.0.0.1:9", monkeypatch, stop=stop).send(calls("a"))
+
+
+def test_a_certificate_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    with served(tmp_path / "kept", tls=certificate) as there:
+        known: dict[str, Any] = {"kind": "webhook", "key": SECRET, "tries_for": 0.0}
+        with pytest.raises(Stopped, match="SSLError"):
+            delivery(there.url, monkeypatch, **known).send(calls("a"))
+        assert there.ids() == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+        assert delivery(there.url, monkeypatch, **known).send(calls("a")) == []
+        assert there.ids() == ["m0"]
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
