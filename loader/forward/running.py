@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -98,6 +98,7 @@ class Sender:
         self._listings = {
             schema: Listing(settings.spool_dir, schema) for schema in sorted(self._schemas)
         }
+        self._sent: dict[str, list[SpoolFile] | None] = {}
         self._stop, self._since, self._once, self._say = stop, since, once, say
         self._state: State | None = None
         self._is_failing = False
@@ -116,8 +117,8 @@ class Sender:
         """Send until stopped; once: until nothing is left, or it does not go on."""
         while not self._stop.is_set():
             try:
-                is_all = self._send_files()
-                self.is_done = is_all
+                self._send_files()
+                self.is_done = True
                 wait = _POLL_SECONDS
             except Stopped as stop:
                 if self._once and not self._stop.is_set():
@@ -130,17 +131,19 @@ class Sender:
                 return
             self._stop.wait(wait)
 
-    def _send_files(self) -> bool:
-        """Send what is there; False where something is left."""
-        files = {
-            (schema, file.name): file
-            for schema, listing in self._listings.items()
-            for file in listing.files()
-        }
+    def _send_files(self) -> None:
+        """Send what is there and is not sent yet."""
+        listed = {schema: listing.files() for schema, listing in self._listings.items()}
+        if listed == self._sent:
+            return  # nothing has changed
+        files = {(schema, one.name): one for schema, some in listed.items() for one in some or ()}
         if self.state.begin(self.name, [key for key, file in files.items() if self._is_old(file)]):
             self._since = None
         progress = self.state.progress(self.name)
-        self._forget(files, progress)
+        self._forget(
+            [key for key in progress if listed.get(key[0]) is not None and key not in files],
+            progress,
+        )
         for is_taken in (True, False):
             new = [k for k in files if k not in progress and self._schemas[k[0]] is is_taken]
             self.state.add(self.name, new, done=not is_taken)
@@ -148,7 +151,7 @@ class Sender:
         for key in sorted(files, key=lambda key: (key[1], key[0])):
             if (done := progress[key]) is not None:
                 self._send_file(key, files[key].path, done)
-        return True
+        self._sent = listed
 
     def _is_old(self, file: SpoolFile) -> bool:
         """Whether a file is not for a destination that is new."""
@@ -157,9 +160,11 @@ class Sender:
         except FileNotFoundError:
             return True
 
-    def _forget(self, there: Collection[Key], progress: dict[Key, int | None]) -> None:
-        """Drop what is known of files that were removed; not those of sources that were."""
-        gone = [key for key in progress if key[0] in self._schemas and key not in there]
+    def _forget(self, gone: Sequence[Key], progress: dict[Key, int | None]) -> None:
+        """Drop what is known of files that were removed.
+
+        Not where a source or its folder is gone: what comes back must not be sent once more.
+        """
         missed = [key for key in gone if progress[key] is not None]
         if gone:
             self.state.forget(self.name, gone, missed=len(missed))
@@ -217,12 +222,12 @@ class Listing:
         self._changed_at = -1.0
         self._files: list[SpoolFile] = []
 
-    def files(self) -> list[SpoolFile]:
-        """The files by name."""
+    def files(self) -> list[SpoolFile] | None:
+        """The files by name; None where the source has no folder."""
         try:
             changed_at = self._folder.stat().st_mtime
         except FileNotFoundError:
-            return []
+            return None
         if changed_at != self._changed_at:
             self._files = finished(self._spool_dir, self._schema)
             is_settled = datetime.now(UTC).timestamp() - changed_at > _SETTLED_SECONDS

@@ -270,6 +270,19 @@ def test_a_file_that_was_removed_before_it_was_sent_is_told(place: Place, serve:
     assert place.listed()["missed_files"] == 1
 
 
+def test_a_folder_that_comes_back_is_not_sent_once_more(place: Place, serve: Serve) -> None:
+    there = serve()
+    place.settings(("D", there.url))
+    place.received(track("Email Opened", messageId="a"))
+    assert place.run("forward", "--once", *ALL_TIME).code == 0
+    folder = place.folder / "spool" / "eu"
+    folder.rename(place.folder / "away")
+    assert place.run("forward", "--once").code == 0
+    (place.folder / "away").rename(folder)
+    assert place.run("forward", "--once").code == 0
+    assert there.ids() == ["a"]
+
+
 def test_two_forwarders_do_not_share_a_spool(place: Place, serve: Serve) -> None:
     place.settings(("D", serve().url))
     process = place.start("forward")
