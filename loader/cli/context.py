@@ -63,12 +63,12 @@ def sources_and_inputs(
         return [(settings.find_source(source, new=new), paths)]
     chosen = chosen_sources(settings, source, new=new)
     for one in chosen:
-        if not one.inputs:
+        if not settings.inputs_of(one):
             raise UsageError(
                 f"no PATH was given and the source {one.name!r} has no `inputs`: "
                 "name a file, a folder or a glob"
             )
-    return [(one, list(one.inputs)) for one in chosen]
+    return [(one, settings.inputs_of(one)) for one in chosen]
 
 
 @contextmanager

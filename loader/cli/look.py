@@ -66,7 +66,7 @@ def _findings(
     yield from inspect.check_warehouse(connection, source)
     for doubt in source.doubts():
         yield inspect.Finding(False, "collections", doubt)
-    for path in paths or source.inputs:
+    for path in paths or settings.inputs_of(source):
         try:
             yield inspect.Finding(True, f"input {path}: {_look_at(path, settings, source)}")
         except LoaderError as error:

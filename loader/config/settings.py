@@ -22,6 +22,7 @@ from loader.config.source import Source, Storage
 from loader.config.words import explain
 from loader.errors import UsageError, did_you_mean
 from loader.sources.urls import read_url
+from loader.spool import spool_input
 
 _MOST_SECONDS_FOR_LOCKS = 10.0
 
@@ -41,6 +42,12 @@ class Settings(BaseModel):
     spool_dir: Path = Field(
         default_factory=lambda: _default_spool_dir(),  # which is below
         description="Folder of received events that are to be loaded and forwarded.",
+    )
+    spool_min_free: int = Field(
+        1 << 30, ge=0, description="Nothing is received where less than so many bytes are free."
+    )
+    spool_file_seconds: float = Field(
+        60.0, gt=0, le=3_600, description="Received events are ready to be loaded after that."
     )
     source: Annotated[tuple[Source, ...], Field(description="The configured sources.")] = ()
     storage: Annotated[
@@ -135,6 +142,14 @@ class Settings(BaseModel):
         """The configured sources, or the default one."""
         return self.source or (Source(),)  # type: ignore[call-arg]
 
+    def inputs_of(self, source: Source) -> list[str]:
+        """What is loaded where no PATH is given: `inputs`, and what was received for the source."""
+        found = list(source.inputs)
+        is_receiving = bool(source.write_keys or source.signing_keys)
+        if is_receiving or os.path.isdir(self.spool_dir / source.schema_):
+            found.append(spool_input(source.schema_))
+        return found
+
     def find_source(self, name: str | None, *, new: bool = True) -> Source:
         """The source called `name`; one that is not configured has defaults.
 
@@ -194,6 +209,8 @@ class SettingKeywords(TypedDict, total=False):
     warehouse_url: str | None
     warehouse_dir: str | os.PathLike[str]
     spool_dir: str | os.PathLike[str]
+    spool_min_free: int
+    spool_file_seconds: float
     auto_migrate: bool
     schema_contract: Literal["evolve", "freeze"]
     max_columns: int

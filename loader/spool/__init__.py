@@ -10,16 +10,18 @@ What was acknowledged is synced: a line, its file, and the folders above. A writ
 its file as long as it lives, so a file without one was left behind.
 """
 
-from loader.spool.files import SpoolFile, finished, spool_folder, spool_uri
+from loader.spool.files import SCHEME, SpoolFile, finished, spool_folder, spool_input, spool_uri
 from loader.spool.recovery import recover
 from loader.spool.writer import SpoolFailed, SpoolWriter
 
 __all__ = [
+    "SCHEME",
     "SpoolFailed",
     "SpoolFile",
     "SpoolWriter",
     "finished",
     "recover",
     "spool_folder",
+    "spool_input",
     "spool_uri",
 ]

@@ -3,15 +3,17 @@
 import os
 import re
 import secrets
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from loader.errors import LoaderError, UsageError
+from loader.errors import InputUnreadable, UsageError
 
 SCHEME = "spool:"
 _NAME = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{16}\.v(\d+)\.jsonl")
 _VERSION = "1"  # of what stands in a file
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SpoolFile(NamedTuple):
@@ -20,11 +22,17 @@ class SpoolFile(NamedTuple):
     name: str
     path: Path
     size: int
+    written_at: datetime  # last; to the microsecond
 
 
 def spool_uri(schema: str, name: str) -> str:
     """What a spool file is called in the ledger, wherever the spool is mounted."""
     return f"{SCHEME}{schema}/{name}"
+
+
+def spool_input(schema: str) -> str:
+    """The input of a load that means all finished files of a source."""
+    return f"{SCHEME}{schema}"
 
 
 def spool_folder(spool_dir: Path, schema: str) -> Path:
@@ -46,7 +54,7 @@ def new_name() -> str:
 def finished(spool_dir: Path, schema: str) -> list[SpoolFile]:
     """The finished files of a source, by name; none where it has no folder.
 
-    Raises LoaderError where the folder cannot be listed, or holds what only a newer version reads.
+    Raises InputUnreadable where the folder cannot be listed, or holds files of a newer version.
     """
     return _list(spool_folder(spool_dir, schema), "")
 
@@ -65,25 +73,20 @@ def _list(folder: Path, prefix: str) -> list[SpoolFile]:
                 if named is None or not entry.name.startswith(prefix):
                     continue
                 if named[1] != _VERSION:
-                    raise LoaderError(
+                    raise InputUnreadable(
                         f"{entry.path!r} was written by a newer version of customerio-loader: "
                         "upgrade this one"
                     )
-                if (size := _size(entry)) is not None:
-                    files.append(SpoolFile(entry.name, folder / entry.name, size))
+                with suppress(FileNotFoundError):  # it was finished or pruned meanwhile
+                    status = entry.stat(follow_symlinks=False)
+                    written_at = _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+                    path = folder / entry.name
+                    files.append(SpoolFile(entry.name, path, status.st_size, written_at))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise LoaderError(
+        raise InputUnreadable(
             f"cannot list the spool folder {str(folder)!r}: {error.strerror}; give this user read "
             "access to it"
         ) from error
     return sorted(files)
-
-
-def _size(entry: "os.DirEntry[str]") -> int | None:
-    """The size of a file; None if it is gone, because it was finished or pruned meanwhile."""
-    try:
-        return entry.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:
-        return None

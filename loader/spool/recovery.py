@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from loader.errors import LoaderError
 from loader.spool.files import SpoolFile, spool_folder, unfinished
 
 # The group of the spool may list and delete: the receiver and the loader may be two users.
@@ -97,12 +98,22 @@ def end(path: Path, size: int | None) -> bool:
 
 
 def recover(spool_dir: Path, schema: str) -> list[SpoolFile]:
-    """Finish the files that dead receivers have left, without what was cut; returns them."""
+    """Finish the files that dead receivers have left, without what was cut; returns them.
+
+    Raises LoaderError.
+    """
     left = unfinished(spool_dir, schema)
     if not left:
         return []
-    with locked(spool_folder(spool_dir, schema)):
-        return [file for file in left if end(file.path, None)]
+    folder = spool_folder(spool_dir, schema)
+    try:
+        with locked(folder):
+            return [file for file in left if end(file.path, None)]
+    except OSError as error:
+        raise LoaderError(
+            f"what was left in the spool folder {str(folder)!r} cannot be finished: "
+            f"{error.strerror}; do it as the user of the receiver"
+        ) from error
 
 
 def is_held(file: SpoolFile) -> bool:

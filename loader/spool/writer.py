@@ -10,6 +10,7 @@ from loader.spool.files import new_name
 from loader.spool.recovery import begin, end, locked, make_folder, recover
 
 FILE_BYTES = 64 << 20
+_sync = getattr(os, "fdatasync", os.fsync)  # which macOS has not
 FILE_SECONDS = 60.0
 
 
@@ -56,7 +57,7 @@ class SpoolWriter:
                 self._open(self._folder)
             self._write(data)
         except BaseException as error:
-            self._close()
+            self.finish()
             if isinstance(error, OSError):
                 raise SpoolFailed(self._explain(error)) from error
             raise
@@ -99,7 +100,7 @@ class SpoolWriter:
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
-        os.fdatasync(self._descriptor)
+        _sync(self._descriptor)
         self._size += len(data)
 
     def _close(self) -> None:

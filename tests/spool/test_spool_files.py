@@ -1,12 +1,14 @@
 """Names, folders and lists of spool files."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
+from acceptance.harness import enterable_folder, run_as
 
-from loader.errors import LoaderError, UsageError
+from loader.errors import InputUnreadable, UsageError
 from loader.sources.inputs import Inputs
 from loader.spool import SpoolWriter, finished, spool_folder, spool_uri
 from loader.spool.files import new_name, unfinished
@@ -53,7 +55,7 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "customerio"
     folder.mkdir()
     (folder / new_name().replace(".v1.", ".v2.")).touch()
-    with pytest.raises(LoaderError, match="newer version of customerio-loader: upgrade"):
+    with pytest.raises(InputUnreadable, match="newer version of customerio-loader: upgrade"):
         finished(tmp_path, "customerio")
 
 
@@ -82,3 +84,29 @@ def test_the_group_may_read_files_and_delete_them(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o640
     for folder in (file.path.parent, file.path.parent.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o2770
+
+
+def test_another_user_of_the_group_reads_and_deletes() -> None:
+    """As a job that is not the user of the receiver."""
+    if os.geteuid() != 0:
+        pytest.skip("other users need root")
+    top = enterable_folder()
+    spool = top / "spool"
+    spool.mkdir()
+    os.chown(spool, 0, 65_534)
+    spool.chmod(0o2770)
+    writer = SpoolWriter(spool, "customerio")
+    writer.append(LINE)
+    writer.finish()
+    writer.append(LINE)
+    program = (
+        "from pathlib import Path; from loader.spool import finished\n"
+        "[file] = finished(Path('spool'), 'customerio')\n"
+        "assert file.path.read_bytes() == b'{\"n\":1}\\n'\n"
+        "file.path.unlink()\n"
+    )
+    done = run_as(65_534, "-c", program, cwd=top)
+    assert done.returncode == 0, done.stderr
+    assert finished(spool, "customerio") == []
+    assert writer.finish()
+    shutil.rmtree(top)
