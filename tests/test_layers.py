@@ -17,9 +17,10 @@ MAY_IMPORT = {
     "normalize": {"normalize"},
     "native": {"native", "errors"},
     "columns": {"columns", *_RULES},
-    "sources": {"sources", "columns", *_RULES},
+    "sources": {"sources", "columns", "spool", *_RULES},
     "forms": {"forms", "columns", *_RULES},
     "spool": {"spool", *_RULES},
+    "receive": {"receive", "spool", "config", *_RULES},
     "warehouse": {"warehouse", "columns", "config", "__version__", *_RULES},
     "load": {"load", "sources", "forms", "columns", "warehouse", "config", "__version__", *_RULES},
 }

@@ -10,7 +10,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from loader import __version__
-from loader.cli import columns, config, inputs, load, look, rejects, schema, warehouse
+from loader.cli import (
+    columns,
+    config,
+    inputs,
+    load,
+    look,
+    receive,
+    rejects,
+    schema,
+    spool,
+    warehouse,
+)
 from loader.cli.exits import EXIT_CODES
 from loader.cli.log import complain
 from loader.cli.options import examples
@@ -42,6 +53,8 @@ app.command(epilog=inputs.INPUTS_EPILOG)(inputs.inputs)
 app.command(epilog=look.CHECK_EPILOG)(look.check)
 app.command(epilog=look.STATUS_EPILOG)(look.status)
 app.command(epilog=schema.EPILOG)(schema.migrate)
+app.command(epilog=receive.EPILOG)(receive.receive)
+app.add_typer(spool.app, name="spool")
 app.add_typer(rejects.app, name="rejects")
 app.add_typer(columns.app, name="columns")
 app.add_typer(config.app, name="config")

@@ -36,6 +36,14 @@ def complain(message: str, event: str, **facts: object) -> None:
         _say(message)
 
 
+def tell(message: str, event: str, **facts: object) -> None:
+    """Say what goes on."""
+    if _json_log is not None:
+        _json_log.info(event, **facts, message=message)
+    else:
+        _say(message)
+
+
 def warn(message: str) -> None:
     """Say what works and is probably not meant."""
     if _json_log is not None:

@@ -1,6 +1,7 @@
 /* Writes down which calls a program makes below a folder, in their order, and has some fail.
    SPOOL_WATCHED: the folder. SPOOL_CALLS: where the calls go, a line each.
-   SPOOL_FAULTS: a file with "<call> <errno>", as long as it is there. */
+   SPOOL_FAULTS: a file with "<call> <errno>", as long as it is there; a negative number: such calls
+   take so many seconds. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -28,6 +29,10 @@ static int allowed(const char *call, const char *path, int fd) {
     const char *watched = getenv("SPOOL_WATCHED");
     if (!watched || !path || strncmp(path, watched, strlen(watched))) return 1;
     int number = failing(call);
+    if (number < 0) {
+        sleep(-number);
+        number = 0;
+    }
     char line[4300];
     int length = snprintf(line, sizeof line, "%s %s %d%s\n", call,
                           path[strlen(watched)] ? path + strlen(watched) + 1 : ".", fd,

@@ -38,6 +38,10 @@ class Watched(NamedTuple):
         file.with_suffix(".new").write_text(f"{call} {error}")
         file.with_suffix(".new").rename(file)
 
+    def slow_down(self, call: str, seconds: int) -> None:
+        """Have every such call take some seconds from now on."""
+        self.fail(call, -seconds)
+
     def heal(self) -> None:
         """Have no call fail any more."""
         Path(self.env["SPOOL_FAULTS"]).unlink()
