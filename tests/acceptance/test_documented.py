@@ -55,6 +55,7 @@ def test_every_reason_code_is_documented(code: str) -> None:
         *("load", "plan", "check", "status", "migrate", "rejects list", "rejects replay"),
         *("columns list", "columns widen", "warehouse start", "warehouse stop"),
         *("warehouse url", "warehouse psql", "config show", "config check"),
+        *("receive", "spool status", "spool recover"),
     ],
 )
 def test_every_command_is_documented(command: str) -> None:
