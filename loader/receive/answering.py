@@ -34,7 +34,8 @@ from loader.receive.metrics import Metrics
 MOST_CALL_BYTES, MOST_BATCH_BYTES, MOST_CALLS = 32 << 10, 500 << 10, 2_500
 MOST_WEBHOOK_BYTES = 16 << 20
 # Bodies of senders whose key is not known yet; and other bodies, and lines until they are synced.
-STRANGE_BYTES, KNOWN_BYTES = 32 << 20, 48 << 20
+# Each has room for two of the largest webhooks.
+STRANGE_BYTES, KNOWN_BYTES = 32 << 20, 32 << 20
 BODY_SECONDS = 10.0
 _RETRY_SECONDS = b"5"
 _KINDS = ("track", "identify", "page", "screen", "group", "alias", "batch")
@@ -137,6 +138,8 @@ class Receiver:
         if scope["method"] != "POST":
             raise Refused(405, "not_a_post", "send it with POST")
         headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
+        if "upgrade" in headers:  # behind it uvicorn takes the body for something else
+            raise Refused(400, "upgrade", "send it without the header Upgrade: HTTP/1.1 is spoken")
         if is_webhook:
             schema, lines, events = await self._webhook(path[2], headers, receive)
         else:

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from receive.receiving import KEY, Running, Start, ask, basic, config
@@ -136,6 +139,20 @@ def test_other_addresses_and_methods_are_refused_and_nothing_is_redirected(
     assert running.lines() == []
 
 
+def test_bodies_in_pieces_are_taken_and_other_protocols_are_not(running: Running) -> None:
+    text = json.dumps(EVENT).encode()
+    connection = running.connect()
+    connection.request(
+        "POST", "/v1/track", iter([text[:5], text[5:]]), basic(), encode_chunked=True
+    )
+    assert connection.getresponse().read() == b'{"success":true}'
+    connection.close()
+    upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
+    assert running.post("/v1/track", EVENT, **upgrade).json["code"] == "upgrade"
+    assert running.post("/v1/%74rack?x=1", EVENT).status == 200
+    assert len(running.lines()) == 2
+
+
 def test_a_connection_serves_many_requests_whatever_comes_between(running: Running) -> None:
     connection = running.connect()
     for status, body in [(200, EVENT), (400, b"{"), (200, EVENT), (400, b"x" * 60_000)] * 3:
@@ -191,6 +208,19 @@ def test_a_port_that_is_taken_is_told(receiver: Start, running: Running) -> None
     second = receiver("--port", str(running.port), wait=False)
     assert second.process.wait(60) == 2
     assert "Address already in use; choose another --host or --port" in second.log()
+
+
+def test_without_its_packages_it_says_what_to_install(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['uvicorn'] = None; from loader.cli import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", program + "sys.exit(main(['receive']))"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "needs the package 'uvicorn': pip install 'customerio-loader[receive]'" in done.stderr
 
 
 def test_the_log_for_machines(receiver: Start) -> None:
