@@ -24,7 +24,7 @@ from loader.receive.committing import Committer, Room
 from loader.receive.connection import KEEP_ALIVE_SECONDS, MOST_REQUESTS, Connection
 from loader.receive.keys import WatchedKeys
 from loader.receive.metrics import Metrics
-from loader.spool import SpoolWriter, recover
+from loader.spool import SpoolWriter, make_folder, recover
 
 Say = Callable[..., None]  # a sentence, the name of an event, and facts
 
@@ -83,13 +83,23 @@ class _Process:
         )
 
     def check(self) -> None:
-        """Finish what was left in the spool. Raises LoaderError, also where nobody can send."""
+        """See that the spool is there, and finish what was left in it.
+
+        Raises LoaderError, also where nobody can send.
+        """
         keys = self._watched.keys
         if not keys.written and not keys.signing:
             raise UsageError(
                 "no source has a write key or a signing key: `customerio-loader sources add NAME`"
             )
         for schema in {*keys.written.values(), *keys.signing}:
+            try:
+                make_folder(self._settings.spool_dir, schema)
+            except OSError as error:
+                raise UsageError(
+                    f"the spool {str(self._settings.spool_dir)!r} cannot be made: "
+                    f"{error.strerror}; set another `spool_dir`, or give this user its rights"
+                ) from error
             for file in recover(self._settings.spool_dir, schema):
                 self._tell(f"finished {str(file.path)!r}, which was left open", "spool.recovered")
 

@@ -11,7 +11,7 @@ its file as long as it lives, so a file without one was left behind.
 """
 
 from loader.spool.files import SCHEME, SpoolFile, finished, spool_folder, spool_input, spool_uri
-from loader.spool.recovery import recover
+from loader.spool.recovery import make_folder, recover
 from loader.spool.writer import SpoolFailed, SpoolWriter
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "SpoolFile",
     "SpoolWriter",
     "finished",
+    "make_folder",
     "recover",
     "spool_folder",
     "spool_input",

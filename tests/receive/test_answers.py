@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import zlib
@@ -202,6 +203,13 @@ def test_a_key_of_two_sources_is_refused(receiver: Start) -> None:
     assert running.process.wait(60) == 2
     assert "the source 'Other' has a write key of another source" in running.log()
     assert KEY not in running.log()
+
+
+def test_a_spool_that_cannot_be_made_is_told(receiver: Start) -> None:
+    """At once, and not with the first event; a user without a home has to name a folder."""
+    running = receiver(wait=False, env={"LOADER_SPOOL_DIR": os.devnull})
+    assert running.process.wait(60) == 2
+    assert "the spool '/dev/null' cannot be made: Not a directory" in running.log()
 
 
 def test_a_port_that_is_taken_is_told(receiver: Start, running: Running) -> None:
