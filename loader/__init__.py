@@ -19,6 +19,8 @@ from loader.errors import (
     LedgerDisagrees,
     LoaderError,
     LoaderWarning,
+    LoadFailure,
+    LoadsFailed,
     LockHeld,
     MissingRight,
     RowsDropped,
@@ -38,15 +40,18 @@ if TYPE_CHECKING:
     import pandas
 
     from loader.config import SettingKeywords
+    from loader.load.pairs import Pair
     from loader.load.result import LoadResult
 
 __all__ = [
     "BrokenInstallation",
     "InputUnreadable",
     "LedgerDisagrees",
+    "LoadFailure",
     "LoadResult",
     "LoaderError",
     "LoaderWarning",
+    "LoadsFailed",
     "LockHeld",
     "MissingRight",
     "RowsDropped",
@@ -60,6 +65,7 @@ __all__ = [
     "WarehouseUnavailable",
     "__version__",
     "load",
+    "load_all",
     "normalize",
 ]
 
@@ -68,39 +74,84 @@ def load(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     source: str | None = None,
+    warehouse: str | None = None,
     new_source: bool = False,
     wait: bool = False,
     force: bool = False,
     **settings: Unpack[SettingKeywords],
 ) -> LoadResult:
-    """Load files into the warehouse; the same as the command `load`.
+    """Load files of one source into one warehouse; as the command `load` with one of each.
 
     `paths` are files, folders and globs, one or several. `new_source` allows a source that is not
-    configured where others are. `warehouse_url` and every other setting is a keyword, which comes
+    configured where others are. `warehouse` is the name of one, and must be said where the source
+    is loaded into several. `warehouse_url` and every other setting is a keyword, which comes
     before the environment and `loader.toml`; None means that it is not given. Numbers, booleans
     and texts are taken as such: `max_columns="500"` is refused. Raises LoaderError; for an unknown
     keyword one that is a TypeError too.
     """
-    import os
-    from contextlib import nullcontext
-
     from loader.config import load_settings
     from loader.load import recipe
     from loader.warehouse import embedded
 
     found = load_settings(settings)
     chosen = found.find_source(source, new=new_source)
-    url = found.url()
-    inputs = [paths] if isinstance(paths, str | os.PathLike) else paths
-    with nullcontext(url) if url else embedded.running(found.warehouse_dir) as server:
-        return recipe.load(
-            [os.fspath(path) for path in inputs],
-            source=chosen,
+    place = found.find_warehouse(chosen, warehouse)
+    with embedded.server_of(place) as url:
+        result = recipe.load(
+            _texts(paths), source=chosen, settings=found, url=url, wait=wait, force=force
+        )
+    result.warehouse = place.name
+    return result
+
+
+def load_all(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+    *,
+    source: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    warehouse: str | None = None,
+    new_source: bool = False,
+    wait: bool = False,
+    force: bool = False,
+    full_listing: bool = False,
+    **settings: Unpack[SettingKeywords],
+) -> list[LoadResult]:
+    """Load each source into each of its warehouses; the same as the command `load`.
+
+    Without `paths` it loads the inputs of the sources. `source` or `labels`, and `warehouse`,
+    narrow it; the rest is as for `load`. Returns a result for each pair of them, in the order of
+    the settings. What is wrong with the arguments or the settings is raised before anything is
+    tried. A load that fails does not stop the others: after the last one LoadsFailed is raised,
+    with the `failures` and with the `results` of the others.
+    """
+    from loader.config import load_settings
+    from loader.load import pairs, recipe
+
+    def load_pair(pair: Pair, url: str) -> LoadResult:
+        result = recipe.load(
+            pair.inputs,
+            source=pair.source,
             settings=found,
-            url=server,
+            url=url,
             wait=wait,
             force=force,
+            is_by_hand=texts is not None,
+            full_listing=full_listing,
         )
+        result.warehouse = pair.warehouse.name
+        return result
+
+    found = load_settings(settings)
+    texts = None if paths is None else _texts(paths)
+    work = pairs.choose_inputs(found, source, texts, labels=labels or {}, new=new_source)
+    return pairs.load_each(pairs.pairs_of(found, work, warehouse), load_pair)
+
+
+def _texts(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    import os
+
+    several = [paths] if isinstance(paths, str | os.PathLike) else paths
+    return [os.fspath(path) for path in several]
 
 
 def normalize(

@@ -4,8 +4,11 @@ A message says what happened, to what, and what to do about it. Trouble with the
 error: it becomes a row in `_rejects` or a value in `_extra`.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from loader.load.result import LoadResult
 
 
 class LoaderError(Exception):
@@ -76,6 +79,42 @@ class LockHeld(LoaderError):
     exit_code = 75
 
 
+class LoadFailure(NamedTuple):
+    """A load that failed among others."""
+
+    source: str
+    warehouse: str | None
+    error: Exception
+
+    def __str__(self) -> str:
+        into = "" if self.warehouse is None else f" into {self.warehouse!r}"
+        return f"{self.source!r}{into}: {str(self.error) or type(self.error).__name__}"
+
+
+class LoadsFailed(LoaderError):
+    """Some of several loads failed, after all of them were tried."""
+
+    def __init__(self, failures: "Sequence[LoadFailure]", results: "Sequence[LoadResult]") -> None:
+        self.failures = list(failures)
+        self.results = list(results)  # of the loads that did not fail
+        self.exit_code = first_of(getattr(one.error, "exit_code", 1) for one in failures)
+        total = len(self.failures) + len(self.results)
+        told = "; ".join(map(str, self.failures))
+        super().__init__(f"{len(self.failures)} of {total} loads failed: {told}")
+
+    def __reduce__(self) -> "tuple[object, ...]":
+        return type(self), (self.failures, self.results)
+
+
+# What somebody must know of comes before the rest.
+_FIRST = (130, 143, 1, 4, 2, 3, 75, 0)
+
+
+def first_of(codes: Iterable[int]) -> int:
+    """The exit code that somebody must know of before the others."""
+    return min(codes, key=lambda code: _FIRST.index(code if code in _FIRST else 1), default=0)
+
+
 class LoaderWarning(UserWarning):
     """Something that works and is probably not meant."""
 
@@ -86,6 +125,7 @@ class Committed(NamedTuple):
     source: str
     records: int
     batches: int
+    warehouse: str | None = None
 
 
 class Interrupted(BaseException):

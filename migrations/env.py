@@ -5,16 +5,15 @@ its own `alembic_version`. A load passes its own connection and source in `confi
 """
 
 import logging.config
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
-from loader.config import Settings, Source, load_settings
+from loader.config import Settings, Source, Warehouse, load_settings
 from loader.errors import LoaderError, LockHeld
+from loader.load.pairs import choose_sources, pairs_of
 from loader.normalize.types import TYPES
 from loader.warehouse import embedded
 from loader.warehouse.engine import connect, lock_key, make_engine
@@ -29,22 +28,24 @@ if config.cmd_opts is not None and config.file_config.has_section("formatters"):
     logging.config.fileConfig(config.file_config, disable_existing_loggers=False)
 
 
-def sources(settings: Settings) -> list[Source]:
-    if "source" in config.attributes:
-        return [config.attributes["source"]]
-    asked = context.get_x_argument(as_dictionary=True).get("source")
-    return [settings.find_source(asked)] if asked else list(settings.sources())
+def sources_and_warehouse(settings: Settings) -> tuple[list[Source], Warehouse]:
+    """The sources of the one warehouse that is meant, or the one source that is."""
+    asked = context.get_x_argument(as_dictionary=True)
+    chosen = choose_sources(settings, asked.get("source"))
+    pairs = pairs_of(settings, [(one, ()) for one in chosen], asked.get("warehouse"))
+    names = sorted({str(pair.warehouse.name) for pair in pairs})
+    if len(names) > 1:
+        raise CommandError(
+            f"there are several warehouses ({', '.join(names)}): say -x warehouse=NAME"
+        )
+    return [pair.source for pair in pairs], pairs[0].warehouse
 
 
-@contextmanager
-def warehouse(settings: Settings) -> Iterator[Connection]:
-    if "connection" in config.attributes:
-        yield config.attributes["connection"]
-        return
-    url = settings.url()
-    server = nullcontext(url) if url else embedded.running(settings.warehouse_dir)
-    with server as found, connect(make_engine(found)) as connection:
-        yield connection
+def run_here(connection: Connection, sources: list[Source]) -> None:
+    for source in sources:
+        if len(sources) > 1:
+            config.print_stdout("%s:", source.schema_)
+        run_online(connection, source)
 
 
 def ours(_object: Any, _name: Any, _kind: str, reflected: bool, compare_to: Any) -> bool:
@@ -127,17 +128,18 @@ def write_promise(revision: str) -> None:
 
 
 try:
-    settings = load_settings() if "source" not in config.attributes else Settings()
-    if context.is_offline_mode():
-        for source in sources(settings):
-            run_offline(source)
+    if "source" in config.attributes:  # called by the loader
+        sources, warehouse = [config.attributes["source"]], None
     else:
-        with warehouse(settings) as connection:
-            chosen = sources(settings)
-            for source in chosen:
-                if len(chosen) > 1:
-                    config.print_stdout("%s:", source.schema_)
-                run_online(connection, source)
+        sources, warehouse = sources_and_warehouse(load_settings())
+    if context.is_offline_mode():
+        for source in sources:
+            run_offline(source)
+    elif warehouse is None:
+        run_here(config.attributes["connection"], sources)
+    else:
+        with embedded.server_of(warehouse) as url, connect(make_engine(url)) as connection:
+            run_here(connection, sources)
 except LoaderError as error:
     if config.cmd_opts is None:  # called by the loader, which shows its own errors
         raise

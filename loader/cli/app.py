@@ -10,7 +10,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from loader import __version__
-from loader.cli import columns, config, inputs, load, look, rejects, schema, warehouse
+from loader.cli import (
+    columns,
+    config,
+    destinations,
+    forward,
+    inputs,
+    load,
+    look,
+    receive,
+    rejects,
+    schema,
+    sources,
+    spool,
+    warehouse,
+)
 from loader.cli.exits import EXIT_CODES
 from loader.cli.log import complain
 from loader.cli.options import examples
@@ -42,8 +56,13 @@ app.command(epilog=inputs.INPUTS_EPILOG)(inputs.inputs)
 app.command(epilog=look.CHECK_EPILOG)(look.check)
 app.command(epilog=look.STATUS_EPILOG)(look.status)
 app.command(epilog=schema.EPILOG)(schema.migrate)
+app.command(epilog=receive.EPILOG)(receive.receive)
+app.command(epilog=forward.EPILOG)(forward.forward)
+app.add_typer(spool.app, name="spool")
 app.add_typer(rejects.app, name="rejects")
 app.add_typer(columns.app, name="columns")
+app.add_typer(sources.app, name="sources")
+app.add_typer(destinations.app, name="destinations")
 app.add_typer(config.app, name="config")
 app.add_typer(warehouse.app, name="warehouse")
 
@@ -93,8 +112,9 @@ def _stopped(error: BaseException, code: int) -> str:
     if done is None:
         return f"stopped by {name}"
     kept = f"{number(done.records, 'record')} in {number(done.batches, 'batch', 'batches')}"
+    into = "" if done.warehouse is None else f" into {done.warehouse!r}"
     return (
-        f"the load of {done.source!r} was stopped by {name}; committed: {kept}. "
+        f"the load of {done.source!r}{into} was stopped by {name}; committed: {kept}. "
         "Run it again: it goes on behind them"
     )
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from loader import __version__
-from loader.cli.context import existing_schema, read_settings, running_server, schema_at
-from loader.cli.options import AsJson, SourceName, WarehouseUrl, examples
+from loader.cli.context import existing_schema, one_pair, read_settings, schema_at
+from loader.cli.options import AsJson, SourceName, WarehouseName, WarehouseUrl, examples
 from loader.cli.text import number, out, out_exactly, out_json, out_table
 from loader.errors import LockHeld, UsageError
 
@@ -30,6 +30,7 @@ _MOST_BYTES_UNASKED = 1_000_000_000
 def columns_list(
     table: Annotated[str | None, typer.Argument(help="Only this table.")] = None,
     source: SourceName = None,
+    warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,9 +38,9 @@ def columns_list(
     from loader.warehouse import widen
 
     settings = read_settings(warehouse_url=warehouse_url)
-    chosen = settings.find_source(source)
-    with existing_schema(settings, chosen) as connection:
-        found = widen.list_columns(connection, chosen.schema_, table)
+    pair = one_pair(settings, source, warehouse)
+    with existing_schema(pair) as connection:
+        found = widen.list_columns(connection, pair.source.schema_, table)
     if as_json:
         out_json([one._asdict() for one in found])
         return
@@ -73,6 +74,7 @@ def columns_widen(
         ),
     ],
     source: SourceName = None,
+    warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, with its SQL.")
@@ -85,11 +87,11 @@ def columns_widen(
 
     The tables are rewritten, and nobody can read them meanwhile.
     """
-    from loader.warehouse import engine, evolve, widen
+    from loader.warehouse import embedded, engine, evolve, widen
 
     settings = read_settings(warehouse_url=warehouse_url)
-    chosen = settings.find_source(source)
-    with running_server(settings) as url:
+    chosen, place, _ = one_pair(settings, source, warehouse)
+    with embedded.server_of(place) as url:
         with schema_at(url, chosen) as connection:
             changes = widen.plan_widening(connection, chosen, table, column, type_)
             sizes = {

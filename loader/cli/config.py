@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loader.cli.context import read_effective, read_settings
-from loader.cli.log import warn
+from loader.cli.context import pairs_of, read_effective, read_settings
+from loader.cli.log import complain, warn
 from loader.cli.options import AsJson, WarehouseUrl, examples
 from loader.cli.text import number, out, out_json, out_table
 from loader.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from loader.config import Settings
+    from loader.config import Settings, Warehouse
 
 app = typer.Typer(help="The settings in effect.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -31,13 +31,15 @@ def config_show(warehouse_url: WarehouseUrl = None, as_json: AsJson = False) -> 
             "from": given[name].origin if name in given else "default",
         }
         for name in type(settings).model_fields
-        if name != "source"
+        if name not in ("source", "warehouse")
     ]
     sources = [one.model_dump(by_alias=True) for one in settings.sources()]
     origin = given["source"].origin if "source" in given else "default"
+    warehouses = [_of_warehouse(one) for one in settings.warehouses()] * bool(settings.warehouse)
     file = config_file()
     if as_json:
-        out_json({"file": file, "settings": shown, "sources": sources, "sources_from": origin})
+        said = {"file": file, "settings": shown, "sources": sources, "sources_from": origin}
+        out_json(said | {"warehouses": warehouses})
         return
     out(f"settings file: {file}" + ("" if file.exists() else ", which does not exist"))
     out()
@@ -54,27 +56,53 @@ def config_show(warehouse_url: WarehouseUrl = None, as_json: AsJson = False) -> 
                 one["name"],
                 one["schema"],
                 ", ".join(one["inputs"]) or "none",
-                ", ".join(one["collections"]) or "all",
+                _names(one["collections"]),
                 ", ".join(_ignored(one)) or "none",
                 origin,
             )
             for one in sources
         ],
     )
+    if warehouses:
+        out()
+        out_table(
+            ("warehouse", "url", "sources", "from"),
+            [
+                (one["name"], one["url"], _names(one["sources"]), given["warehouse"].origin)
+                for one in warehouses
+            ],
+        )
 
 
 @app.command("check", epilog=examples("customerio-loader config check"))
-def config_check(warehouse_url: WarehouseUrl = None) -> None:
+def config_check(warehouse_url: WarehouseUrl = None) -> int:
     """Check the settings; without a server. What is wrong is said in a sentence, with exit 2."""
-    settings = read_settings(warehouse_url=warehouse_url)
-    if url := settings.url():
-        from loader.warehouse.opening import parse_url
+    from loader.warehouse.opening import parse_url
 
-        parse_url(url)
+    settings = read_settings(warehouse_url=warehouse_url)
+    wrong = 0
+    for one in settings.warehouses():
+        try:
+            if not one.is_embedded:
+                parse_url(one.url())
+        except UsageError as error:
+            complain(str(error), "config.wrong", warehouse=one.name)
+            wrong = error.exit_code
+    pairs_of(settings, None, None)
     for source in settings.sources():
         for doubt in source.doubts():
             warn(doubt)
-    out(f"ok: {number(len(settings.sources()), 'source')}", fg="green")
+    if wrong:
+        return wrong
+    counts = [number(len(settings.sources()), "source")]
+    if settings.warehouse:
+        counts.append(number(len(settings.warehouse), "warehouse"))
+    out(f"ok: {', '.join(counts)}", fg="green")
+    return 0
+
+
+def _names(names: "Sequence[str]") -> str:
+    return ", ".join(names) or "all"
 
 
 def _ignored(source: dict[str, Any]) -> "Iterator[str]":
@@ -102,18 +130,38 @@ def _text_of_keys(keys: dict[str, object]) -> str:
 
 def _value(settings: "Settings", name: str) -> object:
     if name == "warehouse_url":
-        return _without_password(settings.url())
+        if settings.warehouse:
+            return "none: see the warehouses"
+        return _shown_url(settings.warehouses()[0])
     if name == "storage":
         return {url: one.model_dump(exclude_defaults=True) for url, one in settings.storage.items()}
+    if name == "destination":
+        return {one.name: {"kind": one.kind, "host": one.host} for one in settings.destination}
     value = getattr(settings, name)
     return value if isinstance(value, int | float) else str(value) or None
 
 
-def _without_password(url: str | None) -> str:
+def _of_warehouse(one: "Warehouse") -> dict[str, Any]:
+    return {"name": one.name, "url": _shown_url(one), "sources": one.sources or ()}
+
+
+def _shown_url(one: "Warehouse") -> str:
+    """The URL of a warehouse without a password, and where it stands if that is elsewhere."""
+    from loader.config.secret import is_reference
+
+    if one.is_embedded:
+        return "none: the embedded server"
+    if not is_reference(one.reference):
+        return _without_password(one.url())
+    try:
+        return f"{one.reference} ({_without_password(one.url())})"
+    except UsageError as error:
+        return f"{one.reference} ({error})"
+
+
+def _without_password(url: str) -> str:
     from loader.warehouse.opening import parse_url
 
-    if url is None:
-        return "none: the embedded server"
     try:
         parsed = parse_url(url)
     except UsageError:

@@ -1,17 +1,19 @@
-"""The context of a command: settings, server, the sources meant."""
+"""The context of a command: settings, servers, the sources and warehouses meant."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loader.cli import log
+from loader.cli.options import read_labels
 from loader.errors import LoaderWarning, SchemaNotAtHead, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from loader.config import Given, Settings, Source
+    from loader.load.pairs import Pair
     from loader.warehouse.migrate import SchemaState
 
 
@@ -27,54 +29,76 @@ def read_effective(**flags: object) -> "tuple[Settings, dict[str, Given]]":
     """The settings, and for each one that is set, who set it."""
     from loader import config
 
-    with warnings.catch_warnings(record=True) as met:
-        warnings.simplefilter("always", LoaderWarning)
+    with _told_at_the_end():
         settings, given = config.read_settings(flags, config.flag)
-    if settings.log_format == "json":
-        log.use_json()
-    for one in met:
-        log.warn(str(one.message))
+        if settings.log_format == "json":
+            log.use_json()
     return settings, given
 
 
 @contextmanager
-def running_server(settings: "Settings") -> Iterator[str]:
-    """The URL of the warehouse, which runs as long as the context."""
-    url = settings.url()
-    if url:
-        yield url
-        return
-    from loader.warehouse import embedded
-
-    with embedded.running(settings.warehouse_dir) as found:
-        yield found
+def _told_at_the_end() -> Iterator[None]:
+    """Say the warnings that are met, in the form of the log."""
+    with warnings.catch_warnings(record=True) as met:
+        warnings.simplefilter("always", LoaderWarning)
+        yield
+    for one in met:
+        log.warn(str(one.message))
 
 
-def chosen_sources(settings: "Settings", name: str | None, *, new: bool = True) -> "list[Source]":
-    """The source called `name`, else all that are configured."""
-    return [settings.find_source(name, new=new)] if name else list(settings.sources())
+def pairs_of(
+    settings: "Settings", source: str | None, warehouse: str | None, *, new: bool = True
+) -> "list[Pair]":
+    """The sources that are meant, each with each of its warehouses that is meant."""
+    from loader.load import pairs
+
+    with _told_at_the_end():
+        chosen = pairs.choose_sources(settings, source, new=new)
+        return pairs.pairs_of(settings, [(one, ()) for one in chosen], warehouse)
 
 
-def sources_and_inputs(
-    settings: "Settings", source: str | None, paths: list[str] | None, *, new: bool
-) -> "list[tuple[Source, list[str]]]":
-    """The sources to load, each with its inputs."""
-    if paths:
-        return [(settings.find_source(source, new=new), paths)]
-    chosen = chosen_sources(settings, source, new=new)
-    for one in chosen:
-        if not one.inputs:
-            raise UsageError(
-                f"no PATH was given and the source {one.name!r} has no `inputs`: "
-                "name a file, a folder or a glob"
-            )
-    return [(one, list(one.inputs)) for one in chosen]
+def pairs_to_load(
+    settings: "Settings",
+    source: str | None,
+    warehouse: str | None,
+    paths: list[str] | None,
+    *,
+    new: bool,
+    labels: list[str] | None = None,
+) -> "list[Pair]":
+    """The same, with their inputs."""
+    from loader.load import pairs
+
+    with _told_at_the_end():
+        named = read_labels(labels)
+        work = pairs.choose_inputs(settings, source, paths or None, new=new, labels=named)
+        return pairs.pairs_of(settings, work, warehouse)
+
+
+def one_pair(settings: "Settings", source: str | None, warehouse: str | None) -> "Pair":
+    """The only pair that can be meant. Raises UsageError where there are several."""
+    from loader.load.pairs import Pair
+
+    chosen = settings.find_source(source)
+    return Pair(chosen, settings.find_warehouse(chosen, warehouse))
+
+
+def require_one_warehouse(pairs: "Sequence[Pair]") -> None:
+    """Refuse to print statements of several warehouses as if they were one script."""
+    names = sorted({str(pair.warehouse.name) for pair in pairs})
+    if len(names) > 1:
+        raise UsageError(
+            f"--sql prints a script for one warehouse, and there are {', '.join(names)}: "
+            "say --warehouse NAME"
+        )
 
 
 @contextmanager
-def existing_schema(settings: "Settings", source: "Source") -> "Iterator[Connection]":
-    """A connection to the schema of a source, which must be there."""
-    with running_server(settings) as url, schema_at(url, source) as connection:
+def existing_schema(pair: "Pair") -> "Iterator[Connection]":
+    """A connection to the schema of a source in a warehouse, which must be there."""
+    from loader.warehouse import embedded
+
+    with embedded.server_of(pair.warehouse) as url, schema_at(url, pair.source) as connection:
         yield connection
 
 
@@ -86,6 +110,34 @@ def schema_at(url: str, source: "Source") -> "Iterator[Connection]":
     with engine.connect(engine.make_engine(url)) as connection:
         require_loads(migrate.read_state(connection, source.schema_), source)
         yield connection.execution_options(schema_translate_map={None: source.schema_})
+
+
+def all_pairs(settings: "Settings", sources: "Iterable[Source]") -> "list[Pair]":
+    """Sources with each of their warehouses; one that is loaded nowhere is not among them."""
+    from loader.load.pairs import Pair
+
+    return [Pair(source, one) for source in sources for one in settings.warehouses_of(source)]
+
+
+@contextmanager
+def loaded_schema(pair: "Pair") -> "Iterator[Connection | None]":
+    """The same; None where nothing was loaded yet."""
+    from loader.warehouse import embedded, engine, migrate
+
+    place, schema = pair.warehouse, pair.source.schema_
+    if place.is_embedded and not embedded.is_there(place.folder):
+        yield None
+        return
+    with (
+        embedded.server_of(place) as url,
+        engine.connect(engine.make_engine(url)) as connection,
+    ):
+        state = migrate.read_state(connection, schema)
+        if state.revision is None:
+            yield None
+            return
+        require_loads(state, pair.source)
+        yield connection.execution_options(schema_translate_map={None: schema})
 
 
 def require_loads(state: "SchemaState", source: "Source") -> None:

@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loader.cli.context import read_settings, running_server, sources_and_inputs
+from loader.cli.context import (
+    pairs_to_load,
+    read_settings,
+    require_one_warehouse,
+)
 from loader.cli.exits import EXIT_CODES, FAILED, TOO_MANY_REJECTS, Outcomes
 from loader.cli.log import complain, record, warn
 from loader.cli.options import (
     AsJson,
     Force,
+    Labels,
     LogFormat,
     NewSource,
     Paths,
     Quiet,
     SourceName,
     Wait,
+    WarehouseName,
     WarehouseUrl,
     examples,
 )
@@ -28,7 +34,8 @@ from loader.cli.signals import stop_on_signals
 from loader.cli.text import out_json
 
 if TYPE_CHECKING:
-    from loader.config import Settings, Source
+    from loader.config import Settings
+    from loader.load.pairs import Pair
     from loader.load.result import LoadResult
 
 LOAD_EPILOG = examples(
@@ -46,7 +53,9 @@ PLAN_EPILOG = examples(
 def load(
     paths: Paths = None,
     source: SourceName = None,
+    label: Labels = None,
     new_source: NewSource = False,
+    warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     wait: Wait = False,
     force: Force = False,
@@ -63,6 +72,8 @@ def load(
 
     settings = read_settings(warehouse_url=warehouse_url, log_format=log_format, workers=workers)
 
+    pairs = pairs_to_load(settings, source, warehouse, paths, new=new_source, labels=label)
+
     def show(result: "LoadResult") -> int:
         changes = len(result.counts.schema_changes)
         record("load.finished", **facts(result) | {"schema_changes": changes})
@@ -70,11 +81,11 @@ def load(
             out_json(facts(result))
         elif not quiet:
             print_load(result)
-            if result.is_first and result.counts.rows_loaded and settings.url() is None:
+            is_embedded = pairs[0].warehouse.is_embedded  # then it is the only one
+            if result.is_first and result.counts.rows_loaded and is_embedded:
                 print_hints(result.schema)
         return _judge(result, settings)
 
-    work = sources_and_inputs(settings, source, paths, new=new_source)
     run = partial(
         recipe.load,
         settings=settings,
@@ -83,13 +94,15 @@ def load(
         is_by_hand=bool(paths),
         full_listing=full_listing,
     )
-    return _each(work, settings, run, show, event="load.failed", quiet=quiet)
+    return _each(pairs, run, show, event="load.failed", quiet=quiet)
 
 
 def plan(
     paths: Paths = None,
     source: SourceName = None,
+    label: Labels = None,
     new_source: NewSource = False,
+    warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     force: Force = False,
     sql: Annotated[
@@ -109,27 +122,37 @@ def plan(
             print_plan(result, sql=sql)
         return _judge(result, None)
 
-    work = sources_and_inputs(settings, source, paths, new=new_source)
+    pairs = pairs_to_load(settings, source, warehouse, paths, new=new_source, labels=label)
+    if sql:
+        require_one_warehouse(pairs)
     run = partial(recipe.plan, settings=settings, force=force)
-    return _each(work, settings, run, show, event="plan.failed", quiet=as_json)
+    return _each(pairs, run, show, event="plan.failed", quiet=as_json)
 
 
 def _each(
-    work: "list[tuple[Source, list[str]]]",
-    settings: "Settings",
+    pairs: "list[Pair]",
     run: "Callable[..., LoadResult]",
     show: "Callable[[LoadResult], int]",
     *,
     event: str,
     quiet: bool,
 ) -> int:
-    """Run a load or a plan for each source, and show what it came to; the exit code of all."""
-    outcomes = Outcomes()
-    with running_server(settings) as url:
-        for source, inputs in work:
-            with outcomes.of(source.name, event):
-                with stop_on_signals(), show_progress(source.name, quiet=quiet) as progress:
+    """Run a load or a plan for each pair, and show what it came to; the exit code of all."""
+    from loader.load.pairs import Away, running_servers
+
+    outcomes, away = Outcomes(), Away()
+    with running_servers(pairs) as url_of:
+        for source, place, inputs in pairs:
+            with outcomes.of(source.name, event, place.name):
+                url = url_of(place)
+                name = source.name if place.name is None else f"{place.name}: {source.name}"
+                with (
+                    stop_on_signals(),
+                    show_progress(name, quiet=quiet) as progress,
+                    away.noticed(place, url),
+                ):
                     result = run(inputs, source=source, url=url, progress=progress)
+                result.warehouse = place.name
                 outcomes.add(show(result))
     return outcomes.code()
 
@@ -137,9 +160,9 @@ def _each(
 def _judge(result: "LoadResult", settings: "Settings | None") -> int:
     """The exit code of a load, or of the plan of one, with a line on stderr for what is wrong."""
     for message in result.warnings:
-        warn(message)
+        warn(message, result.warehouse)
     for event, message in result.notices():
-        complain(message, event, source=result.source)
+        complain(message, event, source=result.source, warehouse=result.warehouse)
     if result.errors:
         return FAILED
     if settings is not None and result.reject_ratio > settings.max_reject_ratio:
@@ -152,10 +175,13 @@ def _complain_of_rejects(result: "LoadResult", settings: "Settings") -> None:
     """Say that too many records were rejected, and where to look."""
     counts = result.counts
     of_source = f" --source {shlex.quote(result.source)}" if len(settings.sources()) > 1 else ""
+    if result.warehouse is not None:
+        of_source += f" --warehouse {shlex.quote(result.warehouse)}"
     complain(
         f"{counts.rejects:,} of {counts.wanted:,} records were rejected "
         f"({result.reject_ratio:.3g}), above max_reject_ratio ({settings.max_reject_ratio:g}); "
         f"see `customerio-loader rejects list --load {result.load_id}{of_source}`",
         "load.too_many_rejects",
         source=result.source,
+        warehouse=result.warehouse,
     )

@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loader.cli.context import chosen_sources, read_settings, require_loads, running_server
+from loader.cli.context import pairs_of, read_settings, require_loads
 from loader.cli.exits import EXIT_CODES, FAILED, Outcomes
-from loader.cli.options import AsJson, Paths, SourceName, WarehouseUrl, examples
-from loader.cli.printing import print_status
+from loader.cli.log import in_warehouse
+from loader.cli.options import AsJson, Paths, SourceName, WarehouseName, WarehouseUrl, examples
+from loader.cli.printing import heading, print_status
 from loader.cli.text import number, out, out_json
 from loader.errors import InputUnreadable, LoaderError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from loader.config import Settings, Source
     from loader.warehouse.inspect import Finding
 
@@ -27,46 +26,54 @@ STATUS_EPILOG = examples("customerio-loader status", "customerio-loader status -
 def check(
     paths: Paths = None,
     source: SourceName = None,
+    warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     as_json: AsJson = False,
 ) -> int:
     """Say whether a load can work. Looks at connection, version, rights and inputs."""
-    from loader.warehouse import engine
+    from loader.load.pairs import running_servers
+    from loader.warehouse import engine, inspect
 
     settings = read_settings(warehouse_url=warehouse_url)
     outcomes = Outcomes()
-    found: list[tuple[str, Finding]] = []
-    with running_server(settings) as url:
-        for chosen in chosen_sources(settings, source):
+    found: list[tuple[str, str | None, Finding]] = []
+    looked_at: list[Source] = []
+    pairs = pairs_of(settings, source, warehouse)
+    with running_servers(pairs) as url_of:
+        for chosen, place, _ in pairs:
             with (
-                outcomes.of(chosen.name, "check.failed"),
-                engine.connect(engine.make_engine(url)) as connection,
+                outcomes.of(chosen.name, "check.failed", place.name),
+                engine.connect(engine.make_engine(url_of(place))) as connection,
             ):
-                for finding in _findings(connection, settings, chosen, paths):
-                    found.append((chosen.name, finding))
+                for finding in inspect.check_warehouse(connection, chosen):
+                    found.append((chosen.name, place.name, finding))
+                if chosen not in looked_at:  # the rest is the same whatever it is loaded into
+                    looked_at.append(chosen)
+                    for finding in _findings(settings, chosen, paths):
+                        found.append((chosen.name, None, finding))
     if as_json:
-        shown = [{"source": name} | finding._asdict() for name, finding in found]
+        shown = [{"source": one, "warehouse": place} | f._asdict() for one, place, f in found]
         out_json([one | {"advice": ""} if one["ok"] else one for one in shown])
     else:
-        for name, finding in found:
+        for name, where, finding in found:
+            what = f"{name}: {in_warehouse(where)}{finding.what}"
             if finding.ok:
-                out(f"ok    {name}: {finding.what}")
+                out(f"ok    {what}")
             else:
-                out(f"NOT   {name}: {finding.what}", fg="red")
+                out(f"NOT   {what}", fg="red")
                 out(f"        {finding.advice}")
-    outcomes.add(0 if all(finding.ok for _, finding in found) else FAILED)
+    outcomes.add(0 if all(finding.ok for _, _, finding in found) else FAILED)
     return outcomes.code()
 
 
 def _findings(
-    connection: "Connection", settings: "Settings", source: "Source", paths: list[str] | None
+    settings: "Settings", source: "Source", paths: list[str] | None
 ) -> "Iterator[Finding]":
     from loader.warehouse import inspect
 
-    yield from inspect.check_warehouse(connection, source)
     for doubt in source.doubts():
         yield inspect.Finding(False, "collections", doubt)
-    for path in paths or source.inputs:
+    for path in paths or settings.inputs_of(source):
         try:
             yield inspect.Finding(True, f"input {path}: {_look_at(path, settings, source)}")
         except LoaderError as error:
@@ -106,31 +113,36 @@ def _look_at(path: str, settings: "Settings", source: "Source") -> str:
 
 def status(
     source: SourceName = None,
+    warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     loads: Annotated[int, typer.Option(min=1, help="How many loads to show.")] = 5,
     as_json: AsJson = False,
 ) -> int:
     """Show the last loads and how fresh the tables are. Also rejects and values in _extra."""
+    from loader.load.pairs import running_servers
     from loader.warehouse import engine, inspect, ledger, migrate, rejects
 
     settings = read_settings(warehouse_url=warehouse_url)
     outcomes = Outcomes()
-    with running_server(settings) as url:
-        for chosen in chosen_sources(settings, source):
+    pairs = pairs_of(settings, source, warehouse)
+    with running_servers(pairs) as url_of:
+        for chosen, place, _ in pairs:
             with (
-                outcomes.of(chosen.name, "status.failed"),
-                engine.connect(engine.make_engine(url)) as connection,
+                outcomes.of(chosen.name, "status.failed", place.name),
+                engine.connect(engine.make_engine(url_of(place))) as connection,
             ):
                 state = migrate.read_state(connection, chosen.schema_)
-                if state.revision is None and len(settings.sources()) > 1 and source is None:
+                if state.revision is None and len(pairs) > 1:
                     if not as_json:
-                        out(f"{chosen.name} -> schema {chosen.schema_}: nothing was loaded yet")
+                        where = heading(chosen.name, place.name, chosen.schema_)
+                        out(f"{where}: nothing was loaded yet")
                     continue
                 require_loads(state, chosen)
                 named = connection.execution_options(schema_translate_map={None: chosen.schema_})
                 shown = {
                     "source": chosen.name,
                     "schema": chosen.schema_,
+                    "warehouse": place.name,
                     "loads": ledger.select_loads(named, loads),
                     "tables": [t._asdict() for t in inspect.table_status(named, chosen.schema_)],
                     "waiting_columns": [one._asdict() for one in ledger.select_waiting(named)],

@@ -1,20 +1,32 @@
 """The arguments and options that several commands share."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from loader.config import Settings
 
-def _configured(incomplete: str) -> list[str]:
-    """The names that the shell completes."""
+
+def _sources(incomplete: str) -> list[str]:
+    """The names of sources that the shell completes."""
+    return _configured(lambda settings: [one.name for one in settings.sources()], incomplete)
+
+
+def _warehouses(incomplete: str) -> list[str]:
+    """The names of warehouses that the shell completes."""
+    return _configured(lambda settings: [one.name for one in settings.warehouse], incomplete)
+
+
+def _configured(names: "Callable[[Settings], list[str]]", incomplete: str) -> list[str]:
     from loader.config import load_settings
     from loader.errors import LoaderError
 
     try:
-        names = [source.name for source in load_settings().sources()]
+        return [name for name in names(load_settings()) if name.startswith(incomplete)]
     except LoaderError:
         return []
-    return [name for name in names if name.startswith(incomplete)]
 
 
 Paths = Annotated[
@@ -32,7 +44,22 @@ SourceName = Annotated[
         "--source",
         metavar="NAME",
         help="Name of the source; default: Customer.io.",
-        autocompletion=_configured,
+        autocompletion=_sources,
+    ),
+]
+WarehouseName = Annotated[
+    str | None,
+    typer.Option(
+        "--warehouse",
+        metavar="NAME",
+        help="Name of a [[warehouse]], where there are several.",
+        autocompletion=_warehouses,
+    ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="NAME=VALUE", help="Label, as team=crm; of several, sources with all."
     ),
 ]
 NewSource = Annotated[
@@ -58,6 +85,18 @@ LogFormat = Annotated[
     str | None,
     typer.Option("--log-format", metavar="text|json", help="Form of the log [LOADER_LOG_FORMAT]."),
 ]
+
+
+def read_labels(given: list[str] | None) -> dict[str, str]:
+    """The labels that some options name."""
+    from loader.errors import UsageError
+
+    found: dict[str, str] = {}
+    for one in given or ():
+        name, sign, value = one.partition("=")
+        if not sign or not name.strip() or found.setdefault(name, value) != value:
+            raise UsageError(f"--label {one!r} cannot be used: write NAME=VALUE, a name once")
+    return found
 
 
 def examples(*lines: str, after: str = "") -> str:

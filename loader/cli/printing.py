@@ -33,6 +33,11 @@ def facts(result: "LoadResult") -> dict[str, object]:
     return {**flat, **counts, "records_per_second": rate}
 
 
+def heading(source: str, warehouse: str | None, schema: str) -> str:
+    """What is loaded where: the first line of a result."""
+    return f"{source} -> {f'{warehouse}, ' if warehouse is not None else ''}schema {schema}"
+
+
 def print_load(result: "LoadResult") -> None:
     """Rows by table, what became of the records, and what the time went by with."""
     _print_counts(result)
@@ -90,7 +95,7 @@ def _print_summary(result: "LoadResult") -> None:
 
 def _print_counts(result: "LoadResult") -> None:
     counts = result.counts
-    head = f"{result.source} -> schema {result.schema}"
+    head = heading(result.source, result.warehouse, result.schema)
     if not counts.records_read:
         without, skipped = result.files_without_events, ""
         if result.files_skipped:
@@ -172,9 +177,9 @@ def print_hints(schema: str) -> None:
         out(f"{setting}{program} warehouse psql -- -c {query}")
 
 
-def print_inputs(source: str, found: "Sequence[InputSummary]") -> None:
+def print_inputs(source: str, warehouse: str | None, found: "Sequence[InputSummary]") -> None:
     """What a load of a source would read, by input."""
-    out(source, bold=True)
+    out(source if warehouse is None else f"{source} -> {warehouse}", bold=True)
     out_table(
         (
             "input",
@@ -218,7 +223,7 @@ _COLOURS = {"success": "green", "partial": "yellow", "failure": "red", "interrup
 
 def print_status(shown: dict[str, Any]) -> None:
     """The last loads, the tables, and the rejects of a source."""
-    out(f"{shown['source']} -> schema {shown['schema']}", bold=True)
+    out(heading(shown["source"], shown["warehouse"], shown["schema"]), bold=True)
     out()
     out_table(
         (

@@ -1,13 +1,14 @@
 """`rejects list` and `rejects replay`."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loader.cli.context import existing_schema, read_settings, running_server
+from loader.cli.context import existing_schema, one_pair, read_settings, schema_at
 from loader.cli.exits import EXIT_CODES, TOO_MANY_REJECTS
 from loader.cli.log import complain
-from loader.cli.options import AsJson, SourceName, Wait, WarehouseUrl, examples
+from loader.cli.options import AsJson, SourceName, Wait, WarehouseName, WarehouseUrl, examples
 from loader.cli.printing import facts, print_load, print_rejects
 from loader.cli.signals import stop_on_signals
 from loader.cli.text import number, out, out_exactly, out_json, out_json_array
@@ -41,6 +42,7 @@ _REPLAY_EPILOG = examples(
 @app.command("list", epilog=_LIST_EPILOG)
 def rejects_list(
     source: SourceName = None,
+    warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     load: OfLoad = None,
     file: OfFile = None,
@@ -65,7 +67,7 @@ def rejects_list(
 
     settings = read_settings(warehouse_url=warehouse_url)
     filters: RejectFilter = {"load": load, "file": file, "reason": reason, "everything": everything}
-    with existing_schema(settings, settings.find_source(source)) as connection:
+    with existing_schema(one_pair(settings, source, warehouse)) as connection:
         _check_reason(connection, reason)
         if raw:
             for one in rejects.select_all_rejects(connection, **filters):
@@ -86,6 +88,7 @@ def rejects_list(
 @app.command("replay", epilog=_REPLAY_EPILOG)
 def rejects_replay(
     source: SourceName = None,
+    warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     load: OfLoad = None,
     file: OfFile = None,
@@ -95,12 +98,13 @@ def rejects_replay(
 ) -> int:
     """Try rejected records again, after a fix or with other settings; never loads one twice."""
     from loader.load import recipe
+    from loader.warehouse import embedded
 
     settings = read_settings(warehouse_url=warehouse_url)
-    chosen = settings.find_source(source)
-    with running_server(settings) as url, stop_on_signals():
+    chosen, place, _ = one_pair(settings, source, warehouse)
+    with embedded.server_of(place) as url, stop_on_signals():
         # A load, which a replay is, would make the schema of a source that was never loaded.
-        with existing_schema(settings, chosen) as connection:
+        with schema_at(url, chosen) as connection:
             _check_reason(connection, reason)
         result = recipe.replay(
             source=chosen,
@@ -111,14 +115,17 @@ def rejects_replay(
             file=file,
             reason=reason,
         )
+    result.warehouse = place.name
     out_json(facts(result)) if as_json else print_load(result)
     counts = result.counts
+    where = "" if place.name is None else f" --warehouse {shlex.quote(place.name)}"
     if counts.records_read and counts.rejects == counts.records_read:
         complain(
             f"all {number(counts.rejects, 'record')} were rejected again; "
-            "see `customerio-loader rejects list`",
+            f"see `customerio-loader rejects list{where}`",
             "replay.all_rejected",
             source=chosen.name,
+            warehouse=place.name,
         )
         return TOO_MANY_REJECTS
     return 0

@@ -68,6 +68,6 @@ def warehouse_psql(
 
 def _embedded_folder() -> Path:
     settings = read_settings()
-    if settings.url() is not None:
+    if not settings.warehouses()[0].is_embedded:
         raise UsageError("a warehouse URL is set, so the embedded server is not used: unset it")
     return settings.warehouse_dir

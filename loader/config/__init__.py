@@ -5,20 +5,24 @@ from typing import get_type_hints
 
 from pydantic import ValidationError
 
+from loader.config.destination import Destination
 from loader.config.layers import CONFIG_FILE, Given, config_file, flag, gather, keyword
 from loader.config.settings import SettingKeywords, Settings
 from loader.config.source import DEFAULT_SOURCE, Source, Storage
+from loader.config.warehouse import Warehouse
 from loader.config.words import explain
 from loader.errors import UsageError
 
 __all__ = [
     "CONFIG_FILE",
     "DEFAULT_SOURCE",
+    "Destination",
     "Given",
     "SettingKeywords",
     "Settings",
     "Source",
     "Storage",
+    "Warehouse",
     "config_file",
     "flag",
     "load_settings",

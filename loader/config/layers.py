@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from loader.errors import LoaderWarning, UnknownSetting, UsageError, did_you_mea
 CONFIG_FILE = "loader.toml"
 _PREFIX = "LOADER_"
 _CONFIG_VARIABLE = "LOADER_CONFIG"
+_OTHER_TOOLS = "DATABASE_URL"
+_ALMOST = 0.9  # [[sources]] is [[source]], although a destination has that key
 
 # Settings of earlier versions. They warn and are ignored for one minor version, so that an
 # upgrade does not end a job at night; after that they are unknown.
@@ -49,7 +51,25 @@ def gather(
     found: dict[str, Given] = {}
     for layer in layers:
         found |= layer
+    if (tables := found.get("warehouse")) and tables.value:
+        _refuse_both(
+            tables, [layer["warehouse_url"] for layer in layers if "warehouse_url" in layer]
+        )
+        found.pop("warehouse_url", None)
     return found
+
+
+def _refuse_both(tables: Given, urls: Sequence[Given]) -> None:
+    """Raise if a warehouse is set beside `[[warehouse]]`: which of the two is meant?
+
+    DATABASE_URL may be there for other tools, so it is ignored.
+    """
+    for url in urls:
+        if not url.origin.startswith(_OTHER_TOOLS):
+            raise UsageError(
+                f"[[warehouse]] ({tables.origin}) and warehouse_url ({url.origin}) are both set: "
+                "leave one out (--warehouse NAME chooses one of the tables)"
+            )
 
 
 def config_file() -> Path:
@@ -85,8 +105,8 @@ def _by_name(
     variables: Mapping[str, str | None], where: str, known: Collection[str]
 ) -> dict[str, Given]:
     found = {}
-    if url := variables.get("DATABASE_URL"):
-        found["warehouse_url"] = Given(url, f"DATABASE_URL{where}")
+    if url := variables.get(_OTHER_TOOLS):
+        found["warehouse_url"] = Given(url, f"{_OTHER_TOOLS}{where}")
     for variable, value in variables.items():
         if not variable.upper().startswith(_PREFIX) or variable == _CONFIG_VARIABLE:
             continue
@@ -106,7 +126,7 @@ def _by_name(
 
 def _parsed(name: str, value: str) -> object:
     """Tables are JSON in a variable; every other value is read from its text."""
-    if name not in ("source", "storage"):
+    if name not in ("source", "storage", "warehouse", "destination"):
         return value
     try:
         return json.loads(value)
@@ -137,6 +157,12 @@ def _advice(name: str, known: Collection[str]) -> str:
         return ": it belongs to a source, so write it below a line [[source]]"
     if name in storage_keys():
         return ': it belongs to a bucket, so write it below a line [storage."s3://bucket"]'
+    for keys, owner in (
+        (warehouse_keys, "warehouse"),
+        (destination_keys, "destination"),
+    ):
+        if name in keys() and not nearest(name, known, _ALMOST):
+            return f": it belongs to a {owner}, so write it below a line [[{owner}]]"
     return did_you_mean(name, known, "correct its name or remove it")
 
 
@@ -152,6 +178,20 @@ def storage_keys() -> list[str]:
     from loader.config.source import Storage
 
     return list(Storage.model_fields)
+
+
+def warehouse_keys() -> list[str]:
+    """The keys of a warehouse, as `loader.toml` has them."""
+    from loader.config.warehouse import WarehouseTable
+
+    return list(WarehouseTable.model_fields)
+
+
+def destination_keys() -> list[str]:
+    """The keys of a destination, as `loader.toml` has them."""
+    from loader.config.destination import Destination
+
+    return list(Destination.model_fields)
 
 
 def _is_removed(name: str, spelled: str) -> bool:

@@ -17,11 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from loader.config.destination import Destination
 from loader.config.layers import CONFIG_FILE
 from loader.config.source import Source, Storage
+from loader.config.warehouse import Warehouse, WarehouseTable, refuse_one_twice
 from loader.config.words import explain
 from loader.errors import UsageError, did_you_mean
 from loader.sources.urls import read_url
+from loader.spool import spool_input
 
 _MOST_SECONDS_FOR_LOCKS = 10.0
 
@@ -34,11 +37,33 @@ class Settings(BaseModel):
     warehouse_url: SecretStr | None = Field(
         None, description="URL of the PostgreSQL server; default: DATABASE_URL, else embedded."
     )
+    warehouse: Annotated[
+        tuple[WarehouseTable, ...], Field(description="The warehouses, where there are several.")
+    ] = ()
     warehouse_dir: Path = Field(
         default_factory=lambda given: _default_warehouse_dir(given),  # which is below
         description="Data folder of the embedded PostgreSQL.",
     )
+    spool_dir: Path = Field(
+        default_factory=lambda: _default_spool_dir(),  # which is below
+        description="Folder of received events that are to be loaded and forwarded.",
+    )
+    spool_min_free: int = Field(
+        1 << 30, ge=0, description="Nothing is received where less than so many bytes are free."
+    )
+    spool_file_seconds: float = Field(
+        60.0, gt=0, le=3_600, description="Received events are ready to be loaded after that."
+    )
+    spool_keep: float = Field(
+        30, ge=0, le=3_650, description="Days for which `spool prune` keeps received events."
+    )
+    destination_keep: float = Field(
+        7, ge=0, le=3_650, description="A destination that fails for so many days holds no files."
+    )
     source: Annotated[tuple[Source, ...], Field(description="The configured sources.")] = ()
+    destination: Annotated[
+        tuple[Destination, ...], Field(description="Where received events are sent on to.")
+    ] = ()
     storage: Annotated[
         dict[str, Storage], Field(description="How buckets are reached, by their address.")
     ] = {}
@@ -84,6 +109,11 @@ class Settings(BaseModel):
         # Path("") would be the current folder.
         return _default_warehouse_dir(info.data) if folder == "" else folder
 
+    @field_validator("spool_dir", mode="before")
+    @classmethod
+    def _empty_spool_is_unset(cls, folder: object) -> object:
+        return _default_spool_dir() if folder == "" else folder
+
     @field_validator("storage")
     @classmethod
     def _check_buckets(cls, storage: dict[str, Storage]) -> dict[str, Storage]:
@@ -113,9 +143,75 @@ class Settings(BaseModel):
                 )
         return self
 
-    def url(self) -> str | None:
-        """The URL of the user's own server, or None for the embedded one."""
-        return self.warehouse_url.get_secret_value() or None if self.warehouse_url else None
+    @model_validator(mode="after")
+    def _tables_fit(self) -> "Settings":
+        configured = [source.name for source in self.sources()]
+        for kind, tables in (("warehouse", self.warehouse), ("destination", self.destination)):
+            met: set[str] = set()
+            for one in tables:
+                if one.name in met:
+                    raise ValueError(f"two {kind}s are called {one.name!r}: rename one of them")
+                met.add(one.name)
+                for name in one.sources or ():
+                    if name not in configured:
+                        near = did_you_mean(name, configured, f"there are {', '.join(configured)}")
+                        raise ValueError(
+                            f"`sources` of the {kind} {one.name!r} has {name!r}, which is not "
+                            f"configured{near}"
+                        )
+        return self
+
+    def warehouses(self) -> tuple[Warehouse, ...]:
+        """The configured warehouses, or the only one, without a name."""
+        folder = self.warehouse_dir
+        if self.warehouse:
+            return tuple(
+                Warehouse(one.name, folder, one.url.get_secret_value(), one.sources)
+                for one in self.warehouse
+            )
+        url = self.warehouse_url.get_secret_value() if self.warehouse_url else ""
+        return (Warehouse(None, folder, url),)
+
+    def warehouses_of(self, source: Source, name: str | None = None) -> tuple[Warehouse, ...]:
+        """Those that a source is loaded into; with a `name` that one alone, if it is one of them.
+
+        Raises UsageError for a name that is not configured, and for two that are one database.
+        """
+        known = [one.name for one in self.warehouse]
+        if name is not None and name not in known:
+            there = f"there are {', '.join(known)}" if known else "no [[warehouse]] is configured"
+            near = did_you_mean(name, known, there)
+            raise UsageError(f"the warehouse {name!r} is not configured{near}")
+        found = tuple(one for one in self.warehouses() if one.takes(source.name))
+        refuse_one_twice(found, source.name)
+        return found if name is None else tuple(one for one in found if one.name == name)
+
+    def find_warehouse(self, source: Source, name: str | None = None) -> Warehouse:
+        """The warehouse of a source; where there are several, the one called `name`."""
+        found = self.warehouses_of(source, name)
+        if not found:
+            where = "any warehouse" if name is None else f"the warehouse {name!r}"
+            raise UsageError(
+                f"the source {source.name!r} is not loaded into {where}: add it to `sources` of "
+                "the [[warehouse]]"
+            )
+        if len(found) > 1:
+            names = ", ".join(str(one.name) for one in found)
+            raise UsageError(
+                f"the source {source.name!r} is loaded into several warehouses ({names}): say "
+                "--warehouse NAME, or warehouse=NAME in Python"
+            )
+        return found[0]
+
+    def find_destination(self, name: str) -> Destination:
+        """The destination called `name`."""
+        for one in self.destination:
+            if one.name == name:
+                return one
+        known = [one.name for one in self.destination]
+        there = f"there are {', '.join(known)}" if known else "no [[destination]] is configured"
+        near = did_you_mean(name, known, there)
+        raise UsageError(f"the destination {name!r} is not configured{near}")
 
     @property
     def wait_for_locks(self) -> float:
@@ -125,6 +221,22 @@ class Settings(BaseModel):
     def sources(self) -> tuple[Source, ...]:
         """The configured sources, or the default one."""
         return self.source or (Source(),)  # type: ignore[call-arg]
+
+    def write_keys(self) -> frozenset[str]:
+        """The hashes of all keys with which events are received."""
+        return frozenset(key for source in self.sources() for key in source.write_keys)
+
+    def labelled(self, labels: Mapping[str, str]) -> tuple[Source, ...]:
+        """The sources that have all of some labels."""
+        return tuple(one for one in self.sources() if labels.items() <= one.labels.items())
+
+    def inputs_of(self, source: Source) -> list[str]:
+        """What is loaded where no PATH is given: `inputs`, and what was received for the source."""
+        found = list(source.inputs)
+        is_receiving = bool(source.write_keys or source.signing_keys)
+        if is_receiving or os.path.isdir(self.spool_dir / source.schema_):
+            found.append(spool_input(source.schema_))
+        return found
 
     def find_source(self, name: str | None, *, new: bool = True) -> Source:
         """The source called `name`; one that is not configured has defaults.
@@ -164,7 +276,7 @@ def _default_warehouse_dir(given: Mapping[str, object]) -> Path:
     try:
         return Path(platformdirs.user_data_dir("customerio-loader")) / "warehouse"
     except RuntimeError:  # neither HOME nor an entry of the user in the system's list
-        if given.get("warehouse_url"):
+        if given.get("warehouse_url") or given.get("warehouse"):
             return Path(os.devnull)  # nothing is in it
         raise UsageError(
             "no folder for the embedded PostgreSQL, as the system knows no home folder of this "
@@ -172,11 +284,23 @@ def _default_warehouse_dir(given: Mapping[str, object]) -> Path:
         ) from None
 
 
+def _default_spool_dir() -> Path:
+    try:
+        return Path(platformdirs.user_data_dir("customerio-loader")) / "spool"
+    except RuntimeError:  # as above; who receives events has to say where they are kept
+        return Path(os.devnull)
+
+
 class SettingKeywords(TypedDict, total=False):
     """The settings as `loader.load` takes them. A test holds this list to that of `Settings`."""
 
     warehouse_url: str | None
     warehouse_dir: str | os.PathLike[str]
+    spool_dir: str | os.PathLike[str]
+    spool_min_free: int
+    spool_file_seconds: float
+    spool_keep: float
+    destination_keep: float
     auto_migrate: bool
     schema_contract: Literal["evolve", "freeze"]
     max_columns: int

@@ -1,6 +1,7 @@
 """The settings of a source and of a bucket, with their bounds and defaults."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 
@@ -25,6 +26,7 @@ DEFAULT_SOURCE = "Customer.io"
 OTHER_CALLS = ("identify", "page", "screen", "group", "alias")
 # "Email Openned" and "Email Open" are that near to "Email Opened"; "Email Dropped" is not.
 _NEAR_NAME = 0.85
+_KEY_HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Source(BaseModel):
@@ -36,6 +38,13 @@ class Source(BaseModel):
         DEFAULT_SOURCE, description="Name of the source; its schema is named from it."
     )
     inputs: tuple[str, ...] = Field((), description="Paths, globs and folders to load.")
+    labels: dict[str, str] = Field({}, description="Words by which sources are chosen.")
+    write_keys: tuple[str, ...] = Field(
+        (), description="`sha256:` of the keys with which calls for this source are received."
+    )
+    signing_keys: tuple[str, ...] = Field(
+        (), description="`env:NAME` or `file:PATH` of the keys that sign its webhooks."
+    )
     schema_: str = Field(
         "", alias="schema", description="Schema of the source; default: made from its name."
     )
@@ -88,6 +97,32 @@ class Source(BaseModel):
             except UsageError as error:
                 raise ValueError(str(error)) from None
         return inputs
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        for name in labels:
+            if not name.strip() or "=" in name:
+                raise ValueError(f"a label has a name without '=', not {name!r}")
+        return labels
+
+    @field_validator("write_keys")
+    @classmethod
+    def _check_write_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_KEY_HASH.fullmatch(key) for key in keys):
+            # What stands there may be the key itself, so it is not repeated.
+            raise ValueError(
+                "one of them is no `sha256:` with 64 hexadecimal digits: make keys with "
+                "`customerio-loader sources key`"
+            )
+        return keys
+
+    @field_validator("signing_keys")
+    @classmethod
+    def _check_signing_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(key.startswith(("env:", "file:")) for key in keys):
+            raise ValueError("write `env:NAME` or `file:PATH`: a key itself is no setting")
+        return keys
 
     @field_validator("include", "exclude")
     @classmethod

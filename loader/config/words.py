@@ -4,7 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from loader.config.layers import keyword, source_keys, storage_keys
+from loader.config.layers import (
+    destination_keys,
+    keyword,
+    source_keys,
+    storage_keys,
+    warehouse_keys,
+)
 from loader.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,11 +36,16 @@ _SENTENCES = {
     "greater_than": "must be more than {gt}, not {value}",
     "less_than_equal": "must be at most {le}, not {value}",
     "tuple_type": "must be a list: write {name} = [{value}]",
+    "missing": "is missing",
 }
 _TABLES = {
     "source": "must be a list of tables: write [[source]], in two brackets, above the keys of each "
     "one",
     "storage": 'must be a table for each bucket: write [storage."s3://bucket"] above its keys',
+    "warehouse": "must be a list of tables: write [[warehouse]], in two brackets, above the keys "
+    "of each one",
+    "destination": "must be a list of tables: write [[destination]], in two brackets, above the "
+    "keys of each one",
 }
 
 
@@ -49,9 +60,13 @@ def explain(
         message = first["msg"].removeprefix("Value error, ")
         return f"{_where(location, given)}: {message}" if location else message
     if kind == "extra_forbidden":
-        is_source = location[0] == "source"
-        keys, owner = (source_keys(), "source") if is_source else (storage_keys(), "bucket")
-        advice = did_you_mean(str(location[-1]), keys, f"there are {', '.join(keys)}")
+        keys, owner = {
+            "source": (source_keys, "source"),
+            "storage": (storage_keys, "bucket"),
+            "warehouse": (warehouse_keys, "warehouse"),
+            "destination": (destination_keys, "destination"),
+        }[str(location[0])]
+        advice = did_you_mean(str(location[-1]), keys(), f"there are {', '.join(keys())}")
         return f"{_where(location, given)} is not a key of a {owner}{advice}"
     if location[0] in _TABLES and (len(location) == 1 or kind.startswith("model")):
         return f"{_where(location[:1], given)} {_TABLES[str(location[0])]}"
@@ -62,25 +77,25 @@ def explain(
 
 
 def _where(location: "Location", given: "Mapping[str, Given] | None") -> str:
-    """`max_columns in loader.toml`, `inputs of the source 'EU' in loader.toml`."""
+    """`max_columns (loader.toml)`, `'inputs' of the source 'EU' (loader.toml)`."""
     found = (given or {}).get(str(location[0]))
     where = f" ({found.origin})" if found and found.origin != keyword(str(location[0])) else ""
     if location[0] == "storage" and len(location) > 2:
         return f"{str(location[-1])!r} of the bucket {str(location[1])!r}{where}"
-    if location[0] != "source" or len(location) < 3:
+    if location[0] not in ("source", "warehouse", "destination") or len(location) < 3:
         return f"{location[-1]}{where}"
     name = None
     if found is not None:
-        source = found.value[location[1]]
-        name = source.get("name") if isinstance(source, dict) else None
+        table = found.value[location[1]]
+        name = table.get("name") if isinstance(table, dict) else None
     which = repr(name) if isinstance(name, str) else f"number {int(location[1]) + 1}"
     keys = "".join(f"[{p + 1}]" if isinstance(p, int) else str(p) for p in location[2:])
-    return f"{keys!r} of the source {which}{where}"
+    return f"{keys!r} of the {location[0]} {which}{where}"
 
 
 def _shown(first: "ErrorDetails", location: "Location") -> str:
     """The value as it was written; never a URL."""
-    if location[0] == "warehouse_url":
+    if location[0] == "warehouse_url" or location[-1] in ("url", "key"):
         return "that"
     text = json.dumps(first["input"], ensure_ascii=False, default=repr)
     return text if len(text) <= 40 else text[:39] + "…"

@@ -36,6 +36,7 @@ class LoadResult:
 
     source: str
     schema: str
+    warehouse: str | None = None  # None: the only one, which has no name
     load_id: int | None  # None for a plan
     status: str  # success, partial; anything else is raised
     counts: Counts = field(default_factory=Counts)

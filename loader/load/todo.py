@@ -69,6 +69,7 @@ def inputs_of(paths: Sequence[str], source: Source, settings: Settings) -> Input
     return Inputs(
         paths,
         selection=source.selection,
+        spool_dir=settings.spool_dir,
         storage={
             root: StoreOptions(**storage.model_dump()) for root, storage in settings.storage.items()
         },

@@ -205,6 +205,15 @@ _KINDS = {
 }
 
 
+def is_stream(path: str) -> bool:
+    """Whether a path names something that can be read only once: stdin, a pipe, a device."""
+    try:
+        mode = 0 if path == STDIN else os.stat(path).st_mode
+    except (OSError, ValueError):  # a pattern, an address, or nothing
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def _describe(path: str, *, is_named: bool) -> InputFile:
     if path == STDIN:
         return InputFile(uri=STDIN, size=None, modified_at=None, is_stream=True, is_named=True)

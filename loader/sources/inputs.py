@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from loader.errors import InputUnreadable
@@ -13,6 +14,7 @@ from loader.sources.opening import OpenInput
 from loader.sources.page import PAGE_FILES, InputFile, Page
 from loader.sources.selection import EVERYTHING, Selection, base_of
 from loader.sources.urls import is_url, read_url
+from loader.spool import SCHEME, finished, spool_uri
 
 if TYPE_CHECKING:
     from loader.sources.connect import StoreOptions
@@ -45,13 +47,12 @@ class Inputs:
         *,
         selection: Selection = EVERYTHING,
         storage: "Mapping[str, StoreOptions] | None" = None,
+        spool_dir: Path = Path(),
     ) -> None:
         self.selection = selection
         self._storage = storage or {}
-        self._matches: dict[str, Sequence[str]] = {
-            path: [read_url(path).url] if is_url(path) else files.find_matches(path)
-            for path in paths
-        }
+        self._spool_dir = spool_dir
+        self._matches = {path: self._find_matches(path) for path in paths}
         self._begun: dict[str, ObjectReader] = {}  # by URL
         self._buckets: dict[str, Bucket] = {}  # by the beginning of their URLs
         for path in self.urls:
@@ -70,7 +71,9 @@ class Inputs:
         for path, matches in self._matches.items():
             error, excluded = "", local.excluded
             try:
-                if is_url(path):
+                if path.startswith(SCHEME):
+                    yield from self._received(path)
+                elif is_url(path):
                     yield from self._objects(path, matches[0], since(path), met)
                 else:
                     yield from (Listed(path, page) for page in _pages(local.files(path, matches)))
@@ -105,6 +108,32 @@ class Inputs:
         for reader in self._begun.values():
             reader.close()
         self._begun.clear()
+
+    @staticmethod
+    def _find_matches(path: str) -> Sequence[str]:
+        if path.startswith(SCHEME):
+            return ()
+        return [read_url(path).url] if is_url(path) else files.find_matches(path)
+
+    def _received(self, path: str) -> Iterator[Listed]:
+        """The finished files of a source in the spool, all of them: no selection is meant for it.
+
+        One never changes, and is known by its name in the spool, wherever that is mounted.
+        """
+        schema = path.removeprefix(SCHEME)
+        found = iter(finished(self._spool_dir, schema))
+        while some := list(islice(found, PAGE_FILES)):
+            page = [
+                InputFile(
+                    uri=spool_uri(schema, file.name),
+                    path=str(file.path),
+                    size=file.size,
+                    modified_at=file.written_at,
+                    version=file.name,
+                )
+                for file in some
+            ]
+            yield Listed(path, Page(page))
 
     def _may_overlap(self) -> bool:
         """Whether an object may be in several inputs: then those that were met are remembered."""

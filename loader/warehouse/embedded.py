@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from loader.config import Warehouse
 from loader.errors import UsageError, WarehouseUnavailable
 from loader.warehouse import cluster, programs
 
@@ -62,6 +63,16 @@ def running(folder: Path, *, version: int | None = None) -> Iterator[str]:
             os.close(users)
 
 
+@contextmanager
+def server_of(warehouse: Warehouse) -> Iterator[str]:
+    """The URL of a warehouse; if it is the embedded server, that runs as long as the context."""
+    if not warehouse.is_embedded:
+        yield warehouse.url()
+        return
+    with running(warehouse.folder) as url:
+        yield url
+
+
 def start(folder: Path) -> str:
     """Start the server and leave it running; returns its URL."""
     _check()
@@ -81,6 +92,12 @@ def stop(folder: Path) -> bool:
             return False
         (place / _KEEP).unlink(missing_ok=True)
         return _stop(place) or cluster.settle_earlier(place)
+
+
+def is_there(folder: Path) -> bool:
+    """Whether there are data in a folder; the server may run or not."""
+    place = Path(os.path.realpath(folder))
+    return place.is_dir() and cluster.version(place) is not None
 
 
 def is_running(folder: Path) -> bool:

@@ -193,6 +193,12 @@ def _key_of(uri: str) -> str:
     return f"{uri[: _SHORT_NAME - 40]}... {digest}"
 
 
+def select_newest_event(connection: Connection) -> datetime | None:
+    """When the newest event happened that any load has loaded."""
+    newest: datetime | None = connection.scalar(select(func.max(loads.c.last_timestamp)))
+    return newest
+
+
 class ListedBefore(NamedTuple):
     """What earlier loads know of an input in a bucket; see `_listings`."""
 

@@ -9,8 +9,9 @@ from acceptance.harness import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-# `<!-- not run: why -->` and `<!-- in an empty database -->` stand above the block they are about.
-_MARKER = re.compile(r"\s*<!-- (not run: .+|in an empty database) -->")
+# `<!-- not run: why -->`, `<!-- in an empty database -->` and `<!-- kept for what follows -->` (of
+# settings) stand above the block they are about.
+_MARKER = re.compile(r"\s*<!-- (not run: .+|in an empty database|kept for what follows) -->")
 _FENCE = re.compile(r"(\s*)```(\w*)\s*")
 
 

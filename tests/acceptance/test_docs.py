@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ BIN = Path(sys.executable).parent
 _CLONE = ("Makefile", "pyproject.toml", "constraints.txt", "hatch_build.py", "alembic.ini")
 _CLONE_FOLDERS = ("loader", "migrations", "samples", "tests")
 # Configuration of other programs: only the commands of ours in it are looked at.
-_OTHERS = {"cron", "ini", "yaml"}
+_OTHERS = {"cron", "ini", "yaml", "nginx"}
 _DRAWN = {"text"}
 # Roles are not of one database, so they are removed after each page.
 _ROLES = ("loader", "bi_reader")
@@ -40,6 +41,7 @@ class Reader(NamedTuple):
     folder: Path
     db: Database
     empty: Database
+    port: int
 
     def translate(self, code: str, url: str) -> str:
         """Code with what stands for the reader's own replaced."""
@@ -48,6 +50,8 @@ class Reader(NamedTuple):
         code = code.replace("DATABASE analytics", f"DATABASE {Database(url).name}")
         for place in ("/data/customerio", "/etc/customerio-loader"):
             code = code.replace(place, f"{self.folder}{place}")
+        code = code.replace("receive --port 8080", f"receive --port {self.port} --metrics-port 0")
+        code = code.replace("localhost:8080", f"localhost:{self.port}")
         return code.replace("/opt/customerio-loader/bin", str(BIN))
 
 
@@ -96,7 +100,7 @@ def reader(db: Database, empty_db: Database, data: bytes, run: Run) -> Iterator[
         f'exec {shutil.which("make")} -s -o .venv/.ready "$@"\n'
     )
     make.chmod(0o755)
-    yield Reader(folder, db, empty_db)
+    yield Reader(folder, db, empty_db, free_port())
     run("warehouse", "stop", url=None, env={"LOADER_WAREHOUSE_DIR": str(folder / ".warehouse")})
     for database in (db, empty_db):
         for role in _ROLES:
@@ -105,6 +109,12 @@ def reader(db: Database, empty_db: Database, data: bytes, run: Run) -> Iterator[
     for role in _ROLES:
         db.execute(f"DROP ROLE IF EXISTS {role}")
     shutil.rmtree(folder)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
 
 
 @pytest.fixture
@@ -118,11 +128,14 @@ def follow(reader: Reader) -> Callable[..., str]:
         own = {
             "PATH": f"{reader.folder / 'bin'}:{BIN}:{postgres}:{os.environ['PATH']}",
             "NEW_WAREHOUSE_URL": reader.empty.url,
+            "ANALYTICS_URL": reader.db.url,
+            "REPORTING_URL": reader.empty.url,
         }
+        settings = reader.folder / "loader.toml"
         shown = " ".join(map(str, program)) + stdin
         if "warehouse " in shown or "make load" in shown:
             own["LOADER_WAREHOUSE_DIR"] = str(reader.folder / ".warehouse")
-        else:
+        elif not settings.exists() or "[[warehouse]]" not in settings.read_text():
             own["LOADER_WAREHOUSE_URL"] = url
         done = subprocess.run(
             [*map(str, program)],
@@ -156,7 +169,8 @@ def run_block(block: Block, reader: Reader, follow: Callable[..., str]) -> str:
         settings.write_text(code)
         accept = "from loader.config import load_settings; load_settings()"
         printed = follow(sys.executable, "-c", accept, url=url)
-        settings.unlink()
+        if block.marker != "kept for what follows":
+            settings.unlink()
         return printed
     assert block.language in _OTHERS, f"no way is known to run {block.language!r}"
     for command in commands_in(code):

@@ -6,7 +6,8 @@ import pytest
 from acceptance.harness import Database
 from acceptance.pages import PAGES
 
-from loader.config import Settings, Source, Storage
+from loader.config import Destination, Settings, Source, Storage
+from loader.config.warehouse import WarehouseTable
 from loader.normalize import collections as catalogue
 from loader.normalize.event import IGNORE_REASONS, REASONS
 from loader.warehouse.opening import LIMITS, SETTINGS
@@ -27,8 +28,18 @@ def test_every_key_of_a_source_is_documented(key: str) -> None:
     assert f"| `{key}` |" in DOCS
 
 
+@pytest.mark.parametrize("key", sorted(Destination.model_fields))
+def test_every_key_of_a_destination_is_documented(key: str) -> None:
+    assert f"| `{key}` | needed |" in DOCS or f"| `{key}` | all" in DOCS
+
+
 @pytest.mark.parametrize("key", sorted(Storage.model_fields))
 def test_every_key_of_a_bucket_is_documented(key: str) -> None:
+    assert f"| `{key}` |" in DOCS
+
+
+@pytest.mark.parametrize("key", sorted(WarehouseTable.model_fields))
+def test_every_key_of_a_warehouse_is_documented(key: str) -> None:
     assert f"| `{key}` |" in DOCS
 
 
@@ -55,6 +66,9 @@ def test_every_reason_code_is_documented(code: str) -> None:
         *("load", "plan", "check", "status", "migrate", "rejects list", "rejects replay"),
         *("columns list", "columns widen", "warehouse start", "warehouse stop"),
         *("warehouse url", "warehouse psql", "config show", "config check"),
+        *("forward", "destinations list", "destinations test", "destinations dead"),
+        *("destinations replay", "sources add", "sources list", "sources key", "sources remove"),
+        *("receive", "spool status", "spool prune", "spool recover"),
     ],
 )
 def test_every_command_is_documented(command: str) -> None:

@@ -167,3 +167,24 @@ def test_an_error_of_one_source_is_told_and_does_not_end_the_others(
         "customerio-loader: old\\x1b",
         "customerio-loader: wrong",
     ]
+
+
+def test_a_defect_in_one_load_is_raised_after_the_others() -> None:
+    outcomes = Outcomes()
+    with outcomes.of("One", "load.failed"):
+        raise AssertionError("records do not balance")
+    outcomes.add(0)
+    with pytest.raises(AssertionError, match="balance"):
+        outcomes.code()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), MemoryError()])
+def test_what_is_not_of_one_load_ends_all(error: Exception) -> None:
+    with pytest.raises(type(error)), Outcomes().of("One", "load.failed"):
+        raise error
+
+
+def test_an_error_names_the_warehouse_that_has_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with Outcomes().of("One", "load.failed", "eu"):
+        raise LockHeld("locked")
+    assert capsys.readouterr().err == "customerio-loader: warehouse 'eu': locked\n"

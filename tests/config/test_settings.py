@@ -42,10 +42,15 @@ def refusal(given: dict[str, Any] | None = None) -> str:
 
 def test_what_python_may_give_is_what_can_be_set() -> None:
     hints = get_type_hints(SettingKeywords)
-    assert set(hints) == set(Settings.model_fields) - {"source", "storage"}
+    tables = {"source", "storage", "warehouse", "destination"}
+    assert set(hints) == set(Settings.model_fields) - tables
     for name, hint in hints.items():
         declared = Settings.model_fields[name].annotation
-        looser = {"warehouse_url": str | None, "warehouse_dir": str | os.PathLike[str]}
+        looser = {
+            "warehouse_url": str | None,
+            "warehouse_dir": str | os.PathLike[str],
+            "spool_dir": str | os.PathLike[str],
+        }
         assert hint == looser.get(name, declared)
 
 
@@ -74,17 +79,17 @@ def test_a_keyword_comes_before_the_environment_that_before_dotenv_that_before_t
 
 def test_database_url_counts_where_no_url_of_ours_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", URL)
-    assert load_settings().url() == URL
+    assert load_settings().warehouses()[0].url() == URL
     monkeypatch.setenv("LOADER_WAREHOUSE_URL", "")  # not set
-    assert load_settings().url() == URL
+    assert load_settings().warehouses()[0].url() == URL
     monkeypatch.setenv("LOADER_WAREHOUSE_URL", "postgresql://other")
-    assert load_settings().url() == "postgresql://other"
+    assert load_settings().warehouses()[0].url() == "postgresql://other"
 
 
 def test_variables_without_the_prefix_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", "postgresql://somebody-elses")
     monkeypatch.setenv("MAX_COLUMNS", "many")
-    assert load_settings().url() is None
+    assert load_settings().warehouses()[0].is_embedded
 
 
 def test_the_sources_can_be_json_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def alembic(
     shutil.copytree(ROOT / "migrations", root / "migrations")
     (root / "loader.toml").write_text(TOML)
 
-    def run_it(*arguments: str, url: str = db.url) -> Result:
+    def run_it(*arguments: str, url: str | None = db.url) -> Result:
         program = (sys.executable, "-m", "alembic")
         process = start(*arguments, url=url, cwd=root, program=program)
         out, err = process.communicate(timeout=60)
@@ -175,6 +175,38 @@ def test_printed_sql_makes_the_same_schemas_and_takes_them_away(
     assert down.code == 0, down.err
     empty_db.execute(down.out)
     assert set(empty_db.tables("shop")) <= {"alembic_version"}
+
+
+def test_of_several_warehouses_one_is_chosen(
+    alembic: Alembic, db: Database, empty_db: Database, tmp_path: Path
+) -> None:
+    toml = (
+        f'{TOML}[[warehouse]]\nname = "main"\nurl = "{db.url}"\n'
+        f'[[warehouse]]\nname = "eu"\nurl = "{empty_db.url}"\nsources = ["Shop"]\n'
+    )
+    (tmp_path / "root" / "loader.toml").write_text(toml)
+    for arguments in (["upgrade", "head"], ["current"], ["check"], ["upgrade", "head", "--sql"]):
+        result = alembic(*arguments, url=None)
+        assert (result.code != 0, "CREATE" in result.out) == (True, False)
+        assert "there are several warehouses (eu, main): say -x warehouse=NAME" in result.err
+        assert "Traceback" not in result.err
+    assert empty_db.tables("shop") == db.tables("shop") == []
+    eu = alembic("-x", "warehouse=eu", "upgrade", "head", url=None)
+    assert eu.code == 0, eu.err
+    assert (len(empty_db.tables("shop")), empty_db.tables("customerio")) == (14, [])
+    assert db.tables("shop") == []
+    assert alembic("-x", "warehouse=main", "upgrade", "head", url=None).code == 0
+    current = alembic("-x", "warehouse=main", "current", url=None)
+    assert (current.code, current.out.count(HEAD)) == (0, 2)
+    # A source that is in one of them needs no choice.
+    alone = alembic("-x", "source=Customer.io", "current", url=None)
+    assert (alone.code, alone.out.count(HEAD)) == (0, 1)
+    for wrong, words in (
+        (["-x", "warehouse=maim"], "did you mean 'main'?"),
+        (["-x", "warehouse=eu", "-x", "source=Customer.io"], "not loaded into the warehouse 'eu'"),
+    ):
+        refused = alembic(*wrong, "current", url=None)
+        assert (refused.code != 0, words in refused.err) == (True, True)
 
 
 def test_errors_are_a_sentence(alembic: Alembic) -> None:

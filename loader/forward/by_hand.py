@@ -1,0 +1,107 @@
+"""What is done by hand: looking at destinations, a test, another try for dead letters."""
+
+import json
+import secrets
+from datetime import UTC, datetime
+from threading import Event
+from typing import NamedTuple
+
+from loader.config import Destination, Settings
+from loader.forward.calls import Call, CallReader, Line
+from loader.forward.delivery import Answer, Delivery
+from loader.forward.state import DeadLetter, Key, Standing, State
+from loader.spool import finished
+
+TEST_EVENT = "Test of customerio-loader"
+
+
+class Waiting(NamedTuple):
+    """What is still to be sent to a destination."""
+
+    files: int
+    bytes: int
+    seconds: float  # since the first of them was begun
+
+
+def standing_of(
+    settings: Settings, state: State, destination: Destination
+) -> tuple[Standing | None, Waiting]:
+    """How a destination is, and what waits for it."""
+    return state.standing(destination.name), _waiting(unsent(settings, state, destination))
+
+
+def unsent(settings: Settings, state: State, destination: Destination) -> dict[Key, int]:
+    """The finished files that a destination still needs, with how many bytes of each.
+
+    None are needed by one that was not begun.
+    """
+    if state.standing(destination.name) is None:
+        return {}
+    progress = state.progress(destination.name)
+    left = {}
+    for source in settings.sources():
+        for file in finished(settings.spool_dir, source.schema_):
+            key = source.schema_, file.name
+            done = progress.get(key, 0)
+            if done is not None and destination.takes(source.name):
+                left[key] = file.size - done
+    return left
+
+
+def _waiting(left: dict[Key, int]) -> Waiting:
+    if not left:
+        return Waiting(0, 0, 0.0)
+    oldest = min(name for _, name in left)
+    began = datetime.strptime(oldest.partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
+    lag = (datetime.now(UTC) - began).total_seconds()
+    return Waiting(len(left), sum(left.values()), max(lag, 0.0))
+
+
+def replay(settings: Settings, destination: Destination, state: State) -> tuple[int, int]:
+    """Try dead letters again, each alone; returns how many were accepted, and how many not.
+
+    Raises LoaderError where the destination takes nothing now.
+    """
+    reader = CallReader(destination, max_record_bytes=settings.max_record_bytes)
+    delivery = _delivery(settings, destination)
+    accepted = left = 0
+    for letter in list(state.dead_letters(destination.name)):
+        if _is_revived(letter, reader, delivery):
+            state.revive(destination.name, [letter.id])
+            accepted += 1
+        else:
+            left += 1
+    return accepted, left
+
+
+def _is_revived(letter: DeadLetter, reader: CallReader, delivery: Delivery) -> bool:
+    """Whether all is accepted that a dead letter is now, which may be nothing."""
+    calls, unread = reader.read([Line(letter.at, letter.line)])
+    wanted = [call for call in calls if letter.message_id in (None, call.id)]
+    return not unread and not delivery.send(wanted)
+
+
+def send_test(settings: Settings, destination: Destination) -> Answer:
+    """Send one call that says that it is a test. Raises Paused where there is no key for it."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    call = {
+        "type": "track",
+        "event": TEST_EVENT,
+        "messageId": f"test-{secrets.token_hex(8)}",
+        "anonymousId": "customerio-loader",
+        "timestamp": now,
+        "properties": {},
+    }
+    body = json.dumps(call).encode()
+    return _delivery(settings, destination).try_once([Call(Line(0, body), 0, "test", body)])
+
+
+def _delivery(settings: Settings, destination: Destination) -> Delivery:
+    """For one try by hand: what fails for a while is told at its end."""
+    return Delivery(
+        destination,
+        own_keys=settings.write_keys(),
+        stop=Event(),
+        tries_for=settings.retry_timeout,
+        on_failure=lambda _problem, _tries: None,
+    )

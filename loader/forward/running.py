@@ -1,0 +1,242 @@
+"""A thread for each destination, which sends the finished files of its sources."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+
+from loader.config import Destination, Settings
+from loader.errors import LoaderError
+from loader.forward.calls import CallReader, read_lines
+from loader.forward.delivery import Delivery, Paused, Stopped
+from loader.forward.state import Key, State, only_one
+from loader.spool import SpoolFile, finished, spool_folder
+
+_POLL_SECONDS = 1.0
+_PAUSE_SECONDS = 300.0  # after which it is tried whether somebody has done something
+_TRIES_UNTOLD = 5  # about ten seconds: faults that pass are nobody's business
+_SETTLED_SECONDS = 2.0  # a folder may change twice in one tick of its clock
+_SECONDS_TO_LEAVE = 8.0  # of the ten that a service mostly has
+Say = Callable[[str, str], None]  # (name of a destination, what is wrong)
+
+
+class Forwarder:
+    """Sends what is finished in the spool to every destination."""
+
+    def __init__(self, settings: Settings, *, since: datetime | None, once: bool, say: Say) -> None:
+        self.stop = Event()
+        self._spool_dir = settings.spool_dir
+        self._broken: list[BaseException] = []
+        self._senders = [
+            Sender(one, settings, stop=self.stop, since=since, once=once, say=say)
+            for one in settings.destination
+        ]
+
+    def run(self) -> bool:
+        """Send until `stop` is set, or until nothing is left; whether all was sent.
+
+        Raises LockHeld where another process does so.
+        """
+        _make_folder(self._spool_dir)
+        with only_one(self._spool_dir):
+            State(self._spool_dir).close()  # made once, before all threads want to
+            threads = [
+                threading.Thread(target=self._guard, args=(sender,), name=sender.name, daemon=True)
+                for sender in self._senders
+            ]
+            for thread in threads:
+                thread.start()
+            _join(threads, self.stop)
+        if self._broken:
+            raise self._broken[0]
+        return all(sender.is_done for sender in self._senders)
+
+    def _guard(self, sender: "Sender") -> None:
+        """A defect ends all: a thread that died unseen would send nothing, and say nothing."""
+        try:
+            sender.run()
+        except BaseException as error:
+            self._broken.append(error)
+            self.stop.set()
+
+
+def _join(threads: Sequence[threading.Thread], stop: Event) -> None:
+    """Wait until all have ended; but not long for an answer that somebody does not give."""
+    left = _SECONDS_TO_LEAVE
+    while left > 0 and (alive := [thread for thread in threads if thread.is_alive()]):
+        alive[0].join(0.2)  # signals are heard in between
+        left -= 0.2 if stop.is_set() else 0
+
+
+class Sender:
+    """Sends to one destination, file by file in the order of their names."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        settings: Settings,
+        *,
+        stop: Event,
+        since: datetime | None,
+        once: bool,
+        say: Say,
+    ) -> None:
+        self.name = destination.name
+        self.is_done = False
+        self._schemas = {one.schema_: destination.takes(one.name) for one in settings.sources()}
+        self._reader = CallReader(destination, max_record_bytes=settings.max_record_bytes)
+        self._delivery = Delivery(
+            destination,
+            own_keys=settings.write_keys(),
+            stop=stop,
+            tries_for=settings.retry_timeout if once else None,
+            on_failure=self._failed,
+        )
+        self._spool_dir = settings.spool_dir
+        self._listings = {
+            schema: Listing(settings.spool_dir, schema) for schema in sorted(self._schemas)
+        }
+        self._sent: dict[str, list[SpoolFile] | None] = {}
+        self._stop, self._since, self._once, self._say = stop, since, once, say
+        self._state: State | None = None
+        self._is_failing = False
+        self._told: str | None = None  # what of it was said last
+
+    @property
+    def state(self) -> State:
+        """The state, of the thread that sends."""
+        if self._state is None:
+            self._state = State(self._spool_dir)
+            known = self._state.standing(self.name)
+            self._is_failing = known is not None and known.problem is not None
+        return self._state
+
+    def run(self) -> None:
+        """Send until stopped; once: until nothing is left, or it does not go on."""
+        while not self._stop.is_set():
+            try:
+                self._send_files()
+                self.is_done = True
+                wait = _POLL_SECONDS
+            except Stopped as stop:
+                if self._once and not self._stop.is_set():
+                    self._say(self.name, f"{stop}; nothing is lost: run it again")
+                return
+            except (LoaderError, OSError, sqlite3.Error) as error:
+                self._pause(error)
+                wait = _PAUSE_SECONDS
+            if self._once:
+                return
+            self._stop.wait(wait)
+
+    def _send_files(self) -> None:
+        """Send what is there and is not sent yet."""
+        listed = {schema: listing.files() for schema, listing in self._listings.items()}
+        if listed == self._sent:
+            return  # nothing has changed
+        files = {(schema, one.name): one for schema, some in listed.items() for one in some or ()}
+        if self.state.begin(self.name, [key for key, file in files.items() if self._is_old(file)]):
+            self._since = None
+        progress = self.state.progress(self.name)
+        self._forget(
+            [key for key in progress if listed.get(key[0]) is not None and key not in files],
+            progress,
+        )
+        for is_taken in (True, False):
+            new = [k for k in files if k not in progress and self._schemas[k[0]] is is_taken]
+            self.state.add(self.name, new, done=not is_taken)
+            progress |= dict.fromkeys(new, 0 if is_taken else None)
+        for key in sorted(files, key=lambda key: (key[1], key[0])):
+            if (done := progress[key]) is not None:
+                self._send_file(key, files[key].path, done)
+        self._sent = listed
+
+    def _is_old(self, file: SpoolFile) -> bool:
+        """Whether a file is not for a destination that is new."""
+        try:
+            return self._since is None or file.path.stat().st_mtime < self._since.timestamp()
+        except FileNotFoundError:
+            return True
+
+    def _forget(self, gone: Sequence[Key], progress: dict[Key, int | None]) -> None:
+        """Drop what is known of files that were removed.
+
+        Not where a source or its folder is gone: what comes back must not be sent once more.
+        """
+        missed = [key for key in gone if progress[key] is not None]
+        if gone:
+            self.state.forget(self.name, gone, missed=len(missed))
+        if missed:
+            files = "1 file was" if len(missed) == 1 else f"{len(missed):,} files were"
+            self._say(self.name, f"{files} removed before all of it was sent")
+
+    def _send_file(self, key: Key, path: Path, at: int) -> None:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return  # it was removed a moment ago, which the next look tells
+        with file:
+            while lines := read_lines(file, at):
+                calls, unread = self._reader.read(lines)
+                refused = self._delivery.send(calls)
+                at = lines[-1].at + len(lines[-1].text)
+                self.state.advance(
+                    self.name, key, at, sent=len(calls) - len(refused), dead=unread + refused
+                )
+                if calls and self._is_failing:
+                    self.state.works(self.name)
+                    self._is_failing, self._told = False, None
+                if self._stop.is_set():
+                    raise Stopped("stopped")
+        self.state.advance(self.name, key, None, sent=0, dead=[])
+
+    def _failed(self, problem: str, tries: int) -> None:
+        self.state.fails(self.name, problem, paused=False)
+        self._is_failing = True
+        if tries == _TRIES_UNTOLD:
+            self._say(self.name, f"{problem}; it is tried again and again")
+
+    def _pause(self, error: Exception) -> None:
+        """It is no use to go on; it is tried again after a long time."""
+        problem = str(error) or type(error).__name__
+        if isinstance(error, Paused):
+            problem += "; nothing is sent to it until then"
+        try:
+            self.state.fails(self.name, problem, paused=isinstance(error, Paused))
+        except (LoaderError, sqlite3.Error):
+            self._state = None  # told below; opened anew
+        self._is_failing = True
+        if problem != self._told:
+            self._say(self.name, problem)
+        self._told = problem
+
+
+class Listing:
+    """The finished files of a source, listed again where its folder has changed."""
+
+    def __init__(self, spool_dir: Path, schema: str) -> None:
+        self._spool_dir, self._schema = spool_dir, schema
+        self._folder = spool_folder(spool_dir, schema)
+        self._changed_at = -1.0
+        self._files: list[SpoolFile] = []
+
+    def files(self) -> list[SpoolFile] | None:
+        """The files by name; None where the source has no folder."""
+        try:
+            changed_at = self._folder.stat().st_mtime
+        except FileNotFoundError:
+            return None
+        if changed_at != self._changed_at:
+            self._files = finished(self._spool_dir, self._schema)
+            is_settled = datetime.now(UTC).timestamp() - changed_at > _SETTLED_SECONDS
+            self._changed_at = changed_at if is_settled else -1.0
+        return self._files
+
+
+def _make_folder(spool_dir: Path) -> None:
+    """The spool, as the receiver makes it."""
+    if not spool_dir.is_dir():
+        spool_dir.mkdir(parents=True, exist_ok=True)
+        spool_dir.chmod(0o2770)

@@ -1,0 +1,282 @@
+"""How far each destination is: one row for a destination and a spool file, in SQLite.
+
+A name of a file would not do as a mark of how far it got: of two receivers on one spool, one may
+finish a file with an older name than those that were sent.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from loader.errors import LoaderError, LockHeld, UsageError
+from loader.forward.calls import Refused
+
+_FILE, _LOCK = ".forward.db", ".forward.lock"
+_VERSION = 1
+_TABLES = """
+CREATE TABLE destinations (
+    name TEXT PRIMARY KEY,
+    began_at TEXT NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0,     -- calls that were accepted
+    retries INTEGER NOT NULL DEFAULT 0,  -- requests that were sent again
+    missed INTEGER NOT NULL DEFAULT 0,   -- files that were removed before all of them was sent
+    sent_at TEXT,                        -- when something was last accepted
+    problem TEXT,                        -- why it does not go on
+    paused INTEGER NOT NULL DEFAULT 0,   -- somebody has to do something about that
+    failing_since TEXT
+) STRICT;
+CREATE TABLE files (
+    destination TEXT NOT NULL,
+    schema TEXT NOT NULL,
+    name TEXT NOT NULL,
+    bytes INTEGER NOT NULL,  -- from the beginning, all lines of which are accepted or dead letters
+    done INTEGER NOT NULL,   -- that is all of the file
+    PRIMARY KEY (destination, schema, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY,
+    destination TEXT NOT NULL,
+    schema TEXT NOT NULL,
+    file TEXT NOT NULL,
+    at INTEGER NOT NULL,      -- where its line begins
+    number INTEGER NOT NULL,  -- among the calls of the line
+    message_id TEXT,
+    reason TEXT NOT NULL,
+    died_at TEXT NOT NULL,
+    line BLOB NOT NULL,       -- as the file had it, which may be gone
+    UNIQUE (destination, schema, file, at, number)
+) STRICT;
+"""
+
+
+class Standing(NamedTuple):
+    """How a destination is."""
+
+    sent: int
+    retries: int
+    missed: int
+    sent_at: str | None
+    problem: str | None
+    paused: int
+    failing_since: str | None
+    dead: int
+
+
+class DeadLetter(NamedTuple):
+    """A line, or a call of it, that a destination refused."""
+
+    id: int
+    schema: str
+    file: str
+    at: int
+    number: int
+    message_id: str | None
+    reason: str
+    died_at: str
+    line: bytes
+
+
+Key = tuple[str, str]  # schema and name of a spool file
+
+
+class State:
+    """A connection to the state in a spool folder. Each thread needs its own."""
+
+    def __init__(self, spool_dir: Path) -> None:
+        path = spool_dir / _FILE
+        try:
+            self._make(path)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._prepare(path)
+        except (OSError, sqlite3.Error) as error:
+            raise LoaderError(f"the state of forwarding, {path}, cannot be used: {error}") from None
+
+    @staticmethod
+    def is_there(spool_dir: Path) -> bool:
+        """Whether anything was forwarded of a spool."""
+        return (spool_dir / _FILE).exists()
+
+    @staticmethod
+    def _make(path: Path) -> None:
+        """The file, for the group of the spool; SQLite gives those beside it the same mode."""
+        try:
+            made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o660)
+        except FileExistsError:
+            return
+        os.fchmod(made, 0o660)
+        os.close(made)
+
+    def _prepare(self, path: Path) -> None:
+        with self._transaction():
+            ((version,),) = self._db.execute("PRAGMA user_version")
+            if version > _VERSION:
+                raise LoaderError(
+                    f"{path} was written by a newer version of customerio-loader: upgrade this one"
+                )
+            if version == 0:
+                for statement in _TABLES.split(";")[:-1]:
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def begin(self, destination: str, passed_over: Sequence[Key]) -> bool:
+        """Have a destination that is new; some files are not for it. False where it is known."""
+        with self._transaction():
+            added = self._db.execute(
+                "INSERT INTO destinations (name, began_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (destination, _now()),
+            ).rowcount
+            if added:
+                self._add(destination, passed_over, done=True)
+        return bool(added)
+
+    def add(self, destination: str, files: Sequence[Key], *, done: bool) -> None:
+        """Have files that are new: to be sent, or `done`, because they are not for it."""
+        if files:
+            with self._transaction():
+                self._add(destination, files, done=done)
+
+    def _add(self, destination: str, files: Sequence[Key], *, done: bool) -> None:
+        self._db.executemany(
+            "INSERT INTO files VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING",
+            [(destination, *key, done) for key in files],
+        )
+
+    def progress(self, destination: str) -> dict[Key, int | None]:
+        """The bytes of each file that are done; None where that is all."""
+        rows = self._db.execute(
+            "SELECT schema, name, iif(done, NULL, bytes) FROM files WHERE destination = ?",
+            (destination,),
+        )
+        return {(schema, name): done for schema, name, done in rows}
+
+    def sent_files(self, destination: str, schema: str) -> set[str]:
+        """The names of the files of a source that a destination has, or that are not for it."""
+        rows = self._db.execute(
+            "SELECT name FROM files WHERE destination = ? AND schema = ? AND done",
+            (destination, schema),
+        )
+        return {name for (name,) in rows}
+
+    def advance(
+        self, destination: str, key: Key, done: int | None, *, sent: int, dead: Sequence[Refused]
+    ) -> None:
+        """Keep that the first bytes of a file are done (None: all); with what died on the way."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET bytes = max(bytes, excluded.bytes), done = excluded.done",
+                (destination, *key, done or 0, done is None),
+            )
+            self._db.executemany(
+                "INSERT INTO dead_letters "
+                "(destination, schema, file, at, number, message_id, reason, died_at, line) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [
+                    (destination, *key, *(line.at, number, id, reason, _now(), line.text))
+                    for line, number, id, reason in dead
+                ],
+            )
+            if sent:
+                self._db.execute(
+                    "UPDATE destinations SET sent = sent + ?, sent_at = ? WHERE name = ?",
+                    (sent, _now(), destination),
+                )
+
+    def forget(self, destination: str, gone: Iterable[Key], *, missed: int) -> None:
+        """Drop the rows of files that were removed, and count those that were not done."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM files WHERE destination = ? AND schema = ? AND name = ?",
+                [(destination, *key) for key in gone],
+            )
+            self._db.execute(
+                "UPDATE destinations SET missed = missed + ? WHERE name = ?", (missed, destination)
+            )
+
+    def fails(self, destination: str, problem: str, *, paused: bool) -> None:
+        """Keep why a destination does not go on."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE destinations SET problem = ?, paused = ?, retries = retries + 1, "
+                "failing_since = coalesce(failing_since, ?) WHERE name = ?",
+                (problem, paused, _now(), destination),
+            )
+
+    def works(self, destination: str) -> None:
+        """Keep that it goes on."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE destinations SET problem = NULL, paused = 0, failing_since = NULL "
+                "WHERE name = ?",
+                (destination,),
+            )
+
+    def standing(self, destination: str) -> Standing | None:
+        """How a destination is; None where nothing was done for it yet."""
+        row = self._db.execute(
+            "SELECT sent, retries, missed, sent_at, problem, paused, failing_since, "
+            "(SELECT count(*) FROM dead_letters WHERE destination = d.name) "
+            "FROM destinations AS d WHERE name = ?",
+            (destination,),
+        ).fetchone()
+        return Standing(*row) if row else None
+
+    def dead_letters(self, destination: str) -> Iterator[DeadLetter]:
+        """What a destination refused, in the order of the files."""
+        rows = self._db.execute(
+            "SELECT id, schema, file, at, number, message_id, reason, died_at, line "
+            "FROM dead_letters WHERE destination = ? ORDER BY file, schema, at, number",
+            (destination,),
+        )
+        return (DeadLetter(*row) for row in rows)
+
+    def revive(self, destination: str, ids: Sequence[int]) -> None:
+        """Drop dead letters that were accepted after all."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in ids])
+            self._db.execute(
+                "UPDATE destinations SET sent = sent + ?, sent_at = ? WHERE name = ?",
+                (len(ids), _now(), destination),
+            )
+
+
+@contextmanager
+def only_one(spool_dir: Path) -> Iterator[None]:
+    """Be the only forwarder of a spool."""
+    path = spool_dir / _LOCK
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise LockHeld(f"another process forwards the events in {spool_dir}") from None
+    finally:
+        os.close(lock)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,113 @@
+"""The state of forwarding: what is kept, and for whom."""
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from loader.errors import LoaderError, LockHeld
+from loader.forward.calls import Line, Refused
+from loader.forward.state import State, only_one
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path)
+
+
+def test_a_new_destination_passes_over_what_was_there(state: State) -> None:
+    assert state.begin("D", [("eu", "a")])
+    assert not state.begin("D", [("eu", "b")])
+    assert state.progress("D") == {("eu", "a"): None}
+    assert state.progress("E") == {}
+    assert state.standing("E") is None
+
+
+def test_progress_is_by_destination_and_file(state: State, tmp_path: Path) -> None:
+    for name in ("D", "E"):
+        state.begin(name, [])
+    state.advance("D", ("eu", "a"), 50, sent=3, dead=[])
+    state.advance("E", ("eu", "a"), 10, sent=1, dead=[])
+    state.advance("D", ("us", "a"), None, sent=0, dead=[])
+    state.close()
+    again = State(tmp_path)
+    assert again.progress("D") == {("eu", "a"): 50, ("us", "a"): None}
+    assert again.progress("E") == {("eu", "a"): 10}
+    found = again.standing("D")
+    assert found is not None
+    assert (found.sent, found.retries, found.dead) == (3, 0, 0)
+
+
+def test_dead_letters_are_kept_once_with_their_lines(state: State) -> None:
+    state.begin("D", [])
+    dead = [Refused(Line(7, b"line\n"), number, "m", "answers 400") for number in (1, 0)]
+    for _ in range(2):
+        state.advance("D", ("eu", "a"), 20, sent=0, dead=dead)
+    first, second = state.dead_letters("D")
+    assert (first.number, second.number, first.line, first.at) == (0, 1, b"line\n", 7)
+    state.revive("D", [first.id])
+    assert [one.number for one in state.dead_letters("D")] == [1]
+    found = state.standing("D")
+    assert found is not None
+    assert (found.sent, found.dead) == (1, 1)
+
+
+def test_failing_is_since_the_first_failure(state: State) -> None:
+    state.begin("D", [])
+    state.fails("D", "answers 503", paused=False)
+    first = state.standing("D")
+    state.fails("D", "answers 401", paused=True)
+    second = state.standing("D")
+    assert first is not None
+    assert second is not None
+    assert (second.problem, second.paused, second.retries) == ("answers 401", 1, 2)
+    assert second.failing_since == first.failing_since
+    state.works("D")
+    third = state.standing("D")
+    assert third is not None
+    assert (third.problem, third.paused, third.failing_since) == (None, 0, None)
+
+
+def test_removed_files_are_forgotten_and_those_not_done_counted(state: State) -> None:
+    state.begin("D", [("eu", "a")])
+    state.advance("D", ("eu", "b"), 10, sent=0, dead=[])
+    state.forget("D", [("eu", "a"), ("eu", "b")], missed=1)
+    assert state.progress("D") == {}
+    found = state.standing("D")
+    assert found is not None
+    assert found.missed == 1
+
+
+def test_a_newer_state_is_refused(state: State, tmp_path: Path) -> None:
+    state.close()
+    with sqlite3.connect(tmp_path / ".forward.db") as db:
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    with pytest.raises(LoaderError, match="newer version of customerio-loader"):
+        State(tmp_path)
+
+
+def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".forward.db").write_bytes(b"x" * 5_000)
+    with pytest.raises(LoaderError, match="cannot be used"):
+        State(tmp_path)
+
+
+def test_the_group_of_the_spool_may_use_it(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        state = State(tmp_path)
+        state.begin("D", [])
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob(".forward.db*")]
+    finally:
+        os.umask(before)
+    assert modes == [0o660] * 3
+
+
+def test_one_forwarder_at_a_time(tmp_path: Path) -> None:
+    with only_one(tmp_path), pytest.raises(LockHeld), only_one(tmp_path):
+        pass
+    with only_one(tmp_path):
+        pass

@@ -1,0 +1,90 @@
+"""Keys that change while a receiver runs."""
+
+import os
+import time
+from pathlib import Path
+
+from receive.receiving import SIGNING_KEY, Running, Start, basic, config, signed
+
+EVENT = {"event": "A"}
+HOOK = b'{"object_type":"email","metric":"sent","data":{}}'
+
+
+def status_of(running: Running, key: str) -> int:
+    return running.send("POST", "/v1/track", EVENT, **basic(key)).status
+
+
+def becomes(running: Running, key: str, status: int) -> None:
+    """Wait until a key is answered so."""
+    while status_of(running, key) != status:
+        assert running.process.poll() is None
+        time.sleep(0.1)
+
+
+def replace(file: Path, text: str) -> None:
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.rename(file)
+
+
+def test_a_revoked_key_ends_and_a_new_one_begins(receiver: Start, tmp_path: Path) -> None:
+    """However the file is changed: replaced, written in place, or linked to another folder."""
+    running = receiver(settings=config("one", "two"))
+    file = tmp_path / "loader.toml"
+    assert (status_of(running, "one"), status_of(running, "two")) == (200, 200)
+    replace(file, config("two", "six"))
+    becomes(running, "one", 401)
+    assert (status_of(running, "two"), status_of(running, "six")) == (200, 200)
+
+    status = file.stat()
+    file.write_text(config("ten", "six"))  # as through a bind mount; of the same size
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    becomes(running, "two", 401)
+    assert status_of(running, "ten") == 200
+
+    # As Kubernetes does it.
+    for name, text in (("..1", config("ten", "six")), ("..2", config("one", "six"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "loader.toml").write_text(text)
+    (tmp_path / "..data").symlink_to("..1")
+    file.unlink()
+    file.symlink_to("..data/loader.toml")
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").rename(tmp_path / "..data")
+    becomes(running, "ten", 401)
+    assert (status_of(running, "one"), status_of(running, "six")) == (200, 200)
+
+
+def test_a_source_that_is_added_is_received(receiver: Start, tmp_path: Path) -> None:
+    running = receiver(settings=config("one"))
+    other = config("two").replace('"Customer.io"', '"Other"').partition("[[")[2]
+    replace(tmp_path / "loader.toml", config("one") + "[[" + other)
+    becomes(running, "two", 200)
+    assert len(list((tmp_path / "spool" / "other").iterdir())) == 2  # with its lock
+
+
+def test_a_file_that_cannot_be_read_changes_nothing(receiver: Start, tmp_path: Path) -> None:
+    """And it is said, once; the right file counts again."""
+    running = receiver(settings=config("one"))
+    for wrong in ("[[source]", 'colour = "red"', config("two", signing="env:NOT_SET")):
+        before = running.log().count("the old keys stay in use")
+        replace(tmp_path / "loader.toml", wrong)
+        while running.log().count("the old keys stay in use") == before:
+            time.sleep(0.05)
+        assert status_of(running, "one") == 200
+    assert running.log().count("the old keys stay in use") == 3
+    replace(tmp_path / "loader.toml", config("two"))
+    becomes(running, "one", 401)
+    assert status_of(running, "two") == 200
+
+
+def test_a_signing_key_in_a_file_may_change(receiver: Start, tmp_path: Path) -> None:
+    secret = tmp_path / "signing-key"
+    secret.write_text(SIGNING_KEY + "\n")
+    running = receiver(settings=config(signing=f"file:{secret}"))
+    assert running.hook(HOOK).status == 200
+    replace(secret, "another\n")
+    while running.hook(HOOK).status == 200:
+        time.sleep(0.1)
+    headers = signed(HOOK, "another")
+    assert running.send("POST", "/v1/webhook/customerio", HOOK, **headers).status == 200

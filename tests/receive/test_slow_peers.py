@@ -1,0 +1,118 @@
+"""Peers that hold connections, time or memory without being known."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import psutil
+from receive.receiving import Running, basic
+
+HEAD = b"POST /v1/track HTTP/1.1\r\nHost: a\r\n"
+BODY = HEAD + b"Content-Length: 1000\r\n\r\n"
+WEBHOOK = (
+    b"POST /v1/webhook/customerio HTTP/1.1\r\nHost: a\r\nX-CIO-Timestamp: 1\r\n"
+    b"X-CIO-Signature: " + b"0" * 64 + b"\r\nContent-Length: 16000000\r\n\r\n"
+)
+
+
+def until_closed(port: int, first: bytes, drip: Callable[[], bytes], pause: float) -> bytes:
+    """Send something, and go on until the other side has had enough; what it said."""
+    found = b""
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        try:
+            peer.sendall(first)
+            peer.settimeout(pause)
+            while True:
+                try:
+                    piece = peer.recv(4_096)
+                    if not piece:
+                        return found
+                    found += piece
+                except TimeoutError:
+                    peer.sendall(drip())
+        except ConnectionError:
+            return found
+
+
+def test_slow_and_silent_peers_are_left(running: Running) -> None:
+    """Each of them at the same time; requests of others are answered meanwhile."""
+    peers = {
+        "silent": (b"", b""),
+        "slow head": (HEAD, b"X-A: b\r\n"),
+        "slow line": (b"POST ", b"/"),
+        "slow body": (BODY, b" "),
+        "silent body": (BODY, b""),
+        "slow chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        "slow body of a refused request": (BODY.replace(b"1000", b"99999999"), b" "),
+        "slow second head": (HEAD + b"Content-Length: 0\r\n\r\n" + HEAD, b"X-A: b\r\n"),
+        "slow webhook": (WEBHOOK, b"x" * 100),
+    }
+    said: dict[str, bytes] = {}
+
+    def hold(name: str) -> None:
+        first, drip = peers[name]
+        said[name] = until_closed(running.port, first, lambda: drip, 0.3)
+
+    threads = [threading.Thread(target=hold, args=(name,)) for name in peers]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert running.post("/v1/track", {"event": "A"}).status == 200
+        time.sleep(0.2)
+    assert said.keys() == peers.keys()
+    for name in ("slow body", "silent body", "slow chunks", "slow webhook"):
+        assert said[name].startswith(b"HTTP/1.1 408 "), name
+    assert said["slow body of a refused request"].startswith(b"HTTP/1.1 400 ")
+    assert said["silent"] == said["slow head"] == said["slow line"] == b""
+
+
+def test_a_head_without_an_end_is_cut(running: Running) -> None:
+    def megabytes() -> bytes:
+        return b"x" * (1 << 20)
+
+    assert until_closed(running.port, HEAD + b"X-A: ", megabytes, 0.01) == b""
+    many = HEAD + b"A: b\r\n" * 2_000
+    assert until_closed(running.port, many, lambda: b"A: b\r\n", 0.01) == b""
+    piped = b"GET / HTTP/1.1\r\n\r\n" * 5_000
+    until_closed(running.port, piped, lambda: piped, 0.01)
+    assert running.post("/v1/track", {"event": "A"}).status == 200
+
+
+def test_bodies_of_strangers_have_one_room(running: Running) -> None:
+    """However many they are: the others are asked to come later, and who is known is served."""
+    process = psutil.Process(running.process.pid)
+    before = process.memory_info().rss
+    answers: list[bytes] = []
+
+    def send() -> None:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as peer:
+            peer.sendall(WEBHOOK + b"x" * 15_900_000)  # a little is missing
+            answers.append(peer.recv(4_096))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert running.send("POST", "/v1/track", {"event": "A"}, **basic()).status == 200
+        assert process.memory_info().rss - before < 100 << 20
+        time.sleep(0.05)
+    assert (
+        sorted(answer[:13] for answer in answers) == [b"HTTP/1.1 408 "] * 2 + [b"HTTP/1.1 503 "] * 6
+    )
+    assert all(b"retry-after: 5\r\n" in answer for answer in answers if b" 503 " in answer)
+
+
+def test_more_connections_than_there_is_room_for(running: Running) -> None:
+    """Some are refused; when they are gone everything is as before."""
+    peers = []
+    for _ in range(1_000):
+        try:
+            peers.append(socket.create_connection(("127.0.0.1", running.port), timeout=5))
+        except OSError:
+            break
+    for peer in peers:
+        peer.close()
+    while running.post("/v1/track", {"event": "A"}).status != 200:
+        time.sleep(0.1)
+    assert running.process.poll() is None

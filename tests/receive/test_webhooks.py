@@ -1,0 +1,89 @@
+"""Customer.io's reporting webhooks: their signature, and bodies of any kind."""
+
+import json
+
+import pytest
+from acceptance.harness import webhook
+from receive.receiving import Running, Start, config, signed
+
+BODY = (
+    b'{"data":{},"event_id":"01E4C4CT6YDC7Y5M7FE1GWWPQJ","object_type":"email",'
+    b'"metric":"sent","timestamp":1613063089}'
+)
+VECTOR = {
+    "X-CIO-Timestamp": "1613063089",
+    "X-CIO-Signature": "7efef08ecb8d79ea2736e7e8eedbbb19842ff083bb58fe7022a4d3b10531fc54",
+}
+
+
+def send(running: Running, body: bytes, schema: str = "customerio", **headers: str) -> int:
+    return running.send("POST", f"/v1/webhook/{schema}", body, **headers).status
+
+
+def test_a_webhook_as_customer_io_signs_it_is_kept(running: Running) -> None:
+    """Years later, too: nobody documents that a repeat is signed anew."""
+    assert send(running, BODY, **VECTOR) == 200
+    [line] = running.lines()
+    assert line.pop("receivedAt")
+    assert line == json.loads(BODY)
+
+
+@pytest.mark.parametrize(
+    ("body", "schema", "changes"),
+    [
+        (BODY + b" ", "customerio", {}),
+        (BODY.replace(b"sent", b"sens"), "customerio", {}),
+        (BODY, "other", {}),
+        (BODY, "..", {}),
+        (BODY, "customerio", {"X-CIO-Timestamp": "1613063090"}),
+        (BODY, "customerio", {"X-CIO-Timestamp": ""}),
+        (BODY, "customerio", {"X-CIO-Timestamp": "²"}),
+        (BODY, "customerio", {"X-CIO-Signature": ""}),
+        (BODY, "customerio", {"X-CIO-Signature": "0" * 64}),
+        (BODY, "customerio", {"X-CIO-Signature": "é" * 64}),
+        (BODY, "customerio", {"X-CIO-Signature": VECTOR["X-CIO-Signature"].upper()}),
+    ],
+)
+def test_what_is_not_signed_is_refused(
+    running: Running, body: bytes, schema: str, changes: dict[str, str]
+) -> None:
+    assert send(running, body, schema, **{**VECTOR, **changes}) == 401
+    assert send(running, body, schema) == 401
+    assert running.lines() == []
+
+
+def test_of_two_signing_keys_either_will_do(receiver: Start) -> None:
+    both = config().replace('["env:CIO_SIGNING_KEY"]', '["env:CIO_SIGNING_KEY", "env:SECOND_KEY"]')
+    running = receiver(settings=both, env={"SECOND_KEY": "another"})
+    for key in ("example-signing-key", "another"):
+        assert send(running, BODY, **signed(BODY, key)) == 200
+    assert send(running, BODY, **signed(BODY, "a third one")) == 401
+
+
+def test_a_signing_key_that_is_not_there_is_told(receiver: Start) -> None:
+    running = receiver(settings=config(signing="env:NOT_SET"), wait=False)
+    assert running.process.wait(60) == 2
+    assert "the environment variable NOT_SET is not set" in running.log()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"x", b'{"a":', b"[1,2]", b"null", b"\xff", b"{}", b"[" * 9_000, b'{"a":' * 9_000],
+    ids=lambda body: repr(body[:6]),
+)
+def test_a_signed_body_is_taken_whatever_it_is(running: Running, body: bytes) -> None:
+    """Customer.io would hold up all that comes after it for seven days."""
+    assert running.hook(body).status == 200
+    assert len(running.lines()) == 1
+
+
+def test_a_webhook_may_be_large(running: Running) -> None:
+    """With the content of messages in it."""
+    hook = json.dumps(webhook("email", "sent", body="x" * (16 << 20)), separators=(",", ":"))
+    assert running.hook(hook.encode()).status == 400
+    hook = hook.replace("x" * 1_000, "", 1)
+    assert len(hook) < 16 << 20
+    assert running.hook(hook.encode()).status == 200
+    [line] = running.lines()
+    del line["receivedAt"]
+    assert line == json.loads(hook)
