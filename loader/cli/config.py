@@ -77,6 +77,8 @@ def config_show(warehouse_url: WarehouseUrl = None, as_json: AsJson = False) -> 
 @app.command("check", epilog=examples("customerio-loader config check"))
 def config_check(warehouse_url: WarehouseUrl = None) -> int:
     """Check the settings; without a server. What is wrong is said in a sentence, with exit 2."""
+    from loader.config import config_file
+    from loader.config.secret import resolve
     from loader.warehouse.opening import parse_url
 
     settings = read_settings(warehouse_url=warehouse_url)
@@ -94,11 +96,29 @@ def config_check(warehouse_url: WarehouseUrl = None) -> int:
             warn(doubt)
     if wrong:
         return wrong
+    for reference, owner in _references(settings):
+        try:
+            resolve(reference)
+        except UsageError as error:
+            warn(f"{owner}: {error}")
+    file = config_file()
+    if not file.exists():
+        warn(f"there is no {file} in this directory: these are the defaults and the environment")
     counts = [number(len(settings.sources()), "source")]
-    if settings.warehouse:
-        counts.append(number(len(settings.warehouse), "warehouse"))
+    for tables, noun in ((settings.warehouse, "warehouse"), (settings.destination, "destination")):
+        if tables:
+            counts.append(number(len(tables), noun))
     out(f"ok: {', '.join(counts)}", fg="green")
     return 0
+
+
+def _references(settings: "Settings") -> "Iterator[tuple[str, str]]":
+    """Where keys are, and whose: those who need them may run elsewhere, so they are no errors."""
+    for source in settings.sources():
+        for reference in source.signing_keys:
+            yield reference, f"a signing key of the source {source.name!r}"
+    for one in settings.destination:
+        yield one.key, f"the key of the destination {one.name!r}"
 
 
 def _names(names: "Sequence[str]") -> str:

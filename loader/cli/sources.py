@@ -72,6 +72,7 @@ def sources_add(
         return
     out(f"source     {name}")
     out(f"schema     {schema}")
+    out(f"webhooks   /v1/webhook/{schema}, once it has `signing_keys`")
     _show_key(key)
     if to_paste:
         out()
@@ -86,9 +87,12 @@ def sources_add(
 @app.command("list", epilog=_LIST_EPILOG)
 def sources_list(label: Labels = None, as_json: AsJson = False) -> int:
     """Show the sources: labels, keys, what was received, and what warehouses have of it."""
+    from loader.load.pairs import choose_sources
+
     settings, _ = read_effective()
     outcomes = Outcomes()
-    found = [_facts(settings, one, outcomes) for one in settings.labelled(read_labels(label))]
+    chosen = choose_sources(settings, None, labels=read_labels(label))
+    found = [_facts(settings, one, outcomes) for one in chosen]
     if as_json:
         for one in found:
             out_json(one)
@@ -113,8 +117,8 @@ def sources_list(label: Labels = None, as_json: AsJson = False) -> int:
             (
                 one["source"],
                 it["warehouse"] or "-",
-                it["newest_event"] or "none",
-                f"{it['events_waiting']:,}",
+                it["newest_event"] or ("not known" if it["events_waiting"] is None else "none"),
+                "not known" if it["events_waiting"] is None else f"{it['events_waiting']:,}",
             )
             for one in found
             for it in one["warehouses"]
@@ -160,6 +164,7 @@ def sources_key(
 def sources_remove(name: Name) -> None:
     """Take a source out of loader.toml, and print its block. What was loaded or received stays."""
     from loader.config import editing
+    from loader.spool import finished
 
     settings, file = _settings_and_file()
     source = _configured(settings, name)
@@ -167,6 +172,11 @@ def sources_remove(name: Name) -> None:
         block = editing.remove_source(file, name)
     out_exactly(block)
     out()
+    if files := finished(settings.spool_dir, source.schema_):
+        warn(
+            f"{number(len(files), 'file')} of received events stay, and are loaded no more: if they"
+            " were not loaded yet, add the source again and load first"
+        )
     out(
         f"removed {name!r} from {file}. Its data stay: the schema {source.schema_!r} in the "
         f"warehouse, and what was received in {settings.spool_dir / source.schema_}"
@@ -177,17 +187,18 @@ def _facts(settings: "Settings", source: "Source", outcomes: Outcomes) -> dict[s
     from loader.config import keys
     from loader.load import spooled
     from loader.spool import finished
+    from loader.warehouse import ledger
 
     files = finished(settings.spool_dir, source.schema_)
     warehouses: list[dict[str, Any]] = []
     for pair in all_pairs(settings, [source]):
         name = pair.warehouse.name
+        facts: dict[str, Any] = {"warehouse": name, "newest_event": None, "events_waiting": None}
+        warehouses.append(facts)
         with outcomes.of(source.name, "sources.failed", name), loaded_schema(pair) as connection:
-            found = spooled.look(connection, source.schema_, files)
-            newest = found.newest_event.isoformat() if found.newest_event else None
-            warehouses.append(
-                {"warehouse": name, "newest_event": newest, "events_waiting": found.waiting}
-            )
+            waiting = spooled.count_waiting(connection, source.schema_, files)
+            newest = None if connection is None else ledger.select_newest_event(connection)
+            facts |= {"newest_event": newest and newest.isoformat(), "events_waiting": waiting}
     return {
         "source": source.name,
         "schema": source.schema_,

@@ -151,7 +151,7 @@ def _loaded(
             outcomes.of(source.name, "spool.prune_failed", name),
             loaded_schema(pair) as connection,
         ):
-            loaded = spooled.look(connection, schema, files[schema]).loaded
+            loaded = spooled.find_loaded(connection, schema, files[schema])
             have[schema][f"not loaded into {name or 'the warehouse'} yet"] = loaded
     return have
 

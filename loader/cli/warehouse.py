@@ -37,7 +37,9 @@ def warehouse_stop() -> None:
     """Stop it."""
     from loader.warehouse import embedded
 
-    out("stopped" if embedded.stop(_embedded_folder()) else "it was not running")
+    # Also where it is not used any more: it may have been left running.
+    folder = read_settings().warehouse_dir
+    out("stopped" if embedded.stop(folder) else "it was not running")
 
 
 @app.command("url")
@@ -68,6 +70,12 @@ def warehouse_psql(
 
 def _embedded_folder() -> Path:
     settings = read_settings()
+    if settings.warehouse:
+        names = ", ".join(one.name for one in settings.warehouse)
+        raise UsageError(
+            f"the embedded server is not used, as there are [[warehouse]] tables ({names}): use "
+            "psql with their URLs"
+        )
     if not settings.warehouses()[0].is_embedded:
         raise UsageError("a warehouse URL is set, so the embedded server is not used: unset it")
     return settings.warehouse_dir

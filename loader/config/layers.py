@@ -136,7 +136,7 @@ def _parsed(name: str, value: str) -> object:
 
 def _from_file(known: Collection[str]) -> dict[str, Given]:
     file = config_file()
-    if not file.exists() and _CONFIG_VARIABLE not in os.environ:
+    if not os.path.lexists(file) and _CONFIG_VARIABLE not in os.environ:
         return {}
     try:
         names = tomllib.loads(file.read_text(encoding="utf-8"))

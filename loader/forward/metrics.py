@@ -35,7 +35,7 @@ class _Collector:
         """A metric for each fact, with a value for each destination."""
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
-        prefix, label = "customerio_loader_forward_", ["destination"]
+        prefix, label = "customerio_forward_", ["destination"]
         counted = {
             name: CounterMetricFamily(prefix + name, text, labels=label)
             for name, text in _COUNTED.items()

@@ -3,43 +3,52 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from loader import __version__
-from loader.errors import LoaderError
+from loader.errors import InputUnreadable, LoaderError
+from loader.sources.page import PAGE_FILES
 from loader.spool import SpoolFile, spool_uri
 from loader.warehouse import ledger
+from loader.warehouse.batch import FileProgress
 
 _BLOCK = 1 << 20
-_MOST_ASKED = 10_000
 
 
-class InWarehouse(NamedTuple):
-    """What a warehouse has of a source."""
+def find_loaded(
+    connection: Connection | None, schema: str, files: Sequence[SpoolFile]
+) -> frozenset[str]:
+    """The names of the spool files that are loaded to their end, by a connection to the schema.
 
-    newest_event: datetime | None
-    loaded: frozenset[str]  # names of spool files that are loaded to their end
-    waiting: int  # events in the others
+    Without a schema there is no connection, and nothing is loaded.
+    """
+    return frozenset(
+        file.name for file, before in _progress(connection, schema, files) if _is_done(file, before)
+    )
 
 
-def look(connection: Connection | None, schema: str, files: Sequence[SpoolFile]) -> InWarehouse:
-    """What of some finished spool files is loaded, by a connection to the schema if it is there."""
-    if connection is None:
-        return InWarehouse(None, frozenset(), sum(map(count_events, files)))
-    loaded: set[str] = set()
-    waiting = 0
-    for at in range(0, len(files), _MOST_ASKED):
-        some = {spool_uri(schema, file.name): file for file in files[at : at + _MOST_ASKED]}
-        known = ledger.select_files(connection, list(some), __version__)
+def count_waiting(connection: Connection | None, schema: str, files: Sequence[SpoolFile]) -> int:
+    """The events in spool files that are not loaded yet."""
+    return sum(
+        max(count_events(file) - (before.records_done if before else 0), 0)
+        for file, before in _progress(connection, schema, files)
+        if not _is_done(file, before)
+    )
+
+
+def _progress(
+    connection: Connection | None, schema: str, files: Sequence[SpoolFile]
+) -> Iterator[tuple[SpoolFile, FileProgress | None]]:
+    for at in range(0, len(files), PAGE_FILES):
+        some = {spool_uri(schema, file.name): file for file in files[at : at + PAGE_FILES]}
+        known = {} if connection is None else ledger.select_files(connection, [*some], __version__)
         for uri, file in some.items():
-            before = known.get(uri)
-            if before is not None and before.finished and before.size == file.size:
-                loaded.add(file.name)
-            else:
-                waiting += max(count_events(file) - (before.records_done if before else 0), 0)
-    return InWarehouse(ledger.select_newest_event(connection), frozenset(loaded), waiting)
+            yield file, known.get(uri)
+
+
+def _is_done(file: SpoolFile, before: FileProgress | None) -> bool:
+    return before is not None and before.finished and before.size == file.size
 
 
 def count_events(file: SpoolFile) -> int:
@@ -49,6 +58,8 @@ def count_events(file: SpoolFile) -> int:
             return sum(block.count(b"\n") for block in iter(lambda: opened.read(_BLOCK), b""))
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise InputUnreadable(f"cannot read {str(file.path)!r}: {error.strerror}") from error
 
 
 @dataclass

@@ -57,10 +57,23 @@ def test_the_embedded_server_starts_is_looked_into_and_stops(
 
 
 def test_the_embedded_commands_refuse_where_a_url_is_set(run: Run) -> None:
-    for command in ("start", "stop", "url", "psql"):
+    for command in ("start", "url", "psql"):
         result = run("warehouse", command)
         assert result.code == 2
         assert "a warehouse URL is set" in result.err
+
+
+def test_a_server_that_was_left_running_is_stopped_although_it_is_not_used_any_more(
+    run: Run, tmp_path: Path
+) -> None:
+    env = {"LOADER_WAREHOUSE_DIR": str(enterable_folder() / "warehouse")}
+    assert run("warehouse", "start", url=None, env=env).code == 0
+    tables = '[[warehouse]]\nname = "A"\nurl = "postgresql://127.0.0.1:1/a"\n'
+    (tmp_path / "loader.toml").write_text(tables)
+    refused = run("warehouse", "psql", url=None, env=env)
+    assert refused.code == 2
+    assert "there are [[warehouse]] tables (A)" in refused.err
+    assert run("warehouse", "stop", url=None, env=env).out == "stopped\n"
 
 
 @pytest.mark.parametrize("place", ["environment", "loader.toml"])

@@ -318,7 +318,7 @@ def test_metrics_say_how_far_it_is(place: Place, serve: Serve) -> None:
     until(lambda: place.listed()["sent"] == 1)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         text = answer.read().decode()
-    prefix = "customerio_loader_forward_"
+    prefix = "customerio_forward_"
     for name, value in (("sent_total", 1), ("dead_letters", 2), ("lag_seconds", 0), ("paused", 0)):
         assert f'{prefix}{name}{{destination="D"}} {value:.1f}' in text
     process.send_signal(signal.SIGTERM)

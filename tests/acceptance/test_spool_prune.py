@@ -130,6 +130,35 @@ def test_what_waits_is_told_where_nothing_was_loaded_yet(run: Run, spool: Path) 
     ]
 
 
+def test_a_warehouse_that_is_away_is_shown_as_such(
+    run: Run, spool: Path, tmp_path: Path, db: Database
+) -> None:
+    receive(spool, "A")
+    assert run("load", "--warehouse", "main", url=None).code == 0
+    configure(tmp_path, main=db.url, eu=NOBODY)
+    done = run("sources", "list", url=None)
+    assert done.code == 1
+    assert [line.split()[-1] for line in done.out.splitlines() if " eu " in line] == ["known"]
+    assert "'eu'" in done.err
+
+
+def test_a_file_that_cannot_be_read_is_told(run: Run, spool: Path) -> None:
+    (spool / SCHEMA).mkdir(parents=True)
+    name = "20260101T000000000000Z-0123456789abcdef.v1.jsonl"
+    (spool / SCHEMA / name).mkdir()
+    done = run("sources", "list", url=None)
+    assert done.code == 1
+    assert f"cannot read '{spool}/{SCHEMA}/{name}': Is a directory" in done.err
+    assert run("spool", "prune", "--json", url=None).json["files"] == 0
+
+
+def test_what_a_removed_source_leaves_is_told(run: Run, spool: Path) -> None:
+    receive(spool, "A")
+    done = run("sources", "remove", "Customer.io", url=None)
+    assert done.code == 0
+    assert "1 file of received events stay" in done.err
+
+
 def test_looking_makes_no_embedded_server(run: Run, tmp_path: Path) -> None:
     configure(tmp_path, f'warehouse_dir = "{tmp_path}/warehouse"\n')
     receive(tmp_path / "spool", "A")

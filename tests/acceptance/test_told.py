@@ -356,7 +356,7 @@ def test_the_shell_completes_commands_and_sources(run: Run, write: Write) -> Non
         )
         return lines(done.out)
 
-    assert complete("re") == ["rejects"]
+    assert complete("rej") == ["rejects"]
     assert complete("load", "--source", "Sh") == ["Shop", "Ship"]
     assert complete("columns", "widen", "t", "c", "js") == ["jsonb"]
 
