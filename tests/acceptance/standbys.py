@@ -43,7 +43,10 @@ class Standby(OwnServer):
 
     def follow(self, db: Database) -> Database:
         """Wait until it has what a database of the server has committed; the same one here."""
-        lsn = db.value("SELECT pg_current_wal_flush_lsn()::text")
+        # What is flushed may end in the middle of a record, behind which no standby comes. Behind
+        # what is inserted stands another commit, so that all of it is flushed.
+        lsn = db.value("SELECT pg_current_wal_insert_lsn()::text")
+        db.execute("SELECT txid_current()")
         own = self.database(db.name)
         wait_until(own, f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")
         return own
