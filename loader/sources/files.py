@@ -29,10 +29,14 @@ def spell(path: str) -> str:
 
     Bytes that are not UTF-8 become `\xNN`, and so does a backslash that would read like one.
     """
-    if path.isascii() and "\\" not in path:
+    if _is_plain(path):
         return path
     name = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", os.fsencode(path))
     return name.decode("utf-8", "backslashreplace")
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "\\" not in text
 
 
 # folders and globs
@@ -245,11 +249,13 @@ def _as_they_stand(folder: str, names: list[str]) -> Iterator[tuple[str, InputFi
     try:
         for at in range(0, len(names), PAGE_FILES):
             some = names[at : at + PAGE_FILES]
+            joined = "\0".join(some)
+            is_plain = _is_plain(folder + joined)
             sizes, modified = array("q", bytes(8 * len(some))), array("q", bytes(8 * len(some)))
             # In one call for many, which lets other threads work meanwhile.
             native.read_status(
                 descriptor,
-                os.fsencode("\0".join(some)),
+                os.fsencode(joined),
                 len(some),
                 sizes.buffer_info()[0],
                 modified.buffer_info()[0],
@@ -260,7 +266,8 @@ def _as_they_stand(folder: str, names: list[str]) -> Iterator[tuple[str, InputFi
                     continue
                 path = folder + name
                 time = _EPOCH + timedelta(0, 0, microseconds)
-                yield name, InputFile(uri=spell(path), path=path, size=size, modified_at=time)
+                uri = path if is_plain else spell(path)
+                yield name, InputFile(uri=uri, path=path, size=size, modified_at=time)
     finally:
         os.close(descriptor)
 
