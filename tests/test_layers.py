@@ -32,6 +32,7 @@ MAY_IMPORT = {
 # batch holds does not depend on where it comes from.
 BLOCKS = {"blocks", "records"}
 KNOW_INPUTS = {
+    "spooled.py",
     "pairs.py",
     "recipe.py",
     "running.py",

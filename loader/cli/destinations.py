@@ -25,6 +25,7 @@ _TEST_EPILOG = examples("customerio-loader destinations test Segment")
 _DEAD_EPILOG = examples(
     "customerio-loader destinations dead Segment",
     "customerio-loader destinations dead Segment --raw > refused.ndjson",
+    "customerio-loader destinations dead Segment --discard",
 )
 _REPLAY_EPILOG = examples("customerio-loader destinations replay Segment")
 _MOST_SHOWN = 100
@@ -35,8 +36,12 @@ Name = Annotated[str, typer.Argument(help="Name of the destination.", show_defau
 def destinations_list(as_json: AsJson = False) -> None:
     """Show how far each destination is: what waits, what was sent, what it refused."""
     settings = read_settings()
+    if not settings.destination:
+        raise UsageError("no [[destination]] is configured")
     with _state(settings) as state:
         found = [_facts(settings, state, one) for one in settings.destination]
+        others = set(state.names() if state else ()) - {one.name for one in settings.destination}
+        standings = {name: state.standing(name) for name in sorted(others)} if state else {}
     if as_json:
         for one in found:
             out_json(one)
@@ -50,7 +55,11 @@ def destinations_list(as_json: AsJson = False) -> None:
             out(f"{one['destination']}: {one['problem']} (since {one['failing_since']})", fg="red")
         if one["missed_files"]:
             missed = number(one["missed_files"], "file")
-            out(f"{one['destination']}: {missed} removed before all of it was sent")
+            out(f"{one['destination']}: {missed} removed or cut before all of it was sent")
+    for name, standing in standings.items():
+        if standing and standing.dead:
+            letters = number(standing.dead, "dead letter")
+            out(f"{name}: {letters} left of it, although it is configured no longer")
 
 
 @app.command("test", epilog=_TEST_EPILOG)
@@ -74,13 +83,25 @@ def destinations_dead(
     raw: Annotated[
         bool, typer.Option("--raw", help="Print the records, each on a line, for `load -`.")
     ] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Delete all of them instead of showing them.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a destination refused for good: where it stands, and why."""
+    """Show what a destination refused for good: where it stands, and why.
+
+    The name may be one that a destination had before.
+    """
     settings = read_settings()
-    settings.find_destination(name)
     with _state(settings) as state:
+        if state is None or name not in state.names():  # where it is, it need not be configured
+            settings.find_destination(name)
         letters = list(state.dead_letters(name) if state else ())
+        if discard and state:
+            state.discard([one.id for one in letters])
+    if discard:
+        out(f"{number(len(letters), 'dead letter')} discarded")
+        return
     if raw:
         for one in letters:
             out_exactly(one.line.decode("utf-8", "backslashreplace").rstrip("\n"))
@@ -98,14 +119,17 @@ def destinations_dead(
 @app.command("replay", epilog=_REPLAY_EPILOG)
 def destinations_replay(name: Name) -> int:
     """Send dead letters again, each alone."""
-    from loader.forward.by_hand import replay
+    from loader.forward.by_hand import Replayed, replay
 
     settings = read_settings()
     destination = settings.find_destination(name)
     with _state(settings) as state:
-        accepted, left = replay(settings, destination, state) if state else (0, 0)
-    out(f"{number(accepted, 'dead letter')} accepted, {left:,} refused again")
-    return FAILED if left else 0
+        done = replay(settings, destination, state) if state else Replayed(0, 0, 0)
+    out(f"{number(done.accepted, 'dead letter')} accepted, {done.refused:,} refused again")
+    if done.excluded:
+        excluded = number(done.excluded, "dead letter")
+        out(f"{excluded} kept: not for this destination by its `events`, or by `integrations`")
+    return FAILED if done.refused else 0
 
 
 def _shown(letter: "DeadLetter") -> dict[str, Any]:
@@ -149,8 +173,6 @@ def _state(settings: "Settings") -> "Iterator[State | None]":
     """The state of forwarding; None where nothing was forwarded yet."""
     from loader.forward.state import State
 
-    if not settings.destination:
-        raise UsageError("no [[destination]] is configured")
     if not State.is_there(settings.spool_dir):
         yield None
         return

@@ -8,7 +8,7 @@ import typer
 
 from loader.cli.context import read_settings
 from loader.cli.exits import FAILED
-from loader.cli.log import complain
+from loader.cli.log import complain, tell
 from loader.cli.options import LogFormat, examples
 from loader.errors import UsageError
 
@@ -66,6 +66,8 @@ def forward(
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+        for name, done in forwarder.summary():
+            tell(f"destination {name!r}: {done}", "forward.ended", destination=name)
     if stopped:
         return 128 + stopped[0] if once else 0  # it was asked to do nothing else
     return 0 if is_all else FAILED

@@ -1,5 +1,6 @@
 """`receive`."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -34,7 +35,8 @@ def receive(
 
     Senders are told by their keys: see `customerio-loader sources`.
     """
-    settings = read_settings(log_format=log_format)
+    # No folder of the embedded server is needed, so that its user needs no home.
+    settings = read_settings(log_format=log_format, warehouse_dir=os.devnull)
     try:
         from loader.receive import serving
     except ImportError as error:

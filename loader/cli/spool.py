@@ -10,6 +10,7 @@ import typer
 
 from loader.cli.context import all_pairs, loaded_schema, read_settings
 from loader.cli.exits import Outcomes
+from loader.cli.log import tell
 from loader.cli.options import AsJson, SourceName, examples
 from loader.cli.text import number, out, out_json, out_table
 
@@ -82,7 +83,7 @@ def spool_status(source: SourceName = None, as_json: AsJson = False) -> None:
 def spool_recover(source: SourceName = None) -> None:
     """Finish the files that receivers have left which died and do not come back.
 
-    A receiver does it itself, when it starts and with each file that it begins.
+    A receiver does it itself when it starts.
     """
     from loader.load.pairs import choose_sources
     from loader.spool import recover
@@ -112,18 +113,20 @@ def spool_prune(
     settings = read_settings()
     now = datetime.now(UTC)
     chosen = choose_sources(settings, source)
-    failing_since = now - timedelta(days=settings.destination_keep)
     written_before = now - timedelta(days=settings.spool_keep)
     files = {one.schema_: finished(settings.spool_dir, one.schema_) for one in chosen}
     outcomes = Outcomes()
     have = _loaded(settings, chosen, files, outcomes)
     if outcomes.code():  # a warehouse that cannot be asked may need any of them
         return outcomes.code()
+    hold_nothing: dict[str, list[str]] = {}
     for one in chosen:
-        have[one.schema_] |= _sent(settings, one, failing_since)
+        sent, hold_nothing[one.schema_] = _sent(settings, one, files[one.schema_])
+        have[one.schema_] |= sent
     for one in chosen:
         known = files[one.schema_], have[one.schema_]
         done = spooled.prune(*known, written_before, dry_run=dry_run)
+        _tell_missed(settings, one.schema_, hold_nothing[one.schema_])
         if as_json:
             out_json({"source": one.name, "dry_run": dry_run} | asdict(done))
             continue
@@ -156,22 +159,49 @@ def _loaded(
     return have
 
 
-def _sent(settings: "Settings", source: "Source", since: datetime) -> "Have":
-    """Which files destinations have. One that fails since before a moment holds none."""
+def _sent(
+    settings: "Settings", source: "Source", files: "Sequence[SpoolFile]"
+) -> tuple["Have", list[str]]:
+    """Which files destinations have, of those that hold them; and the names of the others.
+
+    These know all files from here on, so that what is deleted counts as missed.
+    """
     from loader.forward.state import State
 
-    if not State.is_there(settings.spool_dir):
-        return {}
     have: Have = {}
+    hold_nothing: list[str] = []
+    if not State.is_there(settings.spool_dir):
+        return have, hold_nothing
     with closing(State(settings.spool_dir)) as state:
         for one in settings.destination:
             standing = state.standing(one.name) if one.takes(source.name) else None
             if standing is None:  # it begins with what is new
                 continue
-            failing = standing.failing_since
-            if failing is None or datetime.fromisoformat(failing) >= since:
+            if standing.holds_files(timedelta(days=settings.destination_keep)):
                 have[f"not sent to {one.name} yet"] = state.sent_files(one.name, source.schema_)
-    return have
+            else:
+                known = {(source.schema_, file.name): file.size for file in files}
+                state.add(one.name, known, done=False)
+                hold_nothing.append(one.name)
+    return have, hold_nothing
+
+
+def _tell_missed(settings: "Settings", schema: str, destinations: Sequence[str]) -> None:
+    """Count what was deleted before destinations had it, and say it."""
+    from loader.forward.by_hand import tell_removed
+    from loader.forward.state import State
+    from loader.spool import finished
+
+    if not destinations:
+        return
+    left = {file.name for file in finished(settings.spool_dir, schema)}
+    with closing(State(settings.spool_dir)) as state:
+        for name in destinations:
+            known = state.progress(name)
+            gone = [key for key in known if key[0] == schema and key[1] not in left]
+            if told := tell_removed(state, name, gone):
+                facts = {"destination": name, "schema": schema}
+                tell(f"destination {name!r}: {told}", "spool.missed", **facts)
 
 
 def began_at(name: str) -> datetime:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from threading import Event
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from loader.config import Destination, Settings
 from loader.forward.calls import Call, CallReader, Line
 from loader.forward.delivery import Answer, Delivery
-from loader.forward.state import DeadLetter, Key, Standing, State
+from loader.forward.state import Key, Standing, State
 from loader.spool import finished
 
 TEST_EVENT = "Test of customerio-loader"
@@ -57,43 +58,56 @@ def _waiting(left: dict[Key, int]) -> Waiting:
     return Waiting(len(left), sum(left.values()), max(lag, 0.0))
 
 
-def replay(settings: Settings, destination: Destination, state: State) -> tuple[int, int]:
-    """Try dead letters again, each alone; returns how many were accepted, and how many not.
+class Replayed(NamedTuple):
+    """What became of dead letters."""
+
+    accepted: int
+    refused: int
+    excluded: int  # which the settings or the sender exclude now
+
+
+def replay(settings: Settings, destination: Destination, state: State) -> Replayed:
+    """Try dead letters again, each alone.
 
     Raises LoaderError where the destination takes nothing now.
     """
     reader = CallReader(destination, max_record_bytes=settings.max_record_bytes)
     delivery = _delivery(settings, destination)
-    accepted = left = 0
+    accepted = refused = excluded = 0
     for letter in list(state.dead_letters(destination.name)):
-        if _is_revived(letter, reader, delivery):
+        calls, unread = reader.read([Line(letter.at, letter.line)])
+        wanted = [call for call in calls if letter.message_id in (None, call.id)]
+        if unread or delivery.send(wanted):
+            refused += 1
+        elif wanted:
             state.revive(destination.name, [letter.id])
             accepted += 1
         else:
-            left += 1
-    return accepted, left
+            excluded += 1
+    return Replayed(accepted, refused, excluded)
 
 
-def _is_revived(letter: DeadLetter, reader: CallReader, delivery: Delivery) -> bool:
-    """Whether all is accepted that a dead letter is now, which may be nothing."""
-    calls, unread = reader.read([Line(letter.at, letter.line)])
-    wanted = [call for call in calls if letter.message_id in (None, call.id)]
-    return not unread and not delivery.send(wanted)
+def tell_removed(state: State, destination: str, gone: Iterable[Key]) -> str | None:
+    """Forget files that were removed; says how many of them were not sent, if any."""
+    missed = state.forget(destination, gone)
+    files = "1 file was" if missed == 1 else f"{missed:,} files were"
+    return f"{files} removed before all of it was sent" if missed else None
 
 
 def send_test(settings: Settings, destination: Destination) -> Answer:
     """Send one call that says that it is a test. Raises Paused where there is no key for it."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    id = f"test-{secrets.token_hex(8)}"
     call = {
         "type": "track",
         "event": TEST_EVENT,
-        "messageId": f"test-{secrets.token_hex(8)}",
+        "messageId": id,
         "anonymousId": "customerio-loader",
         "timestamp": now,
         "properties": {},
     }
     body = json.dumps(call).encode()
-    return _delivery(settings, destination).try_once([Call(Line(0, body), 0, "test", body)])
+    return _delivery(settings, destination).try_once([Call(Line(0, body), 0, id, body)])
 
 
 def _delivery(settings: Settings, destination: Destination) -> Delivery:

@@ -4,31 +4,28 @@ Calls pass as they are, but for stamps of transport. What is no call (a reportin
 becomes the track call that the loader makes of it, by the loader's own forms.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import BinaryIO, NamedTuple
 
-import msgspec
 import numpy as np
 
-from loader.columns.times import time_text
 from loader.columns.tokens import Text
 from loader.config import Destination
-from loader.forms.events import Events, Read
+from loader.forms.calls import calls_of
 from loader.forms.read import Reader
-from loader.forms.times import when_it_happened
 from loader.forward.kinds import KINDS
-from loader.normalize.event import JSON, Object
-from loader.normalize.jsontext import encode_json
+from loader.forward.objects import Fields, first_values, object_text
+from loader.normalize.event import JSON
+from loader.normalize.jsontext import encode_json, encode_text, read_value
 from loader.normalize.names import table_name
+from loader.normalize.times import parse_time
 
 _TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias"})
 # So much of a file is read, sent and kept as done together. With what is around the calls, this
 # is one request within Segment's 500 KB, mostly.
 _MOST_BYTES, _MOST_LINES = 450_000, 1_000
-
-_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode = msgspec.json.encode
-_Fields = dict[str, msgspec.Raw]
+_THEIR_STAMP = "receivedAt#2"  # what a sender calls so, as the receiver keeps it for the loader
 
 
 class Line(NamedTuple):
@@ -80,142 +77,153 @@ class CallReader:
         self._events = (
             None if destination.events is None else frozenset(map(table_name, destination.events))
         )
-        self._left_out = KINDS[destination.kind].left_out
+        self._left_out = KINDS[destination.kind].left_out | {_THEIR_STAMP}
+        self._max_record_bytes = max_record_bytes
         self._reader = Reader(max_record_bytes=max_record_bytes)
 
     def read(self, lines: Sequence[Line]) -> tuple[list[Call], list[Refused]]:
-        """The calls of some lines, in order, and the lines that are none."""
-        fields = [_fields(line.text) for line in lines]
-        others = [line for line, found in zip(lines, fields, strict=True) if found is None]
-        made, refused = self._convert(others)
-        moments = iter(self._moments([one for one in fields if one and _is_null(one, "timestamp")]))
-        calls: list[Call] = []
-        for line, found in zip(lines, fields, strict=True):
-            if found is None:
-                calls += made.get(line.at, ())
-                continue
-            if _is_null(found, "timestamp") and (moment := next(moments)):
-                found["timestamp"] = msgspec.Raw(_encode(moment))
-            if self._is_wanted(found):
-                calls.append(Call(line, 0, str(_value(found, "messageId")), self._body(found)))
-        return calls, refused
+        """The calls of some lines, in order, and the lines that are none.
 
-    def _is_wanted(self, call: _Fields) -> bool:
-        """Whether the settings and the sender let a call go to the destination."""
-        if self._events is not None:
-            name = _value(call, "event") if _value(call, "type") == "track" else None
-            if not isinstance(name, str) or table_name(name) not in self._events:
-                return False
-        said = _value(call, "integrations")
-        return not isinstance(said, dict) or said.get(self._name, said.get("All")) is not False
+        A line at which something fails, whatever it is, is one of these: no line may hold up those
+        behind it.
+        """
+        made: dict[int, list[Call]] = {}  # by where the line begins
+        refused: list[Refused] = []
+        others: list[Line] = []
+        for line in lines:
+            try:
+                call = _fields(line)
+                if call is not None and not self._is_allowed(call):
+                    continue
+                if call is None or _id(call) is None:
+                    others.append(line)
+                elif self._is_named(call):
+                    made[line.at] = [self._call(line, 0, call)]
+            except Exception as error:
+                refused.append(_unreadable(line, error))
+        converted, more = self._convert_all(others)
+        made |= converted
+        return [call for line in lines for call in made.get(line.at, ())], refused + more
 
-    def _body(self, call: _Fields) -> bytes:
-        return _encode({key: one for key, one in call.items() if key not in self._left_out})
+    def _is_allowed(self, call: Fields) -> bool:
+        """Whether the sender lets a call go to the destination, as Segment understands it."""
+        said = first_values(call.get("integrations", b""))
+        if said is None:
+            return True
+        own = _value(said, self._name)
+        if own is None:
+            return _value(said, "All") is not False
+        return own not in (False, "")  # 0 is false, too
+
+    def _is_named(self, call: Fields) -> bool:
+        """Whether the settings let a call go to the destination."""
+        if self._events is None:
+            return True
+        name = _value(call, "event") if _value(call, "type") == "track" else None
+        return isinstance(name, str) and table_name(name) in self._events
+
+    def _call(self, line: Line, number: int, call: Fields) -> Call:
+        """What is sent for a call. Its own id stays as it is, and has no half characters here."""
+        if _is_nothing(call, "timestamp") and (moment := _moment(call)):
+            call["timestamp"] = encode_text(moment)
+        body = object_text({key: one for key, one in call.items() if key not in self._left_out})
+        id = (_id(call) or "").encode("utf-8", "backslashreplace").decode()
+        return Call(line, number, id, body)
+
+    def _convert_all(self, lines: Sequence[Line]) -> tuple[dict[int, list[Call]], list[Refused]]:
+        """The calls that the loader makes of lines; together, or where that fails one by one."""
+        try:
+            return self._convert(lines)
+        except Exception as error:
+            self._reader = Reader(max_record_bytes=self._max_record_bytes)
+            if len(lines) == 1:
+                return {}, [_unreadable(lines[0], error)]
+        made: dict[int, list[Call]] = {}
+        refused: list[Refused] = []
+        for line in lines:
+            found, more = self._convert_all([line])
+            made |= found
+            refused += more
+        return made, refused
 
     def _convert(self, lines: Sequence[Line]) -> tuple[dict[int, list[Call]], list[Refused]]:
         """The calls that the loader makes of lines, by where these begin; and its rejects."""
         made: dict[int, list[Call]] = {}
-        refused = []
-        for read in self._read([line.text for line in lines]):
+        refused: list[Refused] = []
+        if not lines:
+            return made, refused
+        ends = np.cumsum([len(line.text) for line in lines], dtype=np.int64)
+        starts = np.append(0, ends)[:-1]
+        for read in self._reader.read(Text([line.text for line in lines]), starts, ends):
             for one in read.refused:
                 line = lines[read.first + one.record]
                 refused.append(Refused(line, 0, None, f"{one.reject.reason}: {one.reject.detail}"))
-            for number, call in _calls_of(read):
+            for number, call in calls_of(read):
                 line = lines[number]
                 calls = made.setdefault(line.at, [])
-                fields = _decode(encode_json(call))
-                if self._is_wanted(fields):
-                    calls.append(Call(line, len(calls), str(call["messageId"]), self._body(fields)))
+                fields = first_values(encode_json(call)) or {}
+                own = _fields(line)
+                if own is not None and _is_call(own):  # all that it lacks is an id
+                    fields = own | {"messageId": fields["messageId"]}
+                if self._is_named(fields):
+                    calls.append(self._call(line, len(calls), fields))
         return made, refused
 
-    def _moments(self, calls: Sequence[_Fields]) -> list[str | None]:
-        """When calls happened that do not say it, by the loader's rule; None: nothing tells."""
-        named = ("originalTimestamp", "sentAt", "receivedAt")
-        stubs = [
-            {"type": msgspec.Raw(b'"track"'), "event": msgspec.Raw(b'"x"')}
-            | {name: call[name] for name in named if name in call}
-            for call in calls
-        ]
-        found: list[str | None] = []
-        for read in self._read(list(map(_encode, stubs))):
-            unknown = np.iinfo(np.int64).min
-            moments = when_it_happened(read.events.times, unknown).tolist()
-            found += [None if one == unknown else time_text(one) for one in moments]
-        return found
 
-    def _read(self, texts: list[bytes]) -> list[Read]:
-        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
-        starts = np.append(0, ends)[:-1]
-        return self._reader.read(Text(texts), starts, ends) if texts else []
+def _unreadable(line: Line, error: Exception) -> Refused:
+    """What became of a line that nobody foresaw. The words of an error may have values."""
+    if isinstance(error, MemoryError):
+        raise error  # which is nothing that the line has done
+    if isinstance(error, RecursionError):
+        return Refused(line, 0, None, "too_deep: nested too deep to be read")
+    return Refused(line, 0, None, f"unreadable: reading it failed with {type(error).__name__}")
 
 
-def _fields(text: bytes) -> _Fields | None:
-    """The fields of a call with an id, as they stand there; None for everything else."""
-    try:
-        found = _decode(text)
-        type_, id_ = _value(found, "type"), _value(found, "messageId")
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    is_call = isinstance(type_, str) and type_ in _TYPES and isinstance(id_, str) and bool(id_)
-    return found if is_call else None
-
-
-def _value(call: _Fields, key: str) -> object:
-    return msgspec.json.decode(call[key]) if key in call else None
-
-
-def _is_null(call: _Fields, key: str) -> bool:
-    return key not in call or bytes(call[key]) == b"null"
-
-
-def _calls_of(read: Read) -> Iterator[tuple[int, Object]]:
-    """The track call of each event, with the number of its line."""
-    events = read.events
-    values = np.argsort(events.values.event, kind="stable")
-    bounds = np.searchsorted(events.values.event[values], np.arange(len(events) + 1))
-    for at in range(len(events)):
-        call: Object = {"type": "track", "event": events.names[events.name[at]].text}
-        call["messageId"] = events.ids[at]
-        for column, key in (("user_id", "userId"), ("anonymous_id", "anonymousId")):
-            if token := events.texts[column][at]:
-                call[key] = events.tokens.texts(np.array([token]))[0]
-        call |= _times_of(events, at)
-        context: Object = {}
-        properties: Object = {}
-        for n in values[bounds[at] : bounds[at + 1]].tolist():
-            column_number = int(events.values.column[n])
-            is_context = events.columns.is_context[column_number]
-            key = events.columns.first_key(column_number)
-            value = events.tokens.value(int(events.values.token[n]))
-            _put(context if is_context else properties, key, value)
-        for n in np.flatnonzero(events.extra.event == at).tolist():
-            extra = events.extra_names[events.extra.name[n]]
-            value = events.tokens.value(int(events.extra.token[n]))
-            (properties if events.extra.is_own[n] else call).setdefault(extra, value)
-        call |= {"context": context, "properties": properties}
-        yield read.first + events.records.number(int(events.record[at])), call
-
-
-def _times_of(events: Events, at: int) -> Object:
-    """The times of an event; that of its arrival stands for one that it has not."""
-    found: Object = {}
-    names = ("receivedAt", "sentAt", "originalTimestamp", "timestamp")
-    for (_, times), key in zip(events.times.items(), names, strict=True):
-        if times.is_given[at]:
-            found[key] = time_text(times.microseconds[at])
-    if "timestamp" not in found and "receivedAt" in found:
-        found["timestamp"] = found["receivedAt"]
+def _fields(line: Line) -> Fields | None:
+    found = first_values(line.text)
+    if found and _is_nothing(found, "messageId") and not _is_nothing(found, "message_id"):
+        found["messageId"] = found.pop("message_id")  # destinations know only one spelling
     return found
 
 
-def _put(group: Object, path: str, value: JSON) -> None:
-    """Put a value at a path of keys, which stays one key where something else stands above."""
-    *above, key = path.split(".")
-    inner = group
-    for name in above:
-        below = inner.setdefault(name, {})
-        if not isinstance(below, dict):
-            group[path] = value
-            return
-        inner = below
-    inner[key] = value
+def _is_call(call: Fields) -> bool:
+    type_ = _value(call, "type")
+    return isinstance(type_, str) and type_ in _TYPES
+
+
+def _id(call: Fields) -> str | None:
+    """The id of a call; None for what is no call, or has none."""
+    if not _is_call(call):
+        return None
+    found = _value(call, "messageId")
+    if isinstance(found, str):
+        return found or None
+    is_number = found is not None and call["messageId"][:1] not in b"tf[{"
+    return call["messageId"].decode() if is_number else None
+
+
+def _moment(call: Fields) -> str | None:
+    """When a call happened that does not say it, by the loader's rule; None: nothing tells."""
+    received, sent, original = (
+        parse_time(_value(call, other if _is_nothing(call, name) else name))
+        for name, other in (
+            ("receivedAt", "received_at"),
+            ("sentAt", "sent_at"),
+            ("originalTimestamp", "original_timestamp"),
+        )
+    )
+    if not (received and sent and original):
+        return original or received
+    came, went, happened = map(datetime.fromisoformat, (received, sent, original))
+    try:
+        return (came - (went - happened)).isoformat()
+    except OverflowError:
+        return original
+
+
+def _value(call: Fields, key: str) -> JSON:
+    return read_value(call[key]) if key in call else None
+
+
+def _is_nothing(call: Fields, key: str) -> bool:
+    return call.get(key, b"null") in (b"null", b'""')

@@ -2,18 +2,19 @@
 
 import hashlib
 import random
+import re
 import time
-import urllib.request
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 from loader import __version__
 from loader.config import Destination
 from loader.config.keys import key_hash
-from loader.errors import BrokenInstallation, LoaderError, UsageError
+from loader.errors import LoaderError, UsageError
 from loader.forward.calls import Call, Refused
 from loader.forward.kinds import KINDS
 
@@ -26,8 +27,10 @@ _MOST_BYTES, _MOST_OF_A_CALL = 490_000, 32_000
 _REFUSED = frozenset({400, 413, 422})  # because of what was sent
 _REPEATED = frozenset({408, 429})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 300.0
-_CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 30.0
+_CONNECT_SECONDS = 10.0
 _READ_OF_ANSWER = 1 << 12  # so that the connection can be used again; a longer one is cut
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
+_LONGEST_DATE = 40
 
 
 class Paused(LoaderError):
@@ -53,7 +56,7 @@ class Answer(NamedTuple):
     @property
     def is_worth_another_try(self) -> bool:
         """Whether the same request may be accepted later."""
-        return self.status == 0 or self.status in _REPEATED or self.status >= 500
+        return self.status < 200 or self.status in _REPEATED or self.status >= 500
 
 
 class Delivery:
@@ -122,6 +125,8 @@ class Delivery:
         from urllib3.exceptions import HTTPError
         from urllib3.util import Timeout
 
+        from loader.forward.http import ANSWER_SECONDS
+
         headers, body = self._kind.request(
             [call.body for call in calls], _id_of(calls), self._key(), int(time.time())
         )
@@ -137,13 +142,14 @@ class Delivery:
                 headers=headers,
                 redirect=False,
                 retries=False,
-                timeout=Timeout(connect=_CONNECT_SECONDS, read=_ANSWER_SECONDS),
+                timeout=Timeout(connect=_CONNECT_SECONDS, read=ANSWER_SECONDS),
                 preload_content=False,
             )
         except (HTTPError, OSError) as error:
             return Answer(0, f"no answer from {self._destination.host} ({type(error).__name__})")
         try:
-            if response.read(_READ_OF_ANSWER + 1)[_READ_OF_ANSWER:]:
+            is_cut = bool(response.read(_READ_OF_ANSWER + 1)[_READ_OF_ANSWER:])
+            if is_cut or response.status < 200:  # the answer proper may come behind it
                 response.close()
         except (HTTPError, OSError):
             response.close()  # what it says is not needed: its status is there
@@ -200,26 +206,24 @@ def _id_of(calls: Sequence[Call]) -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """The seconds of a Retry-After, which may be a moment."""
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
+    """The seconds of a Retry-After, which may be a moment; None where it makes no sense."""
+    text = (retry_after or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    if len(text) > _LONGEST_DATE:
+        return None
     try:
-        return Retry().parse_retry_after(retry_after) if retry_after else None
-    except InvalidHeader:
+        moment = parsedate_to_datetime(text)
+        return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 
 def _client(destination: Destination) -> "PoolManager":
-    """What makes the connections; through a proxy where the environment names one."""
     try:
-        import urllib3
-    except ImportError:
-        raise BrokenInstallation(
-            "forwarding needs the extra `forward`: pip install 'customerio-loader[forward]'"
+        from loader.forward.http import connections
+    except ImportError as error:
+        raise UsageError(
+            f"forwarding needs the package {error.name!r}: pip install 'customerio-loader[forward]'"
         ) from None
-    parts = urlsplit(destination.address)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.netloc):
-        return urllib3.ProxyManager(proxy)
-    return urllib3.PoolManager()
+    return connections(destination.address)

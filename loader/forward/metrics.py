@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from loader.config import Settings
-from loader.errors import BrokenInstallation, UsageError
+from loader.errors import UsageError
 from loader.forward.by_hand import standing_of
 from loader.forward.state import State
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _COUNTED = {
     "sent": "Calls that a destination has accepted.",
     "retries": "Requests that were sent again, or wait for it.",
-    "missed_files": "Spool files that were removed before all of them was sent.",
+    "missed_files": "Spool files that were removed or cut before all of them was sent.",
 }
 _MEASURED = {
     "dead_letters": "Calls that a destination has refused for good.",
@@ -65,13 +65,16 @@ def serve_metrics(settings: Settings, host: str, port: int) -> None:
     """Answer `/metrics` from a thread."""
     try:
         from prometheus_client import CollectorRegistry, start_http_server
-    except ImportError:
-        raise BrokenInstallation(
-            "metrics need the extra `forward`: pip install 'customerio-loader[forward]'"
+    except ImportError as error:
+        raise UsageError(
+            f"metrics need the package {error.name!r}: pip install 'customerio-loader[forward]'"
         ) from None
     registry = CollectorRegistry()
     registry.register(_Collector(settings))
     try:
         start_http_server(port, host, registry=registry)
     except OSError as error:
-        raise UsageError(f"metrics cannot be served on {host}:{port}: {error.strerror}") from None
+        raise UsageError(
+            f"metrics cannot be served at {host} port {port}: {error.strerror}; choose another one "
+            "with --metrics-port and --metrics-host"
+        ) from None

@@ -2,14 +2,17 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
 from loader.config import Destination, Settings
 from loader.errors import LoaderError
-from loader.forward.calls import CallReader, read_lines
+from loader.forward.by_hand import tell_removed
+from loader.forward.calls import CallReader, Refused, read_lines
 from loader.forward.delivery import Delivery, Paused, Stopped
 from loader.forward.state import Key, State, only_one
 from loader.spool import SpoolFile, finished, spool_folder
@@ -19,6 +22,8 @@ _PAUSE_SECONDS = 300.0  # after which it is tried whether somebody has done some
 _TRIES_UNTOLD = 5  # about ten seconds: faults that pass are nobody's business
 _SETTLED_SECONDS = 2.0  # a folder may change twice in one tick of its clock
 _SECONDS_TO_LEAVE = 8.0  # of the ten that a service mostly has
+_MOST_REASONS = 3  # that are said of the dead letters of a batch
+_Listed = dict[str, list[SpoolFile] | None]  # by schema; None: it has no folder
 Say = Callable[[str, str], None]  # (name of a destination, what is wrong)
 
 
@@ -53,8 +58,14 @@ class Forwarder:
             raise self._broken[0]
         return all(sender.is_done for sender in self._senders)
 
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """What was done for each destination for which anything was; by name."""
+        for sender in self._senders:
+            if sender.sent or sender.dead:
+                yield sender.name, f"{sender.sent:,} sent, {_letters(sender.dead)}"
+
     def _guard(self, sender: "Sender") -> None:
-        """A defect ends all: a thread that died unseen would send nothing, and say nothing."""
+        """The end of a thread ends all: unseen, it would send nothing, and say nothing."""
         try:
             sender.run()
         except BaseException as error:
@@ -85,6 +96,7 @@ class Sender:
     ) -> None:
         self.name = destination.name
         self.is_done = False
+        self.sent = self.dead = 0  # calls
         self._schemas = {one.schema_: destination.takes(one.name) for one in settings.sources()}
         self._reader = CallReader(destination, max_record_bytes=settings.max_record_bytes)
         self._delivery = Delivery(
@@ -98,7 +110,8 @@ class Sender:
         self._listings = {
             schema: Listing(settings.spool_dir, schema) for schema in sorted(self._schemas)
         }
-        self._sent: dict[str, list[SpoolFile] | None] = {}
+        self._seen: _Listed = {}  # last
+        self._known: _Listed = {}  # of which all is sent
         self._stop, self._since, self._once, self._say = stop, since, once, say
         self._state: State | None = None
         self._is_failing = False
@@ -124,7 +137,7 @@ class Sender:
                 if self._once and not self._stop.is_set():
                     self._say(self.name, f"{stop}; nothing is lost: run it again")
                 return
-            except (LoaderError, OSError, sqlite3.Error) as error:
+            except Exception as error:  # a defect, too: the others go on
                 self._pause(error)
                 wait = _PAUSE_SECONDS
             if self._once:
@@ -134,24 +147,39 @@ class Sender:
     def _send_files(self) -> None:
         """Send what is there and is not sent yet."""
         listed = {schema: listing.files() for schema, listing in self._listings.items()}
-        if listed == self._sent:
+        if listed == self._known:
             return  # nothing has changed
-        files = {(schema, one.name): one for schema, some in listed.items() for one in some or ()}
-        if self.state.begin(self.name, [key for key, file in files.items() if self._is_old(file)]):
-            self._since = None
-        progress = self.state.progress(self.name)
-        self._forget(
-            [key for key in progress if listed.get(key[0]) is not None and key not in files],
-            progress,
-        )
-        for is_taken in (True, False):
-            new = [k for k in files if k not in progress and self._schemas[k[0]] is is_taken]
-            self.state.add(self.name, new, done=not is_taken)
-            progress |= dict.fromkeys(new, 0 if is_taken else None)
+        files, progress = self._know(listed)
         for key in sorted(files, key=lambda key: (key[1], key[0])):
             if (done := progress[key]) is not None:
                 self._send_file(key, files[key].path, done)
-        self._sent = listed
+        if self._seen == listed:  # or there is more to do
+            self._known = listed
+
+    def _know(self, listed: _Listed) -> tuple[dict[Key, SpoolFile], dict[Key, int | None]]:
+        """Keep which files there are, so that none goes uncounted; returns them, and what is done.
+
+        What is known of files that are gone is dropped. Not where a source or its folder is gone:
+        what comes back must not be sent once more.
+        """
+        self._seen = listed
+        files = {(schema, one.name): one for schema, some in listed.items() for one in some or ()}
+        old = {key: file.size for key, file in files.items() if self._is_old(file)}
+        if self.state.begin(self.name, old):
+            self._since = None
+        progress = self.state.progress(self.name)
+        gone = [key for key in progress if listed.get(key[0]) is not None and key not in files]
+        if told := tell_removed(self.state, self.name, gone):
+            self._say(self.name, told)
+        for is_taken in (True, False):
+            new = {
+                key: file.size
+                for key, file in files.items()
+                if key not in progress and self._schemas[key[0]] is is_taken
+            }
+            self.state.add(self.name, new, done=not is_taken)
+            progress |= dict.fromkeys(new, 0 if is_taken else None)
+        return files, progress
 
     def _is_old(self, file: SpoolFile) -> bool:
         """Whether a file is not for a destination that is new."""
@@ -159,18 +187,6 @@ class Sender:
             return self._since is None or file.path.stat().st_mtime < self._since.timestamp()
         except FileNotFoundError:
             return True
-
-    def _forget(self, gone: Sequence[Key], progress: dict[Key, int | None]) -> None:
-        """Drop what is known of files that were removed.
-
-        Not where a source or its folder is gone: what comes back must not be sent once more.
-        """
-        missed = [key for key in gone if progress[key] is not None]
-        if gone:
-            self.state.forget(self.name, gone, missed=len(missed))
-        if missed:
-            files = "1 file was" if len(missed) == 1 else f"{len(missed):,} files were"
-            self._say(self.name, f"{files} removed before all of it was sent")
 
     def _send_file(self, key: Key, path: Path, at: int) -> None:
         try:
@@ -180,37 +196,71 @@ class Sender:
         with file:
             while lines := read_lines(file, at):
                 calls, unread = self._reader.read(lines)
-                refused = self._delivery.send(calls)
+                dead = unread + self._delivery.send(calls)
                 at = lines[-1].at + len(lines[-1].text)
-                self.state.advance(
-                    self.name, key, at, sent=len(calls) - len(refused), dead=unread + refused
-                )
+                sent = len(calls) - len(dead) + len(unread)
+                self.state.advance(self.name, key, at, sent=sent, dead=dead)
+                self._count(sent, dead)
                 if calls and self._is_failing:
                     self.state.works(self.name)
                     self._is_failing, self._told = False, None
                 if self._stop.is_set():
                     raise Stopped("stopped")
-        self.state.advance(self.name, key, None, sent=0, dead=[])
+            if not self.state.end(self.name, key, at):
+                self._say(self.name, f"{key[0]}/{key[1]} was cut before all of it was sent")
+
+    def _count(self, sent: int, dead: Sequence[Refused]) -> None:
+        self.sent += sent
+        self.dead += len(dead)
+        if dead:
+            reasons = Counter(one.reason for one in dead).most_common()
+            told = [f"{count:,}: {reason}" for reason, count in reasons[:_MOST_REASONS]]
+            told += ["..."] if len(reasons) > _MOST_REASONS else []
+            why = reasons[0][0] if len(reasons) == 1 else "; ".join(told)
+            self._say(
+                self.name,
+                f"{_letters(len(dead))} ({why}): see `destinations dead {self.name}`",
+            )
 
     def _failed(self, problem: str, tries: int) -> None:
         self.state.fails(self.name, problem, paused=False)
         self._is_failing = True
+        # What comes while it is tried may be gone before that ends.
+        self._know({schema: listing.files() for schema, listing in self._listings.items()})
         if tries == _TRIES_UNTOLD:
             self._say(self.name, f"{problem}; it is tried again and again")
 
     def _pause(self, error: Exception) -> None:
         """It is no use to go on; it is tried again after a long time."""
-        problem = str(error) or type(error).__name__
-        if isinstance(error, Paused):
+        problem = _words(error)
+        is_paused = not isinstance(error, LoaderError | OSError | sqlite3.Error) or isinstance(
+            error, Paused
+        )
+        if is_paused:
             problem += "; nothing is sent to it until then"
         try:
-            self.state.fails(self.name, problem, paused=isinstance(error, Paused))
+            self.state.fails(self.name, problem, paused=is_paused)
         except (LoaderError, sqlite3.Error):
             self._state = None  # told below; opened anew
         self._is_failing = True
         if problem != self._told:
             self._say(self.name, problem)
         self._told = problem
+
+
+def _words(error: Exception) -> str:
+    """What an error says. One that is a defect may say values."""
+    if isinstance(error, LoaderError | OSError | sqlite3.Error):
+        return str(error) or type(error).__name__
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"a defect of customerio-loader, please report it: {type(error).__name__} in "
+        f"{Path(place.filename).name}:{place.lineno}"
+    )
+
+
+def _letters(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count:,} dead letters"
 
 
 class Listing:

@@ -7,9 +7,9 @@ finish a file with an older name than those that were sent.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +24,12 @@ CREATE TABLE destinations (
     began_at TEXT NOT NULL,
     sent INTEGER NOT NULL DEFAULT 0,     -- calls that were accepted
     retries INTEGER NOT NULL DEFAULT 0,  -- requests that were sent again
-    missed INTEGER NOT NULL DEFAULT 0,   -- files that were removed before all of them was sent
+    missed INTEGER NOT NULL DEFAULT 0,   -- files removed or cut before all of them was sent
     sent_at TEXT,                        -- when something was last accepted
     problem TEXT,                        -- why it does not go on
     paused INTEGER NOT NULL DEFAULT 0,   -- somebody has to do something about that
-    failing_since TEXT
+    failing_since TEXT,
+    tried_at TEXT                        -- when it last failed
 ) STRICT;
 CREATE TABLE files (
     destination TEXT NOT NULL,
@@ -36,6 +37,7 @@ CREATE TABLE files (
     name TEXT NOT NULL,
     bytes INTEGER NOT NULL,  -- from the beginning, all lines of which are accepted or dead letters
     done INTEGER NOT NULL,   -- that is all of the file
+    size INTEGER NOT NULL,   -- that it had when it was first seen
     PRIMARY KEY (destination, schema, name)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE dead_letters (
@@ -64,7 +66,21 @@ class Standing(NamedTuple):
     problem: str | None
     paused: int
     failing_since: str | None
+    tried_at: str | None
     dead: int
+
+    def holds_files(self, keep: timedelta) -> bool:
+        """Whether files must stay for it that it does not have.
+
+        All but one that has failed for so long, and was tried meanwhile: of a destination that
+        nobody tries nothing is known. A day counts as meanwhile however short that is, so that
+        `forward --once` may run once a day.
+        """
+        if self.failing_since is None or self.tried_at is None:
+            return True
+        now = datetime.now(UTC)
+        failing_since, tried_at = map(datetime.fromisoformat, (self.failing_since, self.tried_at))
+        return failing_since > now - keep or tried_at < now - max(keep, timedelta(days=1))
 
 
 class DeadLetter(NamedTuple):
@@ -139,7 +155,7 @@ class State:
         """Close the connection."""
         self._db.close()
 
-    def begin(self, destination: str, passed_over: Sequence[Key]) -> bool:
+    def begin(self, destination: str, passed_over: Mapping[Key, int]) -> bool:
         """Have a destination that is new; some files are not for it. False where it is known."""
         with self._transaction():
             added = self._db.execute(
@@ -150,16 +166,16 @@ class State:
                 self._add(destination, passed_over, done=True)
         return bool(added)
 
-    def add(self, destination: str, files: Sequence[Key], *, done: bool) -> None:
-        """Have files that are new: to be sent, or `done`, because they are not for it."""
+    def add(self, destination: str, files: Mapping[Key, int], *, done: bool) -> None:
+        """Have files that are new, by their sizes: to be sent, or `done`, if not for it."""
         if files:
             with self._transaction():
                 self._add(destination, files, done=done)
 
-    def _add(self, destination: str, files: Sequence[Key], *, done: bool) -> None:
+    def _add(self, destination: str, files: Mapping[Key, int], *, done: bool) -> None:
         self._db.executemany(
-            "INSERT INTO files VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING",
-            [(destination, *key, done) for key in files],
+            "INSERT INTO files VALUES (?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING",
+            [(destination, *key, done, size) for key, size in files.items()],
         )
 
     def progress(self, destination: str) -> dict[Key, int | None]:
@@ -179,14 +195,14 @@ class State:
         return {name for (name,) in rows}
 
     def advance(
-        self, destination: str, key: Key, done: int | None, *, sent: int, dead: Sequence[Refused]
+        self, destination: str, key: Key, done: int, *, sent: int, dead: Sequence[Refused]
     ) -> None:
-        """Keep that the first bytes of a file are done (None: all); with what died on the way."""
+        """Keep that the first bytes of a file are done; with what died on the way."""
         with self._transaction():
             self._db.execute(
-                "INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET bytes = max(bytes, excluded.bytes), done = excluded.done",
-                (destination, *key, done or 0, done is None),
+                "INSERT INTO files VALUES (?, ?, ?, ?, 0, ?) "
+                "ON CONFLICT DO UPDATE SET bytes = max(bytes, excluded.bytes)",
+                (destination, *key, done, done),
             )
             self._db.executemany(
                 "INSERT INTO dead_letters "
@@ -203,24 +219,52 @@ class State:
                     (sent, _now(), destination),
                 )
 
-    def forget(self, destination: str, gone: Iterable[Key], *, missed: int) -> None:
-        """Drop the rows of files that were removed, and count those that were not done."""
+    def end(self, destination: str, key: Key, at: int) -> bool:
+        """Keep that a file which ends at `at` is done; False where it was longer, and is missed.
+
+        No file of a spool is empty.
+        """
         with self._transaction():
-            self._db.executemany(
-                "DELETE FROM files WHERE destination = ? AND schema = ? AND name = ?",
-                [(destination, *key) for key in gone],
-            )
+            ((is_cut,),) = self._db.execute(
+                "UPDATE files SET done = 1 WHERE destination = ? AND schema = ? AND name = ? "
+                "RETURNING max(size, 1) > ?",
+                (destination, *key, at),
+            ).fetchall() or [(False,)]
+            self._miss(destination, int(is_cut))
+        return not is_cut
+
+    def forget(self, destination: str, gone: Iterable[Key]) -> int:
+        """Drop the rows of files that were removed; count those that were not done as missed."""
+        missed = 0
+        with self._transaction():
+            for key in gone:
+                rows = self._db.execute(
+                    "DELETE FROM files WHERE destination = ? AND schema = ? AND name = ? "
+                    "RETURNING NOT done",
+                    (destination, *key),
+                ).fetchall()
+                missed += sum(is_missed for (is_missed,) in rows)
+            self._miss(destination, missed)
+        return missed
+
+    def _miss(self, destination: str, files: int) -> None:
+        if files:
             self._db.execute(
-                "UPDATE destinations SET missed = missed + ? WHERE name = ?", (missed, destination)
+                "UPDATE destinations SET missed = missed + ? WHERE name = ?", (files, destination)
             )
 
     def fails(self, destination: str, problem: str, *, paused: bool) -> None:
-        """Keep why a destination does not go on."""
+        """Keep why a destination does not go on.
+
+        It fails anew where nobody tried it for a day: what was in between, nobody knows.
+        """
+        now, day_ago = _now(), _now(-timedelta(days=1))
         with self._transaction():
             self._db.execute(
                 "UPDATE destinations SET problem = ?, paused = ?, retries = retries + 1, "
-                "failing_since = coalesce(failing_since, ?) WHERE name = ?",
-                (problem, paused, _now(), destination),
+                "failing_since = iif(failing_since IS NULL OR tried_at < ?, ?, failing_since), "
+                "tried_at = ? WHERE name = ?",
+                (problem, paused, day_ago, now, now, destination),
             )
 
     def works(self, destination: str) -> None:
@@ -235,7 +279,7 @@ class State:
     def standing(self, destination: str) -> Standing | None:
         """How a destination is; None where nothing was done for it yet."""
         row = self._db.execute(
-            "SELECT sent, retries, missed, sent_at, problem, paused, failing_since, "
+            "SELECT sent, retries, missed, sent_at, problem, paused, failing_since, tried_at, "
             "(SELECT count(*) FROM dead_letters WHERE destination = d.name) "
             "FROM destinations AS d WHERE name = ?",
             (destination,),
@@ -260,6 +304,15 @@ class State:
                 (len(ids), _now(), destination),
             )
 
+    def discard(self, ids: Sequence[int]) -> None:
+        """Drop dead letters that nobody needs."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in ids])
+
+    def names(self) -> list[str]:
+        """All destinations that are known, with those that are configured no longer."""
+        return [name for (name,) in self._db.execute("SELECT name FROM destinations ORDER BY name")]
+
 
 @contextmanager
 def only_one(spool_dir: Path) -> Iterator[None]:
@@ -278,5 +331,5 @@ def only_one(spool_dir: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now(offset: timedelta = timedelta()) -> str:
+    return (datetime.now(UTC) + offset).isoformat(timespec="seconds")

@@ -8,7 +8,6 @@ may pass is a 503. There are no redirects: some clients take one for an answer.
 import asyncio
 import base64
 import json
-import time
 import traceback
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,16 +15,17 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from loader.errors import LoaderError
-from loader.receive.committing import COMMIT_SECONDS, Committer, Full, Room
+from loader.receive.committing import COMMIT_SECONDS, Committer, Full, Room, Share
 from loader.receive.keys import Keys
 from loader.receive.lines import (
     NotAnObject,
     Object,
     call_line,
-    read_list,
+    calls_of,
+    claimed_key,
     read_object,
     shared_of,
-    webhook_line,
+    webhook_lines,
     wrapped_line,
 )
 from loader.receive.metrics import Metrics
@@ -33,9 +33,11 @@ from loader.receive.metrics import Metrics
 # Segment's limits, which hold for what was unpacked, too.
 MOST_CALL_BYTES, MOST_BATCH_BYTES, MOST_CALLS = 32 << 10, 500 << 10, 2_500
 MOST_WEBHOOK_BYTES = 16 << 20
+# Of a batch: what it says for all of its calls is in each of their lines.
+MOST_LINES_BYTES = 16 << 20
 # Bodies of senders whose key is not known yet; and other bodies, and lines until they are synced.
-# Each has room for two of the largest webhooks.
-STRANGE_BYTES, KNOWN_BYTES = 32 << 20, 32 << 20
+# The largest webhook may be a line of twice its size.
+STRANGE_BYTES, KNOWN_BYTES = 32 << 20, 48 << 20
 BODY_SECONDS = 10.0
 _RETRY_SECONDS = b"5"
 _KINDS = ("track", "identify", "page", "screen", "group", "alias", "batch")
@@ -89,41 +91,42 @@ class Receiver:
         self._metrics = metrics
         self._strange, self._known = Room(STRANGE_BYTES), known
         self._complain = complain
-        self._failed_at = -1e9
         self._said = ""
-
-    def is_well(self) -> bool:
-        """Whether events could be kept in the last seconds."""
-        return time.monotonic() - self._failed_at > float(_RETRY_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         try:
-            await self._take(scope, receive)
-            answer = Answer(200)
-        except Refused as refused:
-            answer = refused.answer
+            answer = await self._answer(scope, receive)
         except _Left:
             return
-        except TimeoutError:
-            seconds = f"{COMMIT_SECONDS:g} seconds"
-            answer = self._failed(
-                f"the spool took more than {seconds} to keep events: see to its disk", "late"
-            )
-        except Full:
-            answer = Answer(503, "busy", "too much at once: repeat it later")
-        except LoaderError as error:
-            answer = self._failed(str(error))
-        except Exception as error:  # a fault of ours: what was sent stays with its sender
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{type(error).__name__} in {place.name}, line {place.lineno}"
-            answer = self._failed(f"a request failed ({where}): please report it")
         self._metrics.answered(answer.status, answer.code)
         await respond(send, answer.status, answer.body())
 
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        """What a request is answered with. Raises _Left."""
+        try:
+            await self._take(scope, receive)
+            return Answer(200)
+        except Refused as refused:
+            return refused.answer
+        except _Left:
+            raise
+        except TimeoutError:
+            seconds = f"{COMMIT_SECONDS:g} seconds"
+            return self._failed(
+                f"the spool took more than {seconds} to keep events: see to its disk", "late"
+            )
+        except Full:
+            return Answer(503, "busy", "too much at once: repeat it later")
+        except LoaderError as error:
+            return self._failed(str(error))
+        except Exception as error:  # a fault of ours: what was sent stays with its sender
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{type(error).__name__} in {place.name}, line {place.lineno}"
+            return self._failed(f"a request failed ({where}): please report it")
+
     def _failed(self, message: str, code: str = "unavailable") -> Answer:
         """Say what is wrong, once, as every request meets it."""
-        self._failed_at = time.monotonic()
         if message != self._said:
             self._complain(message, "receive.failed")
             self._said = message
@@ -162,7 +165,8 @@ class Receiver:
             body = await _read(headers, receive, MOST_WEBHOOK_BYTES, take)
             if not self._keys().is_signed(schema, timestamp, signature, body):
                 raise refused
-            return schema, webhook_line(body, _stamp()), 1
+            lines = webhook_lines(body, _stamp())
+            return schema, b"".join(lines), len(lines)
 
     async def _calls(
         self, kind: str, headers: dict[str, str], receive: Receive
@@ -175,17 +179,16 @@ class Receiver:
             if encoding not in ("", "identity"):
                 text = _unpack(encoding, text, most)
                 take(len(text))
-            try:
-                found = read_object(text.strip())
-            except NotAnObject:
-                raise Refused(400, "invalid_json", "the body is no JSON object") from None
-            if not schema:
-                schema = self._source_of(found.string("writeKey"))
+            schema = schema or self._source_of(claimed_key(text))
             if not schema:
                 raise Refused(401, "invalid_write_key", "there is no write key")
-            if kind != "batch":
-                return schema, call_line(found, _stamp(), kind=kind), 1
-            lines = lines_of_batch(found)
+            try:
+                found = read_object(text.strip())
+                if kind != "batch":
+                    return schema, call_line(found, _stamp(), kind=kind), 1
+                lines = lines_of_batch(found)
+            except NotAnObject:
+                raise Refused(400, "invalid_json", "the body is no JSON object") from None
             return schema, b"".join(lines), len(lines)
 
     def _source_of(self, key: str | None) -> str | None:
@@ -207,9 +210,7 @@ async def respond(send: Send, status: int, body: bytes, kind: bytes = b"applicat
     await send({"type": "http.response.body", "body": body})
 
 
-async def _read(
-    headers: dict[str, str], receive: Receive, most: int, take: Callable[[int], None]
-) -> bytes:
+async def _read(headers: dict[str, str], receive: Receive, most: int, take: Share) -> bytes:
     """The body of a request, for which room is taken as it comes. Raises Refused and Full."""
     too_large = Refused(400, "too_large", f"the body has more than {most:,} bytes")
     if int(headers.get("content-length") or 0) > most:
@@ -217,7 +218,8 @@ async def _read(
     chunks: list[bytes] = []
     size, more = 0, True
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(BODY_SECONDS) as limit:
+            take.may_be_lost(limit)
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -229,7 +231,10 @@ async def _read(
                 take(len(chunks[-1]))
                 more = message.get("more_body", False)
     except TimeoutError:
+        if take.is_lost:
+            raise Full from None
         raise Refused(408, "slow", f"the body took more than {BODY_SECONDS:g} seconds") from None
+    take.may_be_lost(None)
     return b"".join(chunks)
 
 
@@ -251,7 +256,7 @@ def _unpack(encoding: str, packed: bytes, most: int) -> bytes:
 
 def lines_of_batch(batch: Object) -> list[bytes]:
     """A line for each call of a batch. Raises Refused."""
-    calls = read_list(batch.value("batch"))
+    calls = calls_of(batch, MOST_CALLS)
     if calls is None:
         raise Refused(400, "no_batch", "the body has no array `batch`")
     if len(calls) > MOST_CALLS:
@@ -259,6 +264,14 @@ def lines_of_batch(batch: Object) -> list[bytes]:
     if any(len(call) > MOST_CALL_BYTES for call in calls):
         raise Refused(400, "too_large", f"a call has more than {MOST_CALL_BYTES:,} bytes")
     stamp, shared, lines = _stamp(), shared_of(batch), []
+    size = len(batch.text) + len(calls) * sum(map(len, shared.values()))
+    if size > MOST_LINES_BYTES:
+        raise Refused(
+            400,
+            "too_large",
+            f"with what the batch says for all calls, they have more than {MOST_LINES_BYTES:,} "
+            "bytes: send fewer calls in one batch",
+        )
     for call in calls:
         try:
             lines.append(call_line(read_object(call), stamp, shared=shared))

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 
+from loader.errors import LoaderError
 from loader.spool import SpoolWriter
 
 
@@ -15,39 +16,80 @@ class Full(Exception):
     """There is no room in memory for more."""
 
 
+class Share:
+    """What one request has of a room."""
+
+    def __init__(self, room: "Room") -> None:
+        self._room = room
+        self._limit: asyncio.Timeout | None = None
+        self.size = 0
+        self.is_lost = False
+
+    def __call__(self, size: int) -> None:
+        """Have room for some bytes more. Raises Full."""
+        if self.is_lost:
+            raise Full
+        self._room.take(size, self)
+        self.size += size
+
+    def may_be_lost(self, limit: asyncio.Timeout | None) -> None:
+        """From now on others may have the room: then time is up. With None they may not."""
+        self._limit = limit
+
+    def end(self) -> None:
+        """Give all of it back."""
+        self._room.give(self.size)
+        self.size, self._limit = 0, None
+
+    def lose(self) -> bool:
+        """Give it to a smaller one, if this one waits for more."""
+        if self._limit is None or self._limit.expired():
+            return False
+        self._limit.reschedule(0)
+        self.is_lost = True
+        self.end()
+        return True
+
+
 class Room:
-    """Bytes in memory that many requests share."""
+    """Bytes in memory that many requests share.
+
+    Where they are short, who has most of those that wait for more gives way to smaller ones: a few
+    large bodies that never end keep nobody else out.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self.taken = 0
+        self._taken = 0
+        self._shares: set[Share] = set()
 
-    def take(self, size: int) -> None:
+    def take(self, size: int, share: Share | None = None) -> None:
         """Have room for some bytes, which are to be given back. Raises Full."""
-        if self.taken + size > self._most:
-            raise Full
-        self.taken += size
+        while self._taken + size > self._most:
+            largest = max(self._shares, key=lambda one: one.size, default=None)
+            if share is None or largest is None or largest.size <= share.size + size:
+                raise Full
+            if not largest.lose():
+                raise Full
+        self._taken += size
 
     def give(self, size: int) -> None:
         """Give bytes back."""
-        self.taken -= size
+        self._taken -= size
 
     @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
-        """A function that takes room until the context ends."""
-        held = 0
-
-        def take(size: int) -> None:
-            nonlocal held
-            self.take(size)
-            held += size
-
+    def hold(self) -> Iterator[Share]:
+        """A share, until the context ends."""
+        share = Share(self)
+        self._shares.add(share)
         try:
-            yield take
+            yield share
         finally:
-            self.give(held)
+            self._shares.discard(share)
+            share.end()
 
 
+_PROBE_SECONDS = 5.0  # behind a failure: whether lines can be kept again
 # A sender waits some seconds for its answer, and repeats the request then.
 COMMIT_SECONDS = 3.0
 
@@ -67,6 +109,8 @@ class Committer:
     def __init__(self, writer: SpoolWriter, room: Room, observe: Callable[[float], None]) -> None:
         self._writer = writer
         self._room = room  # for lines that are not on disk, whoever still waits for them
+        self._failed_at = 0.0
+        self.is_well = True  # lines can be kept, as far as is known
         self._observe = observe  # told how long a commit took
         self._thread = ThreadPoolExecutor(1, "commit")
         self._waiting = _Group()
@@ -79,14 +123,22 @@ class Committer:
         group.lines.append(lines)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._commit_all())
-        async with asyncio.timeout(COMMIT_SECONDS):
-            await group.done.wait()
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await group.done.wait()
+        except TimeoutError:
+            self._fail()
+            raise
         if group.error is not None:
             raise group.error
 
     async def finish_when_due(self) -> None:
-        """Finish the file if it is old enough."""
+        """Finish the file if it is old enough; after a failure, see whether lines can be kept."""
         await self._run(self._writer.finish_when_due)
+        if not self.is_well and perf_counter() - self._failed_at > _PROBE_SECONDS:
+            with suppress(LoaderError):
+                await self._run(partial(self._writer.append, b""))
+                self.is_well = True
 
     async def close(self) -> None:
         """Commit what waits, and finish the file."""
@@ -103,10 +155,15 @@ class Committer:
                 await self._run(partial(self._writer.append, data))
             except Exception as error:
                 group.error = error
+                self._fail()
             else:
+                self.is_well = True
                 self._observe(perf_counter() - began)
             self._room.give(len(data))
             group.done.set()
+
+    def _fail(self) -> None:
+        self.is_well, self._failed_at = False, perf_counter()
 
     async def _run(self, work: Callable[[], object]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -2,11 +2,13 @@
 
 The settings file and the files of keys are read again when they change, so that a revoked key is of
 no use some seconds later. They are compared by what is in them: times and inodes do not tell of
-each way in which a file is replaced.
+each way in which a file is replaced. A file that is being written, is gone or has no keys any more
+revokes none of them.
 """
 
 import hashlib
 import hmac
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,10 +41,14 @@ class Keys(NamedTuple):
         return any(found)
 
 
-def read_keys(settings: Settings) -> Keys:
-    """The keys that the settings name. Raises UsageError."""
+def read_keys(settings: Settings, old: Keys | None = None) -> tuple[Keys, list[str]]:
+    """The keys that the settings name, and what is wrong with some of them. Raises UsageError.
+
+    For signing keys that cannot be read the old ones of that source stay, if there are any.
+    """
     written: dict[str, str] = {}
     signing: dict[str, list[bytes]] = {}
+    wrong: list[str] = []
     for source in settings.sources():
         if not source.write_keys and not source.signing_keys:
             continue
@@ -53,9 +59,16 @@ def read_keys(settings: Settings) -> Keys:
                     f"the source {source.name!r} has a write key of another source: "
                     "revoke it for one of them"
                 )
-        if source.signing_keys:
-            signing[source.schema_] = [resolve(key).encode() for key in source.signing_keys]
-    return Keys(written, signing)
+        for key in source.signing_keys:
+            keys = signing.setdefault(source.schema_, [])
+            try:
+                keys.append(resolve(key).encode())
+            except UsageError as error:
+                if old is None:
+                    raise
+                keys += old.signing.get(source.schema_, ())
+                wrong.append(f"those that sign webhooks of the source {source.name!r}: {error}")
+    return Keys(written, signing), wrong
 
 
 class WatchedKeys:
@@ -63,20 +76,45 @@ class WatchedKeys:
 
     def __init__(self, settings: Settings) -> None:
         self._files = _files_of(settings)
-        self._seen: list[bytes | None] = []  # nothing: they may have changed since they were read
-        self.keys = read_keys(settings)
+        self._has_file = _read(config_file()) is not None
+        self._used: list[bytes | None] = []  # nothing: they may have changed since they were read
+        self._seen: list[bytes | None] = []
+        self.keys, _ = read_keys(settings)
 
     def read_again(self) -> bool:
-        """Whether keys have changed. Raises UsageError, once; then the old ones stay in use."""
-        found = list(map(_read, self._files))
-        if found == self._seen:
+        """Whether keys have changed, in files that are as they were the last time.
+
+        A file that has just changed may be half written. Raises UsageError, once; then old keys
+        stay in use.
+        """
+        seen, self._seen = self._seen, list(map(_read, self._files))
+        if self._seen in (self._used, []) or self._seen != seen:
             return False
-        self._seen = found  # what is changed after this is seen the next time
-        before, settings = self.keys, load_settings()
-        if (files := _files_of(settings)) != self._files:
-            self._files, self._seen = files, []
-        self.keys = read_keys(settings)
+        self._used = self._seen  # what is changed after this is seen the next time
+        if self._has_file and self._seen[0] is None:
+            raise UsageError(f"the settings file {str(config_file())!r} cannot be read")
+        before, settings = (
+            self.keys,
+            load_settings({"warehouse_dir": os.devnull}),
+        )  # as at the start
+        self._has_file = self._seen[0] is not None
+        self._files = _files_of(settings)
+        self._used = self._seen = [self._seen[0], *map(_read, self._files[1:])]
+        keys, wrong = read_keys(settings, before)
+        if not any(keys) and any(before) and not _says_none(settings):
+            raise UsageError(
+                f"the settings file {str(config_file())!r} has no keys any more; to revoke the "
+                "last one, leave `write_keys = []` in its place"
+            )
+        self.keys = keys
+        if wrong:
+            raise UsageError("; ".join(wrong))
         return self.keys != before
+
+
+def _says_none(settings: Settings) -> bool:
+    """Whether a source says that it has no write keys: a file that was cut does not."""
+    return any("write_keys" in source.model_fields_set for source in settings.sources())
 
 
 def _files_of(settings: Settings) -> list[Path]:

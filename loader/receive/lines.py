@@ -1,7 +1,7 @@
 """Calls and webhooks -> lines of the spool: pure, and without reading values that need not be.
 
-What was sent is spliced, so that numbers, texts and the order of keys stay as they are. What the
-receiver says stands in front, and the loader takes the first value of a key.
+What was sent stays as it is. What the receiver says stands in front: of a key that stands twice the
+loader takes the first value, and keeps the others.
 """
 
 import hashlib
@@ -13,19 +13,30 @@ from typing import NamedTuple
 
 import msgspec
 
-from loader.normalize.jsontext import encode_text, parse_json
+from loader.normalize.jsontext import encode_text
 
-# Keys of a batch that count for its calls, and those that do not belong to them.
-_MERGED = ("context", "integrations")
-_OWN_OF_BATCH = frozenset(
-    ("batch", "sentAt", "sent_at", "receivedAt", "received_at", "type", "writeKey", *_MERGED)
-)
+_OWN_TIME = "receivedAt#2"
+_MERGED = ("context", "integrations")  # what a batch says for its calls, besides `sentAt`
 _NOTHING = (b"null", b'""')
+MOST_READ = 1 << 20  # larger webhooks are searched for two keys, and not taken apart
+# Of the text of a larger reject the loader keeps the head.
+_MOST_TEXT, _HEAD = 16 << 20, 1 << 20
+_MOST_WEBHOOKS = 10_000  # in one body, a line each
+_CONTROLS = bytes({*range(32)} - set(b"\t\r\n"))  # which JSON has nowhere
+_ESCAPED = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
+_EMPTY = re.compile(rb"\{\s*\}")
+_WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*("[^"\\]+")')
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_MARK = re.compile(_STRING + rb"|[{}\[\],]", re.DOTALL)
-_KEY = re.compile(rb"\s*(" + _STRING + rb")\s*:\s*", re.DOTALL)
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(constant)
+
+
+# Numbers stay texts: they may be of any length, and nobody looks at them.
+_value_at = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse).raw_decode
+_blanks_at = re.compile(r"[ \t\r\n]*").match
 
 
 class NotAnObject(ValueError):
@@ -46,23 +57,17 @@ class Object(NamedTuple):
     text: bytes
     values: Mapping[str, bytes | msgspec.Raw]  # the first one of each key
     repeating: Sequence[Member] = ()  # all members, where `values` may not have all
+    is_part: bool = False  # it has more members, which nobody has read
 
     def says(self, *spellings: str) -> bool:
         """Whether it has a value for a key, in one of its spellings."""
-        for key in spellings:
-            value = self.values.get(key)
-            if value is not None and bytes(value) not in _NOTHING:
-                return True
-        return False
+        if self.repeating:
+            return any(one.key in spellings and _is_said(one.value) for one in self.repeating)
+        return any(key in self.values and _is_said(self.values[key]) for key in spellings)
 
     def value(self, key: str) -> bytes:
-        """The value of a key, as it stands there; b"" if there is none."""
+        """The first value of a key, as it stands there; b"" if there is none."""
         return bytes(self.values.get(key, b""))
-
-    def string(self, key: str) -> str | None:
-        """The text that the value of a key is, if it is one."""
-        value = self.value(key)
-        return json.loads(value) if value.startswith(b'"') else None
 
     def members(self) -> Iterable[Member]:
         """All of it, in order."""
@@ -71,19 +76,44 @@ class Object(NamedTuple):
         )
 
 
+class _Hook(msgspec.Struct):
+    event_id: msgspec.Raw = msgspec.Raw()
+    receivedAt: msgspec.Raw = msgspec.Raw()
+
+
+class _Keyed(msgspec.Struct):
+    writeKey: str = ""
+
+
+def _is_said(value: bytes | msgspec.Raw) -> bool:
+    return bytes(value) not in _NOTHING
+
+
+def claimed_key(text: bytes) -> str:
+    """The write key in a body of somebody who is not known yet, of which no more is read."""
+    try:
+        return _decode_keyed(text).writeKey
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        found = _WRITE_KEY.search(text)  # some texts are refused that are read later
+        return found[1][1:-1].decode("utf-8", "replace") if found else ""
+
+
+_decode_keyed = msgspec.json.Decoder(_Keyed).decode
+_decode_hook = msgspec.json.Decoder(_Hook).decode
+
+
 def read_object(text: bytes) -> Object:
     """A JSON object. Raises NotAnObject."""
     try:
         values = _decode(text)
         if not text.isascii():
             text.decode()  # the decoder looks only at keys
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        # Half of a surrogate pair is refused, although senders do write it and loads can read it.
-        if type(parse_json(text)[0]) is not dict:
-            raise NotAnObject from None
-    else:
         if _is_all(text, values):
             return Object(text, values)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass  # half of a surrogate pair is refused, too, which loads can read
+    if not text.startswith(b"{"):
+        raise NotAnObject
     members = _members(text)
     return Object(text, {one.key: one.value for one in reversed(members)}, members)
 
@@ -102,10 +132,43 @@ def _is_all(text: bytes, values: Mapping[str, msgspec.Raw]) -> bool:
 
 def read_list(text: bytes) -> list[bytes] | None:
     """The items of a part of a text that was read; None where it is no array."""
+    if not text.startswith(b"["):
+        return None
     try:
         return [bytes(item) for item in _decode_list(text)]
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _parts(text) if text.startswith(b"[") else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return [bytes(one.value) for one in _members(text)]
+
+
+def _members(raw: bytes) -> list[Member]:
+    """What an object or array has. Raises NotAnObject."""
+    try:
+        text = raw.decode()
+        _, end = _value_at(text)
+    except (ValueError, RecursionError):
+        raise NotAnObject from None
+    if end != len(text):
+        raise NotAnObject
+    members = []
+    at = _skip(text, 1)
+    while text[at] not in "}]":
+        key, spelled = "", ""
+        if text[0] == "{":
+            key, end = _value_at(text, at)
+            spelled = text[at:end]
+            at = _skip(text, _skip(text, end) + 1)  # behind the colon
+        _, end = _value_at(text, at)
+        members.append(Member(key, spelled.encode(), text[at:end].encode()))
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return members
+
+
+def _skip(text: str, at: int) -> int:
+    found = _blanks_at(text, at)
+    assert found is not None
+    return found.end()
 
 
 def call_line(
@@ -116,8 +179,6 @@ def call_line(
     A call without `messageId` gets a fresh one, as at Segment: two equal calls are two events.
     """
     put = {"receivedAt": stamp}
-    if "receivedAt" in call.values:
-        put["receivedAt#2"] = call.value("receivedAt")
     if kind:
         put["type"] = encode_text(kind)
     elif "event" in call.values and not call.says("type"):
@@ -127,42 +188,107 @@ def call_line(
     # What clients call so is the time by their clock.
     if call.says("timestamp") and not call.says("originalTimestamp", "original_timestamp"):
         put["originalTimestamp"] = call.value("timestamp")
+    merged = []
     for key, theirs in (shared or {}).items():
         if key in _MERGED and call.value(key).startswith(b"{"):
             put[key] = _merged(call.value(key), theirs)
-        elif not call.says(key, *(("sent_at",) if key == "sentAt" else ())):
+            merged.append(key)
+        elif key == "_batch" or not call.says(key, "sent_at" if key == "sentAt" else key):
             put[key] = theirs
-    return _splice(call, put, without="writeKey")
+    cut = ("writeKey", "type") if "type" in put else ("writeKey",)
+    return _splice(call, put, cut=cut, merged=merged)
 
 
 def shared_of(batch: Object) -> dict[str, bytes]:
     """What a batch says for all of its calls; what is not known is kept in `_batch`."""
-    shared = {key: batch.value(key) for key in _MERGED if batch.says(key)}
-    if batch.says("sentAt", "sent_at"):
-        shared["sentAt"] = batch.value("sentAt" if batch.says("sentAt") else "sent_at")
-    if rest := [member for member in batch.members() if member.key not in _OWN_OF_BATCH]:
+    shared: dict[str, bytes] = {}
+    rest = []
+    for one in batch.members():
+        key = "sentAt" if one.key == "sent_at" else one.key
+        if key in (*_MERGED, "sentAt") and key not in shared:
+            if _is_said(one.value):
+                shared[key] = bytes(one.value)
+        elif key not in ("type", "writeKey") and not (key == "batch" and _is_list(one)):
+            rest.append(one)
+    if rest:
         shared["_batch"] = _object(rest)
     return shared
 
 
-def webhook_line(body: bytes, stamp: bytes) -> bytes:
-    """The line of a signed body, whatever it is; one without `event_id` is called by its hash."""
+def _is_list(one: Member) -> bool:
+    return bytes(one.value).startswith(b"[")
+
+
+def calls_of(batch: Object, most: int) -> list[bytes] | None:
+    """The calls of a batch, more than `most` at most; None where it has none.
+
+    An array among them is as good as its items, as it is for the loader.
+    """
+    lists = [bytes(one.value) for one in batch.members() if one.key == "batch" and _is_list(one)]
+    if not lists:
+        return None
+    calls: list[bytes] = []
+    items = [item for one in reversed(lists) for item in reversed(read_list(one) or [])]
+    while items and len(calls) <= most:
+        item = items.pop()
+        inner = read_list(item)
+        if inner:
+            items += reversed(inner)
+        else:
+            calls.append(item)
+    return calls
+
+
+def webhook_lines(body: bytes, stamp: bytes) -> list[bytes]:
+    """The lines of a signed body, whatever it is: of each webhook, or of what is none."""
+    line = _webhook_line(body, stamp)
+    if line is None and 0 < body.strip().count(b"\n") < _MOST_WEBHOOKS:
+        parts = [_webhook_line(part, stamp) for part in body.split(b"\n") if part.strip()]
+        if all(parts):
+            return [part for part in parts if part]
+    return [line or wrapped_line(body, stamp)]
+
+
+def _webhook_line(body: bytes, stamp: bytes) -> bytes | None:
+    """The line of a webhook; one without `event_id` is called by its hash. None if it is none."""
+    text = body.strip()
     try:
-        hook = read_object(body.strip())
+        hook = read_object(text) if len(text) <= MOST_READ else _read_large(text)
     except NotAnObject:
-        return wrapped_line(body, stamp)
+        return None
     put = {"receivedAt": stamp}
-    if "receivedAt" in hook.values:
-        put["receivedAt#2"] = hook.value("receivedAt")
+    if hook.is_part and "receivedAt" in hook.values:
+        put[_OWN_TIME] = hook.value("receivedAt")
     if not hook.says("event_id"):
         put["event_id"] = b'"%b"' % hashlib.sha256(body).hexdigest().encode()
     return _splice(hook, put)
 
 
+def _read_large(text: bytes) -> Object:
+    """A large webhook, with no more than is asked for. What is refused is read by the loader."""
+    try:
+        found = msgspec.structs.asdict(_decode_hook(text))
+        text.decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise NotAnObject from None
+    return Object(text, {key: value for key, value in found.items() if bytes(value)}, is_part=True)
+
+
 def wrapped_line(body: bytes, stamp: bytes) -> bytes:
-    """What is no object, as an API gateway would hand it on: the loader reads or rejects it."""
-    text = encode_text(body.decode("utf-8", "backslashreplace"))
-    return b'{"receivedAt":%b,"headers":{},"body":%b}\n' % (stamp, text)
+    """What is no object, as an API gateway would hand it on: the loader reads or rejects it.
+
+    As a text JSON is at most twice as large; what is none might be six times. The loader keeps no
+    more than the head of such a text, so that it is all that is kept here.
+    """
+    kept, note = body, b""
+    text = kept.decode("utf-8", "ignore")
+    odd = len(body) - len(text.encode().translate(None, _CONTROLS))
+    if odd and len(body) + 5 * odd > _MOST_TEXT:
+        kept = body[:_HEAD]
+        note = b',"cut":"%d of %d bytes are kept"' % (_HEAD, len(body))
+    if odd:
+        text = kept.decode("utf-8", "surrogateescape").translate(_ESCAPED)
+    return b'{"receivedAt":%b,"headers":{}%b,"body":%b}\n' % (stamp, note, encode_text(text))
 
 
 def _merged(own: bytes, theirs: bytes) -> bytes:
@@ -173,44 +299,34 @@ def _merged(own: bytes, theirs: bytes) -> bytes:
     return _object([*first.members(), *more])
 
 
-def _splice(found: Object, put: Mapping[str, bytes], without: str = "") -> bytes:
-    """A line of an object, with other values in front of it, and in place of its own."""
+def _splice(
+    found: Object, put: Mapping[str, bytes], *, cut: Sequence[str] = (), merged: Sequence[str] = ()
+) -> bytes:
+    """A line of an object with other values in front, and without those of some keys.
+
+    What it says itself of the keys in front stays, unless it is nothing or the same, and its own
+    time of arrival under another key; of those in `merged` the first value is in front already.
+    """
     front = b",".join([b'"%b":%b' % (key.encode(), value) for key, value in put.items()])
-    text, is_empty = found.text, not found.values
-    if without in found.values or not put.keys().isdisjoint(found.values):
-        rest = [one for one in found.members() if one.key not in put and one.key != without]
-        text, is_empty = _object(rest), not rest
-    line = b"{%b%b%b" % (front, b"" if is_empty else b",", text[1:])
+    text = found.text
+    is_touched = any(key in found.values for key in (*put, *cut))
+    if is_touched and not found.is_part:
+        left = list(merged)
+        rest = []
+        for one in found.members():
+            if one.key in left:
+                left.remove(one.key)
+            elif one.key == "receivedAt":
+                rest.append(one._replace(spelled=b'"%b"' % _OWN_TIME.encode()))
+            elif one.key not in cut and not (
+                one.key in put and bytes(one.value) in (*_NOTHING, put[one.key])
+            ):
+                rest.append(one)
+        text = _object(rest)
+    line = b"{%b%b%b" % (front, b"" if _EMPTY.fullmatch(text) else b",", text[1:])
     # Between tokens a line break means the same as a blank, and inside of them there is none.
     return line.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
 
 
 def _object(members: Iterable[Member]) -> bytes:
     return b"{" + b",".join([b"%b:%b" % (one.spelled, one.value) for one in members]) + b"}"
-
-
-def _members(text: bytes) -> list[Member]:
-    """The members of a text that is known to be a JSON object."""
-    members = []
-    for part in _parts(text):
-        named = _KEY.match(part)
-        assert named is not None
-        members.append(Member(json.loads(named[1]), named[1], part[named.end() :].strip()))
-    return members
-
-
-def _parts(text: bytes) -> list[bytes]:
-    """What stands between the commas of an object or array that is known to be JSON."""
-    parts: list[bytes] = []
-    depth = begin = 0
-    for mark in _MARK.finditer(text):
-        at = mark.start()
-        if text[at] in b"{[":
-            depth += 1
-            begin = at + 1 if depth == 1 else begin
-        elif text[at] in b"}]":
-            depth -= 1
-        if depth == 0 or (depth == 1 and text[at] in b","):
-            parts.append(text[begin:at].strip())
-            begin = mark.end()
-    return [] if parts == [b""] else parts

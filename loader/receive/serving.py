@@ -21,7 +21,7 @@ from loader.receive.answering import (
     respond,
 )
 from loader.receive.committing import Committer, Room
-from loader.receive.connection import KEEP_ALIVE_SECONDS, MOST_REQUESTS, Connection
+from loader.receive.connection import Connection
 from loader.receive.keys import WatchedKeys
 from loader.receive.metrics import Metrics
 from loader.spool import SpoolWriter, make_folder, recover
@@ -56,10 +56,12 @@ def listen(host: str, port: int, options: str = "--") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:
+        number = getattr(error, "errno", None) or 0
+        why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
         raise UsageError(
-            f"cannot listen at {host} port {port}: {os.strerror(error.errno or 0)}; choose another "
-            f"{options}host or {options}port"
+            f"cannot listen at {host} port {port}: {why}; choose another {options}host or "
+            f"{options}port"
         ) from error
 
 
@@ -100,8 +102,13 @@ class _Process:
                     f"the spool {str(self._settings.spool_dir)!r} cannot be made: "
                     f"{error.strerror}; set another `spool_dir`, or give this user its rights"
                 ) from error
-            for file in recover(self._settings.spool_dir, schema):
-                self._tell(f"finished {str(file.path)!r}, which was left open", "spool.recovered")
+            try:
+                for file in recover(self._settings.spool_dir, schema):
+                    self._tell(
+                        f"finished {str(file.path)!r}, which was left open", "spool.recovered"
+                    )
+            except LoaderError as error:  # of somebody else; it is in nobody's way
+                self._complain(str(error), "spool.recover_failed")
 
     def _committer(self, schema: str) -> Committer:
         if schema not in self._committers:
@@ -147,7 +154,8 @@ class _Process:
 
     async def look(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI function that says how the process is."""
-        path, is_well = scope["path"], self.receiver.is_well()
+        path = scope["path"]
+        is_well = all(one.is_well for one in self._committers.values())
         if path == "/metrics":
             self._metrics.ready.set(is_well)
             await respond(send, 200, self._metrics.text(), b"text/plain; version=0.0.4")
@@ -186,8 +194,6 @@ def _server(app: object) -> _Server:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            limit_concurrency=MOST_REQUESTS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
     )

@@ -48,8 +48,10 @@ def sync_folder(folder: Path) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """The lock of a folder, for which others wait."""
-    descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
     try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            os.fchmod(descriptor, _FILE_MODE)  # whatever the umask
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -100,20 +102,24 @@ def end(path: Path, size: int | None) -> bool:
 def recover(spool_dir: Path, schema: str) -> list[SpoolFile]:
     """Finish the files that dead receivers have left, without what was cut; returns them.
 
-    Raises LoaderError.
+    Raises LoaderError, when all that can be finished is.
     """
     left = unfinished(spool_dir, schema)
-    if not left:
-        return []
-    folder = spool_folder(spool_dir, schema)
-    try:
-        with locked(folder):
-            return [file for file in left if end(file.path, None)]
-    except OSError as error:
+    done, failed = [], []
+    for file in left:
+        try:
+            with locked(file.path.parent):
+                # That of a living receiver may be no more than read.
+                if not is_held(file) and end(file.path, None):
+                    done.append(file)
+        except OSError as error:
+            failed.append(f"{str(file.path)!r} cannot be finished: {error.strerror}")
+    if failed:
         raise LoaderError(
-            f"what was left in the spool folder {str(folder)!r} cannot be finished: "
-            f"{error.strerror}; do it as the user of the receiver"
-        ) from error
+            f"what a receiver has left stays: {'; '.join(failed)}; finish it as the user of that "
+            "receiver with `customerio-loader spool recover`"
+        )
+    return done
 
 
 def is_held(file: SpoolFile) -> bool:

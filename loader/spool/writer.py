@@ -1,5 +1,6 @@
 """One spool file after another, written and synced."""
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from loader.errors import LoaderError
 from loader.spool.files import new_name
-from loader.spool.recovery import begin, end, locked, make_folder, recover
+from loader.spool.recovery import begin, end, locked, make_folder
 
 FILE_BYTES = 64 << 20
 _sync = getattr(os, "fdatasync", os.fsync)  # which macOS has not
@@ -23,6 +24,7 @@ class SpoolWriter:
 
     A file in which something failed is closed and cut behind the last synced line. Its descriptor
     is not synced again: the system reports a failure once, and takes the lost pages for written.
+    Where the folder is removed, moved or replaced, it is made anew.
     """
 
     def __init__(
@@ -39,7 +41,6 @@ class SpoolWriter:
         self._min_free = min_free
         self._file_bytes = file_bytes
         self._file_seconds = file_seconds
-        self._folder: Path | None = None
         self._descriptor: int | None = None
         self._path = Path()
         self._size = 0  # up to which everything is synced
@@ -50,11 +51,12 @@ class SpoolWriter:
         """Write whole lines; on return they are synced. Raises SpoolFailed."""
         try:
             self._end_closed()
-            if self._folder is None:
-                self._folder = make_folder(self._spool_dir, self._schema)
-            self._check_free(self._folder)
             if self._descriptor is None:
-                self._open(self._folder)
+                folder = make_folder(self._spool_dir, self._schema)
+                self._check_free(folder)
+                self._open(folder)
+            else:
+                self._check_free(self._path.parent)
             self._write(data)
         except BaseException as error:
             self.finish()
@@ -80,7 +82,6 @@ class SpoolWriter:
         return True
 
     def _open(self, folder: Path) -> None:
-        recover(self._spool_dir, self._schema)  # what another process may have left meanwhile
         path = folder / f".{new_name()}"
         with locked(folder):
             self._descriptor = begin(path)
@@ -101,6 +102,8 @@ class SpoolWriter:
         while view:
             view = view[os.write(self._descriptor, view) :]
         _sync(self._descriptor)
+        if not os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+            raise FileNotFoundError(errno.ENOENT, "its folder was replaced")
         self._size += len(data)
 
     def _close(self) -> None:
@@ -115,7 +118,7 @@ class SpoolWriter:
     def _end_closed(self) -> None:
         while self._to_end:
             path, size = self._to_end[-1]
-            with locked(path.parent):
+            with suppress(FileNotFoundError), locked(path.parent):  # its folder may be gone
                 end(path, size)
             self._to_end.pop()
 

@@ -1,11 +1,14 @@
 """Fixtures of the tests of whole runs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from acceptance.faults import Given, OwnServer, copy_of, own_server
+from acceptance.forwarding import Place, Start
 from acceptance.harness import Database
+from forward.served import Served, served
 
 
 @pytest.fixture
@@ -31,3 +34,16 @@ def mortal_db(mortal: OwnServer) -> Iterator[Database]:
         yield found
         if not mortal.is_running():
             mortal.start()
+
+
+@pytest.fixture
+def place(tmp_path: Path, start: Start) -> Place:
+    return Place(tmp_path, start)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    with ExitStack() as stack:
+        yield lambda failures="", name="kept", port=0: stack.enter_context(
+            served(tmp_path / name, failures, port)
+        )

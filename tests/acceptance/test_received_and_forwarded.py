@@ -67,6 +67,14 @@ def rows(db: Database, schema: str) -> dict[str, dict[str, dict[str, Any]]]:
                 row["id"]: {k: v for k, v in row.items() if k not in CHANGED and v is not None}
                 for row in db.dicts(f'SELECT * FROM "{schema}"."{table}"')
             }
+            for row in found[table].values():
+                # What a sender said of transport is not sent on.
+                if (
+                    "_extra" in row
+                    and row["_extra"].pop("receivedAt#2", None)
+                    and not row["_extra"]
+                ):
+                    del row["_extra"]
     return found
 
 

@@ -94,20 +94,43 @@ def test_a_destination_holds_files_until_it_has_failed_for_long(
 ) -> None:
     extra = '[[destination]]\nname = "Web"\nkind = "webhook"\nurl = "https://127.0.0.1:1/"\n'
     configure(tmp_path, f'{extra}key = "env:WEB_KEY"\n', main=db.url)
-    file = receive(spool, "A")
+    receive(spool, "A")
     assert run("load", url=None).code == 0
     state = State(spool)
-    assert state.begin("Web", [])
-    state.add("Web", [(SCHEMA, file)], done=False)
+    assert state.begin("Web", {})
     state.fails("Web", "no answer", paused=False)
     told = run("spool", "prune", "--json", url=None).json
     assert told["held"] == {"not sent to Web yet": 1}
     with sqlite3.connect(spool / ".forward.db") as connection:
         connection.execute("UPDATE destinations SET failing_since = '2026-01-01T00:00:00+00:00'")
     connection.close()
-    told = run("spool", "prune", "--json", url=None).json
-    assert (told["files"], told["held"]) == (1, {})
+    for options in (("--dry-run",), ()):
+        done = run("spool", "prune", "--json", *options, url=None)
+        assert (done.json["files"], done.json["held"]) == (1, {})
+        assert ("1 file was removed before all of it was sent" in done.err) is (not options)
     assert left(spool) == []
+    found = state.standing("Web")  # although it never saw the file
+    assert found is not None
+    assert found.missed == 1
+
+
+def test_a_destination_that_nobody_tries_holds_files(
+    run: Run, spool: Path, tmp_path: Path, db: Database
+) -> None:
+    extra = '[[destination]]\nname = "Web"\nkind = "webhook"\nurl = "https://127.0.0.1:1/"\n'
+    configure(tmp_path, f'{extra}key = "env:WEB_KEY"\n', main=db.url)
+    file = receive(spool, "A")
+    assert run("load", url=None).code == 0
+    state = State(spool)
+    assert state.begin("Web", {})
+    state.fails("Web", "no answer", paused=False)
+    with sqlite3.connect(spool / ".forward.db") as connection:
+        connection.execute("UPDATE destinations SET failing_since = '2026-01-01T00:00:00+00:00'")
+        connection.execute("UPDATE destinations SET tried_at = failing_since")
+    connection.close()
+    told = run("spool", "prune", "--json", url=None).json
+    assert told["held"] == {"not sent to Web yet": 1}
+    assert left(spool) == [file]
 
 
 def test_what_is_sent_and_loaded_goes(run: Run, spool: Path, tmp_path: Path, db: Database) -> None:
@@ -116,8 +139,9 @@ def test_what_is_sent_and_loaded_goes(run: Run, spool: Path, tmp_path: Path, db:
     file = receive(spool, "A")
     assert run("load", url=None).code == 0
     state = State(spool)
-    state.begin("Web", [])
-    state.advance("Web", (SCHEMA, file), None, sent=2, dead=[])
+    state.begin("Web", {})
+    state.add("Web", {(SCHEMA, file): 9}, done=False)
+    state.end("Web", (SCHEMA, file), 9)
     assert run("spool", "prune", "--json", url=None).json["files"] == 1
     assert left(spool) == []
 

@@ -205,6 +205,9 @@ def test_only_named_events_are_sent() -> None:
         ({"All": False, "E": True}, False),
         ({"D": False}, False),
         ({"All": True, "D": False}, False),
+        ({"All": False, "D": None}, False),
+        ({"All": False, "D": 0}, False),
+        ({"D": None}, True),
         ({"All": True}, True),
         ({}, True),
         (None, True),
@@ -213,6 +216,95 @@ def test_only_named_events_are_sent() -> None:
 )
 def test_what_the_sender_says_of_integrations_is_obeyed(said: Any, is_sent: bool) -> None:
     assert bool(bodies(track("Email Opened", integrations=said))) is is_sent
+
+
+CALL = '"receivedAt":"2026-11-01T00:00:00Z","timestamp":"2026-11-01T00:00:00Z"'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"type":"track","event":"x","messageId":"m","properties":{"a":"\\ud83d","n":null,"e":{}}',
+        '"type":"track","event":"x","messageId":5,"version":2,"channel":"server"',
+        '"type":"track","event":"x","messageId":"\\ud800","context":{"ip":"1.2.3.4"}',
+        '"type":"track","event":1e999,"messageId":"m"',
+        '"type":"identify","messageId":"m","traits":{"name":"\\ud83d"}',
+        '"type":"identify","messageId":-5,"traits":{"1":123456789012345678901234567890}',
+    ],
+)
+def test_an_odd_call_passes_as_it_stands_or_not_at_all(said: str) -> None:
+    line = f"{{{CALL},{said}}}"
+    [call] = read(line)[0]
+    assert call.body.decode() == line
+    assert read(line.replace('"type"', '"integrations":{"All":false},"type"')) == ([], [])
+
+
+def test_of_a_repeated_key_the_first_value_counts_as_in_a_load() -> None:
+    said = '"type":"track","event":"x","event":"y","messageId":"m","messageId":"n"'
+    line = f"{{{CALL},{said}}}"
+    [call] = read(line, events=["x"])[0]
+    assert call.id == "m"
+    assert json.loads(call.body)["event"] == "x"
+    assert rows(call.body)["tracks"][0]["event_text"] == "x"
+    blocked = '"integrations":{"All":false},"integrations":{}'
+    assert read(line.replace('"type"', f'{blocked},"type"', 1)) == ([], [])
+
+
+@pytest.mark.parametrize("key", ["null", '""'])
+def test_a_call_without_an_id_gets_that_of_its_row_and_is_else_as_it_stands(key: str) -> None:
+    said = f'"type":"track","event":"x","messageId":{key},"integrations":{{"E":true}}'
+    line = f"{{{CALL},{said}}}"
+    [call] = read(line)[0]
+    parsed = json.loads(call.body)
+    assert rows(line.encode())["tracks"][0]["id"] == parsed["messageId"] == call.id
+    assert parsed["integrations"] == {"E": True}
+    assert read(line.replace('"E":true', '"All":false')) == ([], [])
+
+
+def test_what_a_sender_calls_the_time_of_arrival_is_not_sent() -> None:
+    for kind in ("segment", "webhook"):
+        [call] = bodies(track("Email Sent") | {"receivedAt#2": "2020-01-01"}, kind=kind)
+        assert "receivedAt#2" not in call
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ('"integrations":{"All":1e999}', None),
+        ('"integrations":{"\\ud800":true}', None),
+        ('"event":1e999', None),
+        ('"sentAt":"%s"' % ("x" * 3_000), None),
+        ('"originalTimestamp":1e999', None),
+        ('"originalTimestamp":"0001-01-01T00:00:00Z","sentAt":"9999-12-31T00:00:00Z"', None),
+        ('"integrations":' + "[" * 200_000 + "]" * 200_000, "too_deep"),
+        ('"properties":{"a":NaN}', "invalid_json"),
+    ],
+)
+@pytest.mark.parametrize("events", [None, ["x"]])
+def test_no_line_holds_up_those_behind_it(
+    said: str, reason: str | None, events: list[str] | None
+) -> None:
+    line = '{"receivedAt":"2026-11-01T00:00:00Z",%s,"type":"track","event":"x","messageId":"m"}'
+    calls, refused = read(line % said, track("x", messageId="n"), limit=2_000, events=events)
+    assert calls[-1].id == "n"
+    is_named = events is None or "event" not in said
+    assert len(calls) == 1 + (reason is None and is_named)
+    assert [one.reason.partition(":")[0] for one in refused] == [reason] * (reason is not None)
+
+
+def test_a_defect_in_reading_a_line_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> str:
+        raise KeyError("s3cr3t") if name == "bad" else AssertionError
+
+    reader = CallReader(destination("segment", events=["x"]), max_record_bytes=1 << 20)
+    monkeypatch.setattr("loader.forward.calls.table_name", fail)
+    records = [webhook("email", "opened"), track("bad"), track("Email Sent") | {"type": "page"}]
+    calls, refused = reader.read(read_lines(io.BytesIO(ndjson(*records)), 0))
+    assert calls == []
+    assert sorted(one.reason for one in refused) == [
+        "unreadable: reading it failed with AssertionError",
+        "unreadable: reading it failed with KeyError",
+    ]
 
 
 def test_lines_are_read_in_the_same_pieces_from_the_same_place() -> None:

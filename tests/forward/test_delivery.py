@@ -1,10 +1,12 @@
 """Requests to a real server: what is sent, and what each answer leads to."""
 
 import json
+import re
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from sources.stores import make_certificate
 
 from loader.config import Destination
 from loader.config.keys import key_hash
+from loader.errors import UsageError
 from loader.forward.calls import Call, Line
 from loader.forward.delivery import Delivery, Paused, Stopped
 
@@ -202,6 +205,89 @@ def test_a_certificate_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
         assert delivery(there.url, monkeypatch, **known).send(calls("a")) == []
         assert there.ids() == ["m0"]
+
+
+@contextmanager
+def answering(*answers: bytes, drip: bool = False) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that gives some answers, whatever is asked; its address, and what was asked."""
+    asked: list[bytes] = []
+    ends = Event()
+
+    def serve(server: socket.socket) -> None:
+        left = list(answers)
+        while left:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as file, suppress(OSError):
+                while left and (head := b"".join(iter(file.readline, b"\r\n"))):
+                    size = int(re.findall(rb"(?i)content-length: (\d+)", head)[0])
+                    asked.append(file.read(size))
+                    connection.sendall(left.pop(0))
+                    while drip and not ends.wait(0.1):
+                        connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=serve, args=(server,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/x", asked
+        ends.set()
+        with suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize("status", [b"102 Processing", b"103 Early Hints", b"100 Continue"])
+def test_what_comes_before_an_answer_is_none(
+    monkeypatch: pytest.MonkeyPatch, status: bytes
+) -> None:
+    interim = b"HTTP/1.1 " + status + b"\r\nLink: </a>\r\n\r\n"
+    refusal = b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n"
+    with answering(interim * 2 + OK, interim + refusal) as (url, asked):
+        sender = delivery(url, monkeypatch)
+        assert sender.send(calls("a")) == []
+        assert [one.id for one in sender.send(calls("b"))] == ["m0"]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"9" * 5_000, b"Wed, 21 Oct 99999 07:28:00 GMT", b"-5", b"soon", b"1e9", b"\xb2", b"",
+     b"Wed, 21 Oct 2015 07:28:00 GMT", b"Wed, 21 Oct 2015 07:28:00 -0000"],
+)  # fmt: skip
+def test_a_time_to_wait_that_makes_no_sense_is_none(
+    monkeypatch: pytest.MonkeyPatch, value: bytes
+) -> None:
+    busy = b"HTTP/1.1 503 X\r\nRetry-After: " + value + b"\r\nContent-Length: 0\r\n\r\n"
+    with answering(busy, OK) as (url, asked):
+        assert delivery(url, monkeypatch).send(calls("a")) == []
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "is_accepted"),
+    [(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n", True), (b"HTTP/1.1 200 ", False)],
+)
+def test_an_answer_that_drips_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, head: bytes, is_accepted: bool
+) -> None:
+    monkeypatch.setattr("loader.forward.http.ANSWER_SECONDS", 1.0)
+    with answering(head, drip=True) as (url, _):
+        answer = delivery(url, monkeypatch).try_once(calls("a"))
+    assert (answer.status, answer.is_accepted) == (200 if is_accepted else 0, is_accepted)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:s3cr3t@h:1", "http://u:s3cr3t@h:port"])
+def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(UsageError, match=r"http_proxy names .* write http://HOST:PORT") as met:
+        delivery("http://events.invalid/x", monkeypatch)
+    assert "s3cr3t" not in str(met.value)
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])

@@ -105,6 +105,27 @@ def test_the_limits_are_reached(running: Running) -> None:
     assert running.post("/v1/batch", most[:-1] + b" }").status == 400
 
 
+def test_what_a_batch_says_for_many_calls_may_not_become_too_much(running: Running) -> None:
+    """It could never be kept, and is not to be repeated; what real clients say is taken."""
+    calls = b",".join([b"{}"] * 2_500)
+    for size, status in ((2_000, 200), (7_000, 400), (480_000, 400)):
+        body = b'{"context":{"a":"' + b"x" * size + b'"},"batch":[' + calls + b"]}"
+        reply = running.post("/v1/batch", body)
+        assert reply.status == status
+    assert reply.json["code"] == "too_large"
+    assert len(running.lines()) == 2_500
+
+
+@pytest.mark.parametrize("odd", [b'"\\ud800"', b'{"a":1,"a":2}'])
+def test_the_key_in_an_odd_body_is_found(running: Running, odd: bytes) -> None:
+    body = b'{"odd":' + odd + b',"write\\u004bey":"' + KEY.encode() + b'","event":"A"}'
+    if b"ud800" in odd:
+        body = body.replace(b"\\u004b", b"K")
+    assert running.send("POST", "/v1/track", body).status == 200
+    assert running.send("POST", "/v1/track", body.replace(b"wk-", b"no-")).status == 401
+    assert KEY not in json.dumps(running.lines())
+
+
 def test_a_packed_body_is_unpacked(running: Running) -> None:
     body = gzip.compress(json.dumps({"batch": [{"type": "track", **EVENT}]}).encode())
     assert running.post("/v1/batch", body, **{"Content-Encoding": "gzip"}).status == 200
@@ -210,6 +231,17 @@ def test_a_spool_that_cannot_be_made_is_told(receiver: Start) -> None:
     running = receiver(wait=False, env={"LOADER_SPOOL_DIR": os.devnull})
     assert running.process.wait(60) == 2
     assert "the spool '/dev/null' cannot be made: Not a directory" in running.log()
+
+
+@pytest.mark.parametrize(
+    "where", [("--port", "99999"), ("--port", "0", "--host", "no-such.invalid")]
+)
+def test_where_it_cannot_listen_is_told(receiver: Start, where: tuple[str, ...]) -> None:
+    running = receiver(*where, wait=False)
+    assert running.process.wait(60) == 2
+    assert "cannot listen at" in running.log()
+    assert "Traceback" not in running.log()
+    assert "Unknown error" not in running.log()
 
 
 def test_a_port_that_is_taken_is_told(receiver: Start, running: Running) -> None:

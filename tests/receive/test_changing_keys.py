@@ -66,13 +66,18 @@ def test_a_source_that_is_added_is_received(receiver: Start, tmp_path: Path) -> 
 def test_a_file_that_cannot_be_read_changes_nothing(receiver: Start, tmp_path: Path) -> None:
     """And it is said, once; the right file counts again."""
     running = receiver(settings=config("one"))
-    for wrong in ("[[source]", 'colour = "red"', config("two", signing="env:NOT_SET")):
+    cut = config("one").partition("write_keys")[0]
+    for wrong in ("[[source]", 'colour = "red"', "", cut, cut.partition("[[")[0], None):
         before = running.log().count("the old keys stay in use")
-        replace(tmp_path / "loader.toml", wrong)
+        if wrong is None:
+            (tmp_path / "loader.toml").unlink()
+        else:
+            replace(tmp_path / "loader.toml", wrong)
         while running.log().count("the old keys stay in use") == before:
             time.sleep(0.05)
         assert status_of(running, "one") == 200
-    assert running.log().count("the old keys stay in use") == 3
+        assert running.hook(HOOK).status == 200
+    assert running.log().count("the old keys stay in use") == 6
     replace(tmp_path / "loader.toml", config("two"))
     becomes(running, "one", 401)
     assert status_of(running, "two") == 200
@@ -88,3 +93,49 @@ def test_a_signing_key_in_a_file_may_change(receiver: Start, tmp_path: Path) -> 
         time.sleep(0.1)
     headers = signed(HOOK, "another")
     assert running.send("POST", "/v1/webhook/customerio", HOOK, **headers).status == 200
+
+
+def test_the_last_key_is_revoked_by_an_empty_list(receiver: Start, tmp_path: Path) -> None:
+    running = receiver(settings=config("one"))
+    empty = config("one").partition("write_keys")[0] + "write_keys = []\n"
+    replace(tmp_path / "loader.toml", empty)
+    becomes(running, "one", 401)
+    assert running.hook(HOOK).status == 401
+
+
+def test_a_missing_signing_key_keeps_no_write_key_in_use(receiver: Start, tmp_path: Path) -> None:
+    """The old signing key stays, and the write keys change."""
+    running = receiver(settings=config("one"))
+    replace(tmp_path / "loader.toml", config("two", signing="env:NOT_SET"))
+    becomes(running, "one", 401)
+    assert status_of(running, "two") == 200
+    assert running.hook(HOOK).status == 200
+    assert "the old keys stay in use: those that sign webhooks of the source" in running.log()
+    assert "the environment variable NOT_SET is not set" in running.log()
+
+
+def test_a_file_that_is_half_written_revokes_nothing(receiver: Start, tmp_path: Path) -> None:
+    """Though what is there of it is right: it counts when it stays as it is."""
+    running = receiver(settings=config("one"))
+    file = tmp_path / "loader.toml"
+    half = config("six")
+    whole = half + "[[" + config("one").replace('"Customer.io"', '"Other"').partition("[[")[2]
+    for number in range(25):  # never the same for two looks, and each of them without the key
+        file.write_text(half + f"# {number}\n")
+        assert status_of(running, "one") == 200
+        time.sleep(0.2)
+    file.write_text(whole)
+    becomes(running, "six", 200)
+    assert status_of(running, "one") == 200
+
+
+def test_a_user_without_a_home_receives(receiver: Start, tmp_path: Path) -> None:
+    """No folder of the embedded server is needed, at the start and later."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, pwd\nos.environ.pop('HOME', None)\npwd.getpwuid = {}.__getitem__\n"
+    )
+    env = {"PYTHONPATH": str(tmp_path), "XDG_DATA_HOME": "", "LOADER_WAREHOUSE_URL": ""}
+    running = receiver(settings=config("one"), env=env)
+    replace(tmp_path / "loader.toml", config("two"))
+    becomes(running, "one", 401)
+    assert status_of(running, "two") == 200

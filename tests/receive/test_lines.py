@@ -1,6 +1,7 @@
 """Calls, batches and webhooks as lines: what is added, what stays, and what loads read of it."""
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 
 from loader.receive.answering import lines_of_batch
 from loader.receive.lines import (
+    MOST_READ,
     NotAnObject,
     call_line,
+    claimed_key,
     read_list,
     read_object,
-    webhook_line,
+    webhook_lines,
 )
 
 STAMP = b'"2026-03-04T05:06:07.000Z"'
@@ -25,6 +28,11 @@ TIME = "2026-03-04T05:06:07.000Z"
 def line_of(call: bytes | dict[str, Any], kind: str = "track") -> bytes:
     text = call if isinstance(call, bytes) else json.dumps(call).encode()
     return call_line(read_object(text), STAMP, kind=kind)
+
+
+def webhook_line(body: bytes, stamp: bytes) -> bytes:
+    [line] = webhook_lines(body, stamp)
+    return line
 
 
 def lines_of(batch: bytes | dict[str, Any]) -> list[dict[str, Any]]:
@@ -154,13 +162,16 @@ def test_the_time_by_the_clock_of_a_client_is_its_original_timestamp() -> None:
 
 
 def test_the_request_gives_the_type_and_the_time_of_arrival() -> None:
-    """What a call says of them does not count; its own time of arrival is kept beside."""
-    line = line_of(b'{"\\u0074ype":"identify","event":"A","receivedAt":"2020-01-01T00:00:00Z"}')
-    assert line.count(b"receivedAt") == 2
-    said = json.loads(line)
-    assert said["type"] == "track"
-    assert said["receivedAt"] == TIME
-    assert said["receivedAt#2"] == "2020-01-01T00:00:00Z"
+    """What a call says of them does not count; its own times of arrival are kept beside."""
+    line = line_of(
+        b'{"\\u0074ype":"identify","event":"A","receivedAt":"2020-01-01T00:00:00Z",'
+        b'"receivedAt":"2021-01-01T00:00:00Z","receivedAt#2":"mine"}'
+    )
+    assert json.loads(line)["type"] == "track"
+    event = parse(line.strip())
+    assert isinstance(event, Event)
+    assert event.times["received_at"].isoformat() == "2026-03-04T05:06:07+00:00"
+    assert set(event.extra.values()) == {"2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z", "mine"}
 
 
 @pytest.mark.parametrize("text", [b"{}", b" { } ", b"{\n   \n}", b'{"writeKey":"k"}'])
@@ -175,7 +186,7 @@ def test_an_empty_call_is_a_line(text: bytes) -> None:
 )
 def test_the_write_key_is_not_kept_and_the_same_text_elsewhere_is(spelled: bytes) -> None:
     text = b'{"event":"A",' + spelled + b',"properties":{"writeKey":"k-1","x":"k-1"}}'
-    assert read_object(text).string("writeKey") == "k-1"
+    assert claimed_key(text) == "k-1"
     said = json.loads(line_of(text))
     assert "writeKey" not in said
     assert said["properties"] == {"writeKey": "k-1", "x": "k-1"}
@@ -260,17 +271,14 @@ def test_the_loader_makes_the_same_of_a_batch_and_of_its_lines(
         ],
         sentAt=sent_at,
         context=context,
-        receivedAt=TIME,
         **more,
     )
-    for envelope in (batch, json.loads(json.dumps(batch))):
-        text = json.dumps(envelope).encode()
-        shared_lines = [
-            line.replace(json.loads(line)["receivedAt"].encode(), TIME.encode(), 1).strip()
-            for line in lines_of_batch(read_object(text))
-        ]
-        whole = parse_batch(text)
-        assert parse_all(*shared_lines) == whole
+    shared_lines = [
+        line.replace(json.loads(line)["receivedAt"].encode(), TIME.encode(), 1).strip()
+        for line in lines_of_batch(read_object(json.dumps(batch).encode()))
+    ]
+    whole = parse_batch(json.dumps(batch | {"receivedAt": TIME}).encode())
+    assert parse_all(*shared_lines) == whole
 
 
 def parse_batch(text: bytes) -> list[Any]:
@@ -353,10 +361,98 @@ def test_lines_of_calls_and_webhooks_take_the_fast_road() -> None:
 
     calls = {"batch": [{"type": "track", "event": "A", "timestamp": TIME, "context": {"a": 1}}] * 3}
     lines = lines_of_batch(read_object(msgspec.json.encode({**calls, "context": {"b": 2}})))
-    lines += [line_of({"event": "A", "receivedAt": TIME, "type": "track", "messageId": None})]
+    lines += [line_of({"event": "A", "type": "track", "messageId": None})]
     lines += [webhook_line(b'{"object_type":"email","metric":"sent","data":{}}', STAMP)]
     ends = np.cumsum([len(line) for line in lines])
     reader = Reader(max_record_bytes=LIMIT)
     reads = reader.read(Text(lines), np.append(0, ends[:-1]), ends)
     assert sum(len(read.events) for read in reads) == len(lines)
     assert sum(read.rewritten for read in reads) == 0
+
+
+# nothing that was sent is lost
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (b'{"batch":[{"event":"A"}],"context":{"ip":"1"},"context":{"ip":"2","os":"z"}}', "z"),
+        (b'{"batch":[{"event":"A","_batch":"mine"}],"more":"other"}', "mine"),
+        (b'{"batch":[{"event":"A"}],"receivedAt":"2020-01-01T00:00:00Z"}', "2020-01-01T00:00:00Z"),
+        (b'{"batch":[{"event":"A","context":{"a":1},"context":{"b":"z"}}],"context":{}}', "z"),
+        (b'{"batch":[{"event":"A","event":"second"}]}', "second"),
+    ],
+)
+def test_what_a_batch_says_twice_is_kept(text: bytes, kept: str) -> None:
+    [line] = lines_of_batch(read_object(text))
+    event = parse(line.strip())
+    assert isinstance(event, Event)
+    assert kept in json.dumps(event.extra)
+
+
+def test_a_batch_that_stands_twice_is_all_of_its_calls() -> None:
+    said = lines_of(b'{"batch":[{"event":"A"}],"batch":[{"event":"B"},[{"event":"C"}]]}')
+    assert [one["event"] for one in said] == ["A", "B", "C"]
+
+
+def test_a_write_key_in_an_array_among_the_calls_is_not_kept() -> None:
+    said = lines_of(b'{"batch":[[{"event":"A","writeKey":"k"},[{"event":"B","writeKey":"k"}]],[]]}')
+    assert [one.get("event") for one in said] == ["A", "B", None]
+    assert "writeKey" not in json.dumps(said)
+
+
+def test_the_id_of_a_call_counts_wherever_it_stands() -> None:
+    for text in (b'{"messageId":null,"messageId":"m"}', b'{"messageId":"m","messageId":null}'):
+        line = line_of(text)
+        assert line.count(b"messageId") == 2
+    line = line_of(b'{"messageId":null,"message_id":"m"}')
+    assert json.loads(line)["message_id"] == "m"
+
+
+def test_a_webhook_keeps_its_own_times_of_arrival_and_its_nameless_key() -> None:
+    body = b'{"event_id":"e","object_type":"email","metric":"sent","data":{},"":"nameless",'
+    line = webhook_line(body + b'"receivedAt":"t-1","receivedAt":"t-2"}', STAMP)
+    event = parse(line.strip())
+    assert isinstance(event, Event)
+    assert event.id == "e"
+    assert {"t-1", "t-2", "nameless"} <= set(re.findall(r"t-\d|nameless", json.dumps(event.extra)))
+
+
+def test_webhooks_on_lines_of_their_own_are_several() -> None:
+    hook = b'{"event_id":"e-%d","object_type":"email","metric":"sent","data":{}}'
+    lines = webhook_lines(b"\r\n".join([hook % 1, b"", hook % 2]), STAMP)
+    assert [parse(line.strip()).id for line in lines] == ["e-1", "e-2"]  # type: ignore[union-attr]
+    [line] = webhook_lines(hook % 1 + b"\n{", STAMP)
+    assert "body" in json.loads(line)
+
+
+# large webhooks
+
+
+@pytest.mark.parametrize("own", [b"", b'"event_id":"e",', b'"event_id":null,"receivedAt":"t",'])
+def test_of_a_large_webhook_everything_is_kept(own: bytes) -> None:
+    body = b"{" + own + b'"n":1.10,"n":2,"s":"\xc3\xa9' + b"x" * MOST_READ + b'"}'
+    line = webhook_line(body, STAMP)
+    assert line.endswith(b"," + body[1:] + b"\n")
+    said = json.loads(line, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+    assert len(said["event_id"]) == (64 if b"null" in own or not own else 1)
+
+
+@pytest.mark.parametrize(
+    "odd", [b"\xff", b"\0", b"[" * 5_000], ids=["no UTF-8", "control", "brackets"]
+)
+def test_a_large_body_that_is_no_json_does_not_grow(odd: bytes) -> None:
+    """The loader keeps as much of the text of a reject."""
+    body = odd * (4 * MOST_READ // len(odd))
+    line = webhook_line(body, STAMP)
+    assert len(line) <= 6 * MOST_READ + 200
+    assert odd[:1] == b"[" or json.loads(line)["cut"] == "1048576 of 4194304 bytes are kept"
+    assert ("cut" in json.loads(line)) == (odd[:1] != b"[")
+
+
+def test_a_large_body_that_a_load_can_read_is_whole() -> None:
+    hook = b'{"event_id":"e-%d","object_type":"email","metric":"sent","data":{"x":"\\ud800%b"}}'
+    body = b"[" + b",".join([hook % (n, b"\\n" * 200_000) for n in range(4)]) + b"]"
+    said = json.loads(webhook_line(body, STAMP))
+    assert said["body"].encode() == body
+    assert "cut" not in said

@@ -215,7 +215,22 @@ def test_a_socket_of_systemd_is_taken(tmp_path: Path) -> None:
 # several at once
 
 
-def test_two_receivers_share_a_spool_and_one_finishes_what_the_other_left(
+@pytest.mark.parametrize(
+    "name", [f"20260101T000000000000Z-0123456789abcdef.v{version}.jsonl" for version in (1, 2)]
+)
+def test_what_others_have_left_stops_no_receiver(
+    receiver: Start, tmp_path: Path, name: str
+) -> None:
+    """Neither what nobody can finish, nor what a newer version wrote."""
+    (tmp_path / "spool" / SCHEMA / f".{name}").mkdir(parents=True)
+    running = receiver(settings=config(more="spool_file_seconds = 0.3"))
+    assert "cannot be finished" in running.log() or "newer version" in running.log()
+    for _ in range(3):
+        assert running.post("/v1/track", {"event": "A"}).status == 200
+        time.sleep(1.2)  # into another file
+
+
+def test_two_receivers_share_a_spool_and_what_one_left_is_finished(
     receiver: Start, tmp_path: Path
 ) -> None:
     settings = config(more="spool_file_seconds = 0.3")
@@ -228,6 +243,7 @@ def test_two_receivers_share_a_spool_and_one_finishes_what_the_other_left(
     senders[1].stop()
     assert two.stop() == 0
     spool = tmp_path / "spool"
+    assert len(recover(spool, SCHEMA)) <= 1
     assert unfinished(spool, SCHEMA) == []
     sent = {name for each in senders for name in each.acknowledged}
     names = [json.loads(line)["messageId"] for line in raw_lines(tmp_path)]

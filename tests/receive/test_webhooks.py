@@ -1,6 +1,9 @@
 """Customer.io's reporting webhooks: their signature, and bodies of any kind."""
 
 import json
+import re
+import socket
+from pathlib import Path
 
 import pytest
 from acceptance.harness import webhook
@@ -87,3 +90,38 @@ def test_a_webhook_may_be_large(running: Running) -> None:
     [line] = running.lines()
     del line["receivedAt"]
     assert line == json.loads(hook)
+
+
+@pytest.mark.parametrize("odd", [b"\xff", b"\0", b'"'])
+def test_a_large_signed_body_is_taken_whatever_it_is(running: Running, odd: bytes) -> None:
+    """Though it would be six times as large as text."""
+    assert running.hook(odd * (16 << 20)).status == 200
+    [line] = running.lines()
+    assert ("cut" in line) == (odd != b'"')
+    assert len(line["body"]) >= 1 << 20
+
+
+def test_a_large_webhook_of_many_keys_holds_up_nobody(running: Running) -> None:
+    """It is searched, and not taken apart: that took seconds, and much memory."""
+    body = b'{"event_id":"e",' + b",".join(b'"k%d": 1' % n for n in range(1_100_000)) + b"}"
+    assert running.hook(body).status == 200
+    status = Path(f"/proc/{running.process.pid}/status")
+    if status.exists():
+        [peak] = re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())
+        assert int(peak) < 200 << 10
+    assert running.lines()[0]["event_id"] == "e"
+
+
+def test_webhooks_that_stall_keep_no_other_out(running: Running) -> None:
+    """Two of the largest, with a false signature."""
+    head = (
+        b"POST /v1/webhook/customerio HTTP/1.1\r\nHost: a\r\nX-CIO-Timestamp: 1\r\n"
+        b"X-CIO-Signature: x\r\nContent-Length: 16777216\r\n\r\n"
+    )
+    peers = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(2)]
+    for peer in peers:
+        peer.sendall(head + b"x" * ((16 << 20) - 5))
+    for size in (10, 100_000, 1_000_000):
+        assert running.hook(b'{"a":"' + b"x" * size + b'"}').status == 200
+    for peer in peers:
+        peer.close()

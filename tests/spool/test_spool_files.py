@@ -81,7 +81,8 @@ def test_the_group_may_read_files_and_delete_them(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     [file] = finished(tmp_path / "spool", "customerio")
-    assert stat.S_IMODE(file.path.stat().st_mode) == 0o640
+    for path in (file.path, file.path.with_name(".lock")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
     for folder in (file.path.parent, file.path.parent.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o2770
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from spool.watching import Watched, watch
 
+from loader.errors import LoaderError
 from loader.spool import SpoolFailed, SpoolWriter, finished, recover
 from loader.spool.files import new_name, unfinished
 
@@ -87,12 +89,46 @@ def test_what_a_dead_receiver_left_is_cut_and_finished(
     assert unfinished(tmp_path, SCHEMA) == recover(tmp_path, SCHEMA) == []
 
 
-def test_a_writer_finishes_what_another_left(tmp_path: Path) -> None:
-    """The receiver that died may not come back: a second one on the spool goes on."""
-    (tmp_path / SCHEMA).mkdir()
+def test_what_others_have_left_stops_no_writer(tmp_path: Path) -> None:
+    """Neither what nobody can finish, nor what a newer version wrote."""
+    (tmp_path / SCHEMA / f".{new_name()}").mkdir(parents=True)
     (tmp_path / SCHEMA / f".{new_name()}").write_bytes(LINE + b"{")
-    SpoolWriter(tmp_path, SCHEMA).append(LINE)
-    assert content(tmp_path) == LINE
+    with pytest.raises(LoaderError, match="cannot be finished: Is a directory"):
+        recover(tmp_path, SCHEMA)
+    assert content(tmp_path) == LINE  # all the same
+    (tmp_path / SCHEMA / f".{new_name().replace('.v1.', '.v2.')}").touch()
+    writer = SpoolWriter(tmp_path, SCHEMA)
+    writer.append(LINE)
+    assert writer.finish()
+    assert content(tmp_path) == 2 * LINE
+
+
+@pytest.mark.parametrize("how", ["removed", "removed with the spool", "moved", "replaced"])
+def test_lines_are_not_taken_into_a_folder_that_is_not_there(tmp_path: Path, how: str) -> None:
+    """The next ones come into a new folder."""
+    spool, away = tmp_path / "spool", tmp_path / "away"
+    folder = spool / SCHEMA
+    writer = SpoolWriter(spool, SCHEMA)
+    writer.append(b"before\n")
+    if how == "removed":
+        shutil.rmtree(folder)
+    elif how == "removed with the spool":
+        shutil.rmtree(spool)
+    else:
+        folder.rename(away)
+    if how == "replaced":
+        (tmp_path / "other").mkdir()
+        folder.symlink_to(tmp_path / "other")
+    with pytest.raises(SpoolFailed):
+        writer.append(b"refused\n")
+    writer.append(b"after\n")
+    assert writer.finish()
+    assert content(spool) == b"after\n"
+    if away.exists():  # and moved back: nothing that was acknowledged is gone
+        away.rename(spool / "back")
+        recover(spool, "back")
+        [file] = finished(spool, "back")
+        assert file.path.read_bytes().startswith(b"before\n")
 
 
 def test_a_full_disk_is_not_written_to(tmp_path: Path) -> None:
