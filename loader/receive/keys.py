@@ -93,10 +93,8 @@ class WatchedKeys:
         self._used = self._seen  # what is changed after this is seen the next time
         if self._has_file and self._seen[0] is None:
             raise UsageError(f"the settings file {str(config_file())!r} cannot be read")
-        before, settings = (
-            self.keys,
-            load_settings({"warehouse_dir": os.devnull}),
-        )  # as at the start
+        before = self.keys
+        settings = load_settings({"warehouse_dir": os.devnull})  # as at the start
         self._has_file = self._seen[0] is not None
         self._files = _files_of(settings)
         self._used = self._seen = [self._seen[0], *map(_read, self._files[1:])]

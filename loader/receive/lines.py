@@ -5,7 +5,6 @@ loader takes the first value, and keeps the others.
 """
 
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from loader.normalize.jsontext import encode_text
+from loader.normalize.members import Member, read_members
 
 _OWN_TIME = "receivedAt#2"
 _MERGED = ("context", "integrations")  # what a batch says for its calls, besides `sentAt`
@@ -30,25 +30,8 @@ _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def _refuse(constant: str) -> object:
-    raise ValueError(constant)
-
-
-# Numbers stay texts: they may be of any length, and nobody looks at them.
-_value_at = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse).raw_decode
-_blanks_at = re.compile(r"[ \t\r\n]*").match
-
-
 class NotAnObject(ValueError):
     """A text is no JSON object."""
-
-
-class Member(NamedTuple):
-    """A key of an object, with its value as it stands there."""
-
-    key: str
-    spelled: bytes  # with its quotes
-    value: bytes | msgspec.Raw
 
 
 class Object(NamedTuple):
@@ -72,7 +55,7 @@ class Object(NamedTuple):
     def members(self) -> Iterable[Member]:
         """All of it, in order."""
         return self.repeating or (
-            Member(key, encode_text(key), value) for key, value in self.values.items()
+            Member(key, encode_text(key), bytes(value)) for key, value in self.values.items()
         )
 
 
@@ -137,38 +120,15 @@ def read_list(text: bytes) -> list[bytes] | None:
     try:
         return [bytes(item) for item in _decode_list(text)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return [bytes(one.value) for one in _members(text)]
+        return [one.value for one in _members(text)]
 
 
-def _members(raw: bytes) -> list[Member]:
+def _members(text: bytes) -> list[Member]:
     """What an object or array has. Raises NotAnObject."""
     try:
-        text = raw.decode()
-        _, end = _value_at(text)
+        return read_members(text)
     except (ValueError, RecursionError):
         raise NotAnObject from None
-    if end != len(text):
-        raise NotAnObject
-    members = []
-    at = _skip(text, 1)
-    while text[at] not in "}]":
-        key, spelled = "", ""
-        if text[0] == "{":
-            key, end = _value_at(text, at)
-            spelled = text[at:end]
-            at = _skip(text, _skip(text, end) + 1)  # behind the colon
-        _, end = _value_at(text, at)
-        members.append(Member(key, spelled.encode(), text[at:end].encode()))
-        at = _skip(text, end)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
-    return members
-
-
-def _skip(text: str, at: int) -> int:
-    found = _blanks_at(text, at)
-    assert found is not None
-    return found.end()
 
 
 def call_line(
