@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -16,13 +16,12 @@ from loader.load.context import LoadContext
 from loader.load.planner import Planner
 from loader.load.result import LoadResult, Tally, result_of
 from loader.load.running import long_lived_garbage, running
-from loader.load.todo import Choice, FindFiles, inputs_of
+from loader.load.todo import Choice, Lookups, inputs_of
 from loader.normalize.collections import declared_tables
 from loader.normalize.event import IgnoreReason
 from loader.sources.inputs import Inputs
 from loader.warehouse import engine as warehouse
 from loader.warehouse import ledger, migrate
-from loader.warehouse.batch import FileProgress
 from loader.warehouse.changes import TablesDiffer
 from loader.warehouse.engine import Session
 from loader.warehouse.ids import Ids, Known, KnownIds
@@ -124,12 +123,15 @@ def plan(
         state = migrate.read_state(connection, source.schema_)
         migrate.check_state(state, source, auto_migrate=True)
         tables = declared_tables()
-        find_files: FindFiles = _no_files
+        known = Lookups()
         if state.revision is not None:
             check_owner(connection, source)
             tables = select_tables(connection, source.schema_)
             if not force:
-                find_files = partial(ledger.select_files, connection, version=__version__)
+                known = Lookups(
+                    files=partial(ledger.select_files, connection, version=__version__),
+                    finished=partial(ledger.select_finished, connection),
+                )
         known_ids = KnownIds(
             Session(server, source.schema_, lock_timeout=settings.wait_for_locks),
             retry_timeout=settings.retry_timeout,
@@ -157,7 +159,7 @@ def plan(
             inputs=inputs,
         )
         with long_lived_garbage():
-            run.read(Choice(inputs, source, tally, started_at=started_at, find_files=find_files))
+            run.read(Choice(inputs, source, tally, started_at=started_at, lookups=known))
         result = result_of(
             tally,
             source=source,
@@ -179,7 +181,3 @@ def plan(
 
 def _nothing(_ids: Ids) -> Known:
     return Known(set(), 0)
-
-
-def _no_files(_uris: Sequence[str]) -> Mapping[str, FileProgress]:
-    return {}

@@ -8,7 +8,7 @@ import gc
 import mmap
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,10 +22,9 @@ from loader.errors import OUT_OF_MEMORY, Committed, Interrupted, LoaderError, is
 from loader.load.beginning import Start, begin
 from loader.load.context import LoadContext
 from loader.load.result import LoadResult, Tally, result_of
-from loader.load.todo import Choice
+from loader.load.todo import Choice, Lookups
 from loader.sources.inputs import Inputs
 from loader.warehouse import ledger, rejects
-from loader.warehouse.batch import FileProgress
 from loader.warehouse.engine import Session, make_engine
 from loader.warehouse.ids import KnownIds
 from loader.warehouse.ledger import Counts, ListedBefore, ListingRow
@@ -113,9 +112,7 @@ class Running:
             self.source,
             self.tally,
             started_at=datetime.fromisoformat(self.start.load.started_at),
-            find_files=(lambda uris: {}) if reads_all else self._find_files,
-            find_listings=self._find_listings,
-            find_unfinished=self._find_unfinished,
+            lookups=self._known(reads_all=reads_all),
             lists_all=lists_all,
         )
         if lists_all and not is_by_hand and self.inputs.urls:
@@ -129,15 +126,21 @@ class Running:
         if not is_by_hand:
             self._reached = choice.reached()
 
-    def _find_files(self, uris: Sequence[str]) -> dict[str, FileProgress]:
-        return self.writer.ask(partial(ledger.select_files, uris=uris, version=__version__))
-
-    def _find_unfinished(self, since: datetime) -> list[str]:
-        return self.writer.ask(partial(ledger.select_unfinished, since=since))
-
-    def _find_listings(self) -> dict[str, ListedBefore]:
-        key = self.inputs.selection.key()
-        return self.writer.ask(partial(ledger.select_listings, selection=key))
+    def _known(self, *, reads_all: bool) -> Lookups:
+        ask = self.writer.ask
+        selection = self.inputs.selection.key()
+        known = Lookups(
+            listings=lambda: ask(partial(ledger.select_listings, selection=selection)),
+            unfinished=lambda since: ask(partial(ledger.select_unfinished, since=since)),
+        )
+        if reads_all:
+            return known
+        return known._replace(
+            files=lambda uris: ask(partial(ledger.select_files, uris=uris, version=__version__)),
+            finished=lambda first, last, most: ask(
+                partial(ledger.select_finished, first=first, last=last, most=most)
+            ),
+        )
 
     def finish(self) -> None:
         """Have everything written, and try the columns that wait once more."""

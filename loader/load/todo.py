@@ -6,6 +6,7 @@ up to which everything is loaded (`_listings`), less `lookback_days`. All folder
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
@@ -22,10 +23,18 @@ from loader.warehouse.ledger import ListedBefore
 
 # How far files were read before, by what they are called in the ledger.
 FindFiles = Callable[[Sequence[str]], Mapping[str, FileProgress]]
-# Up to which day inputs in buckets are loaded.
-FindListings = Callable[[], Mapping[str, ListedBefore]]
-# Objects that were not read to their end since a moment.
-FindUnfinished = Callable[[datetime], Sequence[str]]
+
+
+class Lookups(NamedTuple):
+    """What is looked up in the ledger; by default it knows nothing."""
+
+    files: FindFiles = lambda uris: {}
+    # The marks of files from one name on up to another that need not be read, so many at most.
+    finished: Callable[[str, str, int], AbstractSet[str]] = lambda first, last, most: frozenset()
+    # Up to which day inputs in buckets are loaded.
+    listings: Callable[[], Mapping[str, ListedBefore]] = dict
+    # Objects that were not read to their end since a moment.
+    unfinished: Callable[[datetime], Sequence[str]] = lambda since: ()
 
 
 @dataclass(kw_only=True)
@@ -86,18 +95,14 @@ class Choice:
         tally: Tally,
         *,
         started_at: datetime,
-        find_files: FindFiles,
-        find_listings: FindListings = dict,
-        find_unfinished: FindUnfinished = lambda since: (),
+        lookups: Lookups,
         lists_all: bool = False,
     ) -> None:
         self._inputs = inputs
         self._source = source
         self._tally = tally
         self._started_at = started_at
-        self._find_files = find_files
-        self._find_listings = find_listings
-        self._find_unfinished = find_unfinished
+        self._lookups = lookups
         self._lists_all = lists_all
         self._listings: dict[str, _Listing] = {}
         self._before: Mapping[str, ListedBefore] | None = None
@@ -120,11 +125,12 @@ class Choice:
     def _of_page(self, page: Page, listing: _Listing) -> Iterator[Todo]:
         if page.day is not None and page.day <= self._started_at.date():
             listing.newest = max(page.day, listing.newest or page.day)
-        known = self._find_files([one.uri for one in page.files]) if page.files else {}
         if page.failure is not None:
             self._tally.errors.append(str(page.failure))
             listing.is_broken = True
-        for file in page.files:
+        files = self._without_finished(page.files)
+        known = self._lookups.files([file.uri for file in files]) if files else {}
+        for file in files:
             before = known.get(file.uri)
             if file.skipped:
                 self._tally.warnings.append(file.skipped)
@@ -133,6 +139,17 @@ class Choice:
                 self._tally.files_without_events += before.not_events is not None
             else:
                 yield Todo(file, before, page.day, listing)
+
+    def _without_finished(self, files: list[InputFile]) -> list[InputFile]:
+        """The files of which there may be something to read. Mostly there are none among many."""
+        if not files:
+            return files
+        uris = [file.uri for file in files]
+        # Files that are gone may stand between these; what is left out is looked up by its name.
+        marks = self._lookups.finished(min(uris), max(uris), 2 * len(files))
+        left = [file for file in files if file.mark not in marks]
+        self._tally.files_skipped += len(files) - len(left)
+        return left
 
     def _since(self, path: str) -> date | None:
         return self._listing(path).since
@@ -156,13 +173,13 @@ class Choice:
         if before.day > self._started_at.date():
             return True
         base = base_of(read_url(path).url)
-        return any(uri.startswith(base) for uri in self._find_unfinished(before.listed_at))
+        return any(uri.startswith(base) for uri in self._lookups.unfinished(before.listed_at))
 
     def _known(self, path: str) -> ListedBefore | None:
         if not is_url(path):
             return None
         if self._before is None:
-            self._before = self._find_listings()
+            self._before = self._lookups.listings()
         return self._before.get(path)
 
 

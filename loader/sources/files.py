@@ -9,7 +9,6 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import msgspec
@@ -21,7 +20,6 @@ from loader.sources.page import PAGE_FILES, InputFile
 from loader.sources.selection import Selection, base_of
 
 STDIN = "-"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def spell(path: str) -> str:
@@ -220,11 +218,11 @@ def is_stream(path: str) -> bool:
 
 def _describe(path: str, *, is_named: bool) -> InputFile:
     if path == STDIN:
-        return InputFile(uri=STDIN, size=None, modified_at=None, is_stream=True, is_named=True)
+        return InputFile(uri=STDIN, size=None, modified=None, is_stream=True, is_named=True)
     real = os.path.realpath(path)
     if not os.path.exists(real):  # a pipe under /dev/fd has no other name; or it is gone
         real = os.path.abspath(path)
-    file = InputFile(uri=spell(real), path=real, size=None, modified_at=None, is_named=is_named)
+    file = InputFile(uri=spell(real), path=real, size=None, modified=None, is_named=is_named)
     try:
         status = os.stat(real)
     except OSError:  # said again, as the error of this one input, when it is opened
@@ -265,19 +263,15 @@ def _as_they_stand(folder: str, names: list[str]) -> Iterator[tuple[str, InputFi
                     yield name, None
                     continue
                 path = folder + name
-                time = _EPOCH + timedelta(0, 0, microseconds)
                 uri = path if is_plain else spell(path)
-                yield name, InputFile(uri=uri, path=path, size=size, modified_at=time)
+                yield name, InputFile(uri=uri, path=path, size=size, modified=microseconds)
     finally:
         os.close(descriptor)
 
 
 def _as_it_is(file: InputFile, status: os.stat_result) -> InputFile:
-    return msgspec.structs.replace(file, size=status.st_size, modified_at=_modified_at(status))
-
-
-def _modified_at(status: os.stat_result) -> datetime:
-    return _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+    microseconds = status.st_mtime_ns // 1000
+    return msgspec.structs.replace(file, size=status.st_size, modified=microseconds)
 
 
 def _kind(status: os.stat_result) -> str:
@@ -351,7 +345,7 @@ def _check_unchanged(file: InputFile, status: os.stat_result, taken: int) -> Non
     assert file.size is not None
     if min(status.st_size, taken) < file.size:
         what = f"it had {file.size} bytes and then {min(status.st_size, taken)}"
-    elif status.st_size == file.size and after.modified_at != file.modified_at:
+    elif status.st_size == file.size and after.modified != file.modified:
         what = "it was written to"
     else:
         return

@@ -11,7 +11,7 @@ from loader.errors import InputUnreadable
 from loader.sources import files
 from loader.sources.ahead import Ahead
 from loader.sources.opening import OpenInput
-from loader.sources.page import PAGE_FILES, InputFile, Page
+from loader.sources.page import PAGE_FILES, InputFile, Page, microseconds
 from loader.sources.selection import EVERYTHING, Selection, base_of
 from loader.sources.urls import is_url, read_url
 from loader.spool import SCHEME, finished, spool_uri
@@ -128,7 +128,7 @@ class Inputs:
                     uri=spool_uri(schema, file.name),
                     path=str(file.path),
                     size=file.size,
-                    modified_at=file.written_at,
+                    modified=microseconds(file.written_at),
                     version=file.name,
                 )
                 for file in some

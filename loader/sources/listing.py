@@ -22,7 +22,7 @@ from loader.sources.days import (
     sort_folders,
 )
 from loader.sources.keys import Pattern, is_hidden
-from loader.sources.page import PAGE_FILES, InputFile, Page
+from loader.sources.page import PAGE_FILES, InputFile, Page, microseconds
 from loader.sources.store_errors import Place, UnreadableKey, explain
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def as_file(root: str, meta: "ObjectMeta", *, is_named: bool = False) -> InputFi
         uri=root + meta["path"],
         size=meta["size"],
         # The head of an answer has whole seconds.
-        modified_at=modified_at.replace(microsecond=0),
+        modified=microseconds(modified_at.replace(microsecond=0)),
         version=tag.strip('"') if tag else None,
         is_named=is_named,
     )

@@ -1,6 +1,6 @@
 """What a listing of inputs consists of, wherever they are."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +10,13 @@ from loader.errors import InputUnreadable
 # Files of a listing that are looked up in the ledger together.
 PAGE_FILES = 10_000
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(time: datetime) -> int:
+    """Since 1970."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file or object as it was when it was listed; a row in `_files`."""
@@ -17,11 +24,21 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     uri: str  # absolute path, as `spell` writes it; URL of an object; or `-` for stdin
     path: str = ""  # of a file, as the system knows it
     size: int | None  # bytes as stored; None where that has no meaning
-    modified_at: datetime | None  # to the microsecond, as PostgreSQL keeps it
+    modified: int | None  # microseconds since 1970: there may be millions, which no one looks at
     version: str | None = None  # of an object: ETag or generation, which tells if it is the same
     is_stream: bool = False  # stdin, or a pipe or device by its name: read anew each time
     is_named: bool = False  # by its own name, and not by a folder or a glob
     skipped: str = ""  # why it is not read, if it is not
+
+    @property
+    def modified_at(self) -> datetime | None:
+        """When it was written, to the microsecond, as PostgreSQL keeps it."""
+        return None if self.modified is None else _EPOCH + timedelta(0, 0, self.modified)
+
+    @property
+    def mark(self) -> str:
+        """What is equal only for one that has not changed; the same as `ledger.select_finished`."""
+        return f"{self.size}\n{self.modified if self.version is None else self.version}\n{self.uri}"
 
 
 class Page(NamedTuple):

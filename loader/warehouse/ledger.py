@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Table,
+    Text,
     case,
     cast,
     delete,
@@ -183,6 +185,24 @@ def select_files(
         .where(files.c.uri == func.any(list(spelled)))
     )
     return {spelled[row[0]]: FileProgress(*row) for row in connection.execute(statement)}
+
+
+def select_finished(connection: Connection, first: str, last: str, most: int) -> set[str]:
+    """The marks (`InputFile.mark`) of files that need not be read while they stay as they are.
+
+    Those from one name on up to another, so many at most: files that are listed together lie
+    together in the index, and one walk over a part of it is far quicker than a search for each.
+    Of a file that is not among them nothing is known.
+    """
+    since_1970 = func.extract("epoch", files.c.modified_at) * 1_000_000
+    version = func.coalesce(files.c.version, cast(cast(since_1970, BigInteger), Text))
+    statement = (
+        select(cast(files.c.size, Text) + "\n" + version + "\n" + files.c.uri)
+        .where(files.c.uri.between(first, last), files.c.finished, files.c.not_events.is_(None))
+        .order_by(files.c.uri)
+        .limit(most)
+    )
+    return set(connection.scalars(statement))
 
 
 def _key_of(uri: str) -> str:

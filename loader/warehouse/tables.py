@@ -159,7 +159,7 @@ batches = Table(
 files = Table(
     "_files",
     metadata,
-    Column("uri", Text, primary_key=True, comment="Path of the file; - for stdin."),
+    Column("uri", _KEY_TYPE, primary_key=True, comment="Path of the file; - for stdin."),
     Column("size", BigInteger, comment="Bytes as stored; null for a stream."),
     Column("modified_at", _TIME, comment="Modification time; null for a stream."),
     Column("records_done", BigInteger, nullable=False, comment="Records read and committed."),

@@ -16,7 +16,7 @@ from loader.sources.urls import read_url
 
 _HASTE = Patience(retries=1, read_seconds=0.5, most_pause=0.02)
 ROOT = f"s3://{BUCKET}/"
-FILE = InputFile(uri=ROOT + "a.gz", size=3, modified_at=None, version=None)
+FILE = InputFile(uri=ROOT + "a.gz", size=3, modified=None, version=None)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from acceptance.harness import SCHEMA, Database
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
+from loader.sources.page import InputFile, microseconds
 from loader.warehouse import ledger, rejects
 from loader.warehouse.batch import FileProgress, RejectRow
 
@@ -68,6 +69,33 @@ def test_the_progress_of_a_file_is_its_last_one_to_the_microsecond(
         "-": stream,
     }
     assert ledger.select_files(connection, [], "1") == {}
+
+
+def test_a_file_has_the_mark_that_the_ledger_has_while_it_stays_as_it_was(
+    connection: Connection,
+) -> None:
+    local = InputFile(uri="/b\n1 é.json", size=10, modified=microseconds(NOW))
+    old = InputFile(uri="/a.json", size=0, modified=-1)
+    stored = InputFile(uri="s3://a/b", size=7, modified=microseconds(NOW), version="x 1")
+    listed = [local, old, stored]
+    load, *_ = ledger.start_load(connection, "Customer.io", "1")
+
+    def record(uri: str, *, finished: bool = True, not_events: str | None = None) -> FileProgress:
+        return FileProgress(uri, 3, NOW, None, 5, finished, not_events)
+
+    read = [
+        FileProgress(one.uri, one.size, one.modified_at, one.version, 5, True) for one in listed
+    ]
+    others = [record("/c", finished=False), record("/d", not_events="a picture"), record("/z")]
+    stream = FileProgress("-", None, None, None, 3, True)
+    ledger.record_batch(connection, load, ledger.Counts(batches=1), [*read, *others, stream])
+    found = ledger.select_finished(connection, "/a.json", "s3://a/b", 100)
+    z = InputFile(uri="/z", size=3, modified=microseconds(NOW))
+    assert found == {one.mark for one in [*listed, z]}
+    for change in ({"size": 11}, {"modified": local.modified + 1}, {"uri": "/b\n1"}):
+        assert msgspec.structs.replace(local, **change).mark not in found
+    assert msgspec.structs.replace(stored, modified=5).mark in found  # it has a version
+    assert ledger.select_finished(connection, "/a.json", "/b\n1 é.json", 1) == {old.mark}
 
 
 @pytest.mark.parametrize(

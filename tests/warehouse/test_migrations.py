@@ -44,14 +44,14 @@ def differences(db: Database) -> list[Any]:
         return list(compare_metadata(context, metadata))
 
 
-def downgrade(connection: Connection) -> None:
-    """Run the downgrades of all revisions, as the loader's own connection would."""
+def downgrade(connection: Connection, to: str = "base") -> None:
+    """Run downgrades, as the loader's own connection would."""
     from alembic import command
 
     config = migrate._config()
     config.attributes["connection"] = connection
     config.attributes["source"] = SOURCE
-    command.downgrade(config, "base")
+    command.downgrade(config, to)
 
 
 def test_head_equals_the_declared_tables_with_types_comments_and_defaults(db: Database) -> None:
@@ -110,6 +110,25 @@ def test_a_migration_that_fails_leaves_nothing(empty_db: Database) -> None:
 def state(db: Database) -> tuple[str, str | None]:
     with connected(db) as connection:
         return tuple(migrate.read_state(connection, SCHEMA))  # type: ignore[return-value]
+
+
+def test_files_are_sorted_by_the_bytes_of_their_names_unless_a_view_reads_these(
+    empty_db: Database,
+) -> None:
+    """PostgreSQL changes no column that a view reads: that must not end the migration."""
+    collation = """
+        SELECT l.collname FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
+        WHERE a.attrelid = '_files'::regclass AND a.attname = 'uri'
+    """
+    with connected(empty_db) as connection:
+        migrate.upgrade(connection, SOURCE)
+        assert empty_db.value(collation) == "C"
+        downgrade(connection, "0006")
+        assert empty_db.value(collation) == "default"
+        empty_db.execute("CREATE VIEW seen AS SELECT uri FROM _files")
+        migrate.upgrade(connection, SOURCE)
+        assert migrate.read_state(connection, SCHEMA).kind == "head"
+    assert empty_db.value(collation) == "default"
 
 
 def test_the_state_of_a_schema_is_told_apart(empty_db: Database) -> None:
