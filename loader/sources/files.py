@@ -106,6 +106,7 @@ class Listing:
                 self.excluded += 1
 
     def _below(self, top: str, base: str) -> Iterator[InputFile]:
+        real_top = os.path.realpath(top)
         for folder, names, folder_id in _walk(top):
             if isinstance(folder, InputUnreadable):
                 self.failures.append(folder)
@@ -117,7 +118,8 @@ class Listing:
                 names = [name for name in names if not self._takes(before, name)]
             wanted = self._selection.take(below, names)
             self.excluded += len(names) - len(wanted)
-            real = os.path.join(os.path.realpath(folder), "")
+            # No link was followed on the way down.
+            real = os.path.join(real_top, folder[len(top) :].lstrip("/"), "")
             for name, file in _as_they_stand(real, wanted):
                 if file is None:
                     path = os.path.join(folder, name)
