@@ -55,6 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(_NO_CREDENTIALS)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """How many tests run at once: many wait for a time-out, or for a server to come up."""
+    return (os.cpu_count() or 1) * 3 // 2
+
+
 def pytest_report_header() -> str:
     """The version of the embedded PostgreSQL."""
     psql = embedded.psql_command("", [])[0]
