@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import uvicorn
@@ -14,6 +15,7 @@ from loader.config import Settings
 from loader.errors import LoaderError, UsageError
 from loader.receive.answering import (
     KNOWN_BYTES,
+    LARGE_AT_ONCE,
     Receive,
     Receiver,
     Scope,
@@ -226,6 +228,7 @@ async def _serve(process: _Process, sockets: list[socket.socket], metrics: socke
             server.should_exit = True
 
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(LARGE_AT_ONCE, "large"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)
     process.begin()
