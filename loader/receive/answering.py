@@ -40,8 +40,8 @@ MOST_LINES_BYTES = 16 << 20
 # The largest webhook may be a line of twice its size.
 STRANGE_BYTES, KNOWN_BYTES = 32 << 20, 48 << 20
 BODY_SECONDS = 10.0
-# Odd bodies of this size take a tenth of a second. Larger ones are read in threads.
-_LARGE_BYTES, LARGE_AT_ONCE = 128 << 10, 2
+# Odd bodies of this size take a tenth of a second. Larger ones are read in a thread.
+_LARGE_BYTES = 128 << 10
 _RETRY_SECONDS = b"5"
 _KINDS = ("track", "identify", "page", "screen", "group", "alias", "batch")
 _KIND_OF = {name: kind for kind in _KINDS for name in (kind, kind[0])}

@@ -15,7 +15,6 @@ from loader.config import Settings
 from loader.errors import LoaderError, UsageError
 from loader.receive.answering import (
     KNOWN_BYTES,
-    LARGE_AT_ONCE,
     Receive,
     Receiver,
     Scope,
@@ -228,7 +227,8 @@ async def _serve(process: _Process, sockets: list[socket.socket], metrics: socke
             server.should_exit = True
 
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(LARGE_AT_ONCE, "large"))
+    # For large bodies; one after another, as each of them needs several times its size.
+    loop.set_default_executor(ThreadPoolExecutor(1, "large"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)
     process.begin()
