@@ -73,7 +73,8 @@ class Refused(Exception):
         self.answer = Answer(status, code, message)
 
 
-_NOT_SIGNED = Refused(401, "invalid_signature", "no signing key of that source has signed it")
+def _not_signed() -> Refused:
+    return Refused(401, "invalid_signature", "no signing key of that source has signed it")
 
 
 class _Left(Exception):
@@ -166,12 +167,11 @@ class Receiver:
         signature = headers.get("x-cio-signature", "")
         keys = self._keys()
         if schema not in keys.signing or not timestamp.isdecimal() or not signature:
-            raise _NOT_SIGNED
+            raise _not_signed()
         with self._strange.hold() as take:
             body = await _read(headers, receive, MOST_WEBHOOK_BYTES, take)
             is_signed = partial(keys.is_signed, schema, timestamp, signature)
-            lines = await _apart(body, lambda: lines_of_webhook(body, is_signed))
-            return schema, b"".join(lines), len(lines)
+            return schema, *await _apart(body, lambda: lines_of_webhook(body, is_signed))
 
     async def _calls(
         self, kind: str, headers: dict[str, str], receive: Receive
@@ -187,8 +187,7 @@ class Receiver:
             schema = schema or self._source_of(claimed_key(text))
             if not schema:
                 raise Refused(401, "invalid_write_key", "there is no write key")
-            lines = await _apart(text, lambda: lines_of_calls(text, kind))
-            return schema, b"".join(lines), len(lines)
+            return schema, *await _apart(text, lambda: lines_of_calls(text, kind))
 
     def _source_of(self, key: str | None) -> str | None:
         """The source of a key; None where there is no key. Raises Refused."""
@@ -253,15 +252,16 @@ def _unpack(encoding: str, packed: bytes, most: int) -> bytes:
     return text
 
 
-async def _apart(text: bytes, read: Callable[[], list[bytes]]) -> list[bytes]:
-    """Read a body, and hold up no other request for it."""
-    return read() if len(text) <= _LARGE_BYTES else await asyncio.to_thread(read)
+async def _apart(text: bytes, read: Callable[[], list[bytes]]) -> tuple[bytes, int]:
+    """The lines of a body, and their number; for a large one no other request is held up."""
+    lines = read() if len(text) <= _LARGE_BYTES else await asyncio.to_thread(read)
+    return b"".join(lines), len(lines)
 
 
 def lines_of_webhook(body: bytes, is_signed: Callable[[bytes], bool]) -> list[bytes]:
     """The lines of a webhook. Raises Refused."""
     if not is_signed(body):
-        raise _NOT_SIGNED
+        raise _not_signed()
     return webhook_lines(body, _stamp())
 
 

@@ -32,6 +32,19 @@ _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
+class _Hook(msgspec.Struct):
+    event_id: msgspec.Raw = msgspec.Raw()
+    receivedAt: msgspec.Raw = msgspec.Raw()
+
+
+class _Keyed(msgspec.Struct):
+    writeKey: str = ""
+
+
+_decode_keyed = msgspec.json.Decoder(_Keyed).decode
+_decode_hook = msgspec.json.Decoder(_Hook).decode
+
+
 class NotAnObject(ValueError):
     """A text is no JSON object."""
 
@@ -68,15 +81,6 @@ class Shared(NamedTuple):
     members: Sequence[tuple[str, bytes]] = ()
 
 
-class _Hook(msgspec.Struct):
-    event_id: msgspec.Raw = msgspec.Raw()
-    receivedAt: msgspec.Raw = msgspec.Raw()
-
-
-class _Keyed(msgspec.Struct):
-    writeKey: str = ""
-
-
 def _is_said(value: bytes | msgspec.Raw) -> bool:
     return bytes(value) not in _NOTHING
 
@@ -88,10 +92,6 @@ def claimed_key(text: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         found = _WRITE_KEY.search(text)  # some texts are refused that are read later
         return found[1][1:-1].decode("utf-8", "replace") if found else ""
-
-
-_decode_keyed = msgspec.json.Decoder(_Keyed).decode
-_decode_hook = msgspec.json.Decoder(_Hook).decode
 
 
 def read_object(text: bytes) -> Object:

@@ -6,6 +6,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from acceptance.harness import webhook
 from receive.receiving import Running, Start, config, signed
@@ -139,6 +140,17 @@ def test_while_a_large_body_is_read_others_are_answered(receiver: Start, tmp_pat
             assert not large.done()
         (tmp_path / "go").touch()
         assert large.result().status == 200
+
+
+def test_what_was_refused_is_not_kept(running: Running) -> None:
+    """An error that is raised twice has all that its first place had."""
+    process = psutil.Process(running.process.pid)
+    before = process.memory_info().rss
+    body = b" " * (1 << 20)
+    wrong = signed(body, "wrong")
+    for _ in range(80):
+        assert running.send("POST", "/v1/webhook/customerio", body, **wrong).status == 401
+    assert process.memory_info().rss - before < 40 << 20
 
 
 def test_webhooks_that_stall_keep_no_other_out(running: Running) -> None:
