@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from loader.errors import LoaderError
-from loader.receive.committing import COMMIT_SECONDS, Committer, Full, Room, Share
+from loader.receive.committing import COMMIT_SECONDS, Committer
 from loader.receive.keys import Keys
 from loader.receive.lines import (
     NotAnObject,
@@ -30,6 +30,7 @@ from loader.receive.lines import (
     wrapped_line,
 )
 from loader.receive.metrics import Metrics
+from loader.receive.room import Full, Room, Share
 
 # Segment's limits, which hold for what was unpacked, too.
 MOST_CALL_BYTES, MOST_BATCH_BYTES, MOST_CALLS = 32 << 10, 500 << 10, 2_500

@@ -8,7 +8,7 @@ import asyncio
 from enum import IntEnum
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from loader.receive.answering import BODY_SECONDS
 
@@ -50,7 +50,7 @@ class Connection(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _around = 0  # bytes since a head began, or ended, that are not of a body
     _is_leaving = False
-    _answered: Any = None  # the cycle of the request that is being answered
+    _answered: RequestResponseCycle | None = None  # the request that is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -117,7 +117,7 @@ class Connection(HttpToolsProtocol):
         else:
             self.cycle.keep_alive = False
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -130,7 +130,7 @@ class Connection(HttpToolsProtocol):
         """Close the connection in so many seconds, unless it gets on."""
         if self._timer is not None:
             self._timer.cancel()
-        close: Any = self.transport.close
+        close = self.transport.close
         self._timer = None if seconds is None else self.loop.call_later(seconds, close)
 
     def _make_room(self) -> None:

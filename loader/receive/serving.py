@@ -21,10 +21,11 @@ from loader.receive.answering import (
     Send,
     respond,
 )
-from loader.receive.committing import Committer, Room
+from loader.receive.committing import Committer
 from loader.receive.connection import Connection
 from loader.receive.keys import WatchedKeys
 from loader.receive.metrics import Metrics
+from loader.receive.room import Room
 from loader.spool import SpoolWriter, make_folder, recover
 
 Say = Callable[..., None]  # a sentence, the name of an event, and facts
