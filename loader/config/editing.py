@@ -118,7 +118,7 @@ def _span(text: str, name: str) -> tuple[int, int]:
     headers = [at for at, line in enumerate(lines) if _HEADER.match(line)]
     borders = [at for at in headers if not _OF_SOURCE.match(lines[at])] + [len(lines)]
     for at, following in pairwise(borders):
-        begin, end = _comment_above(lines, at), _comment_above(lines, following)
+        begin, end = _comment_above(lines, at), _end_of_block(lines, following)
         block = text[offsets[begin] : offsets[end]]
         if _SOURCE.match(lines[at]) and any(_is(one, name) for one in _sources(block)):
             return offsets[begin], offsets[end]
@@ -132,6 +132,18 @@ def _comment_above(lines: list[str], at: int) -> int:
     while 0 < at < len(lines) and lines[at - 1].lstrip().startswith("#"):
         at -= 1
     return at
+
+
+def _end_of_block(lines: list[str], following: int) -> int:
+    """Where a block ends: a comment behind a blank line is about what follows."""
+    end = following
+    while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
+        end -= 1
+    while end < following and lines[end].strip():
+        end += 1
+    while end < following and not lines[end].strip():
+        end += 1
+    return min(end, _comment_above(lines, following))
 
 
 def _sources(text: str) -> Sources:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from loader.columns.times import time_text
+from loader.columns.tokens import Longs
 from loader.forms.events import Events, Read
 from loader.normalize.event import JSON, Object
 
@@ -12,8 +13,8 @@ from loader.normalize.event import JSON, Object
 def calls_of(read: Read) -> Iterator[tuple[int, Object]]:
     """The track call of each event, with the number of its line."""
     events = read.events
-    values = np.argsort(events.values.event, kind="stable")
-    bounds = np.searchsorted(events.values.event[values], np.arange(len(events) + 1))
+    values = _by_event(events.values.event, len(events))
+    extras = _by_event(events.extra.event, len(events))
     for at in range(len(events)):
         call: Object = {"type": "track", "event": events.names[events.name[at]].text}
         call["messageId"] = events.ids[at]
@@ -23,18 +24,24 @@ def calls_of(read: Read) -> Iterator[tuple[int, Object]]:
         call |= _times_of(events, at)
         context: Object = {}
         properties: Object = {}
-        for n in values[bounds[at] : bounds[at + 1]].tolist():
+        for n in values[at].tolist():
             column_number = int(events.values.column[n])
             is_context = events.columns.is_context[column_number]
             key = events.columns.first_key(column_number)
             value = events.tokens.value(int(events.values.token[n]))
             _put(context if is_context else properties, key, value)
-        for n in np.flatnonzero(events.extra.event == at).tolist():
+        for n in extras[at].tolist():
             extra = events.extra_names[events.extra.name[n]]
             value = events.tokens.value(int(events.extra.token[n]))
             (properties if events.extra.is_own[n] else call).setdefault(extra, value)
         call |= {"context": context, "properties": properties}
         yield read.first + events.records.number(int(events.record[at])), call
+
+
+def _by_event(numbers: Longs, count: int) -> list[Longs]:
+    """The places of values for each of so many events, by the number of its event at each place."""
+    places = np.argsort(numbers, kind="stable")
+    return np.split(places, np.searchsorted(numbers[places], np.arange(1, count)))
 
 
 def _times_of(events: Events, at: int) -> Object:

@@ -12,10 +12,11 @@ import traceback
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from loader.errors import LoaderError
-from loader.receive.committing import COMMIT_SECONDS, Committer, Full, Room, Share
+from loader.receive.committing import COMMIT_SECONDS, Committer
 from loader.receive.keys import Keys
 from loader.receive.lines import (
     NotAnObject,
@@ -29,6 +30,7 @@ from loader.receive.lines import (
     wrapped_line,
 )
 from loader.receive.metrics import Metrics
+from loader.receive.room import Full, Room, Share
 
 # Segment's limits, which hold for what was unpacked, too.
 MOST_CALL_BYTES, MOST_BATCH_BYTES, MOST_CALLS = 32 << 10, 500 << 10, 2_500
@@ -39,6 +41,8 @@ MOST_LINES_BYTES = 16 << 20
 # The largest webhook may be a line of twice its size.
 STRANGE_BYTES, KNOWN_BYTES = 32 << 20, 48 << 20
 BODY_SECONDS = 10.0
+# Odd bodies of this size take a tenth of a second. Larger ones are read in a thread.
+_LARGE_BYTES = 128 << 10
 _RETRY_SECONDS = b"5"
 _KINDS = ("track", "identify", "page", "screen", "group", "alias", "batch")
 _KIND_OF = {name: kind for kind in _KINDS for name in (kind, kind[0])}
@@ -68,6 +72,10 @@ class Refused(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(code)
         self.answer = Answer(status, code, message)
+
+
+def _not_signed() -> Refused:
+    return Refused(401, "invalid_signature", "no signing key of that source has signed it")
 
 
 class _Left(Exception):
@@ -158,15 +166,13 @@ class Receiver:
         """A webhook that is signed is taken whatever it is: its stream would wait behind it."""
         timestamp = headers.get("x-cio-timestamp", "")
         signature = headers.get("x-cio-signature", "")
-        refused = Refused(401, "invalid_signature", "no signing key of that source has signed it")
-        if schema not in self._keys().signing or not timestamp.isdecimal() or not signature:
-            raise refused
+        keys = self._keys()
+        if schema not in keys.signing or not timestamp.isdecimal() or not signature:
+            raise _not_signed()
         with self._strange.hold() as take:
             body = await _read(headers, receive, MOST_WEBHOOK_BYTES, take)
-            if not self._keys().is_signed(schema, timestamp, signature, body):
-                raise refused
-            lines = webhook_lines(body, _stamp())
-            return schema, b"".join(lines), len(lines)
+            is_signed = partial(keys.is_signed, schema, timestamp, signature)
+            return schema, *await _apart(body, lambda: lines_of_webhook(body, is_signed))
 
     async def _calls(
         self, kind: str, headers: dict[str, str], receive: Receive
@@ -182,14 +188,7 @@ class Receiver:
             schema = schema or self._source_of(claimed_key(text))
             if not schema:
                 raise Refused(401, "invalid_write_key", "there is no write key")
-            try:
-                found = read_object(text.strip())
-                if kind != "batch":
-                    return schema, call_line(found, _stamp(), kind=kind), 1
-                lines = lines_of_batch(found)
-            except NotAnObject:
-                raise Refused(400, "invalid_json", "the body is no JSON object") from None
-            return schema, b"".join(lines), len(lines)
+            return schema, *await _apart(text, lambda: lines_of_calls(text, kind))
 
     def _source_of(self, key: str | None) -> str | None:
         """The source of a key; None where there is no key. Raises Refused."""
@@ -254,8 +253,32 @@ def _unpack(encoding: str, packed: bytes, most: int) -> bytes:
     return text
 
 
+async def _apart(text: bytes, read: Callable[[], list[bytes]]) -> tuple[bytes, int]:
+    """The lines of a body, and their number; for a large one no other request is held up."""
+    lines = read() if len(text) <= _LARGE_BYTES else await asyncio.to_thread(read)
+    return b"".join(lines), len(lines)
+
+
+def lines_of_webhook(body: bytes, is_signed: Callable[[bytes], bool]) -> list[bytes]:
+    """The lines of a webhook. Raises Refused."""
+    if not is_signed(body):
+        raise _not_signed()
+    return webhook_lines(body, _stamp())
+
+
+def lines_of_calls(text: bytes, kind: str) -> list[bytes]:
+    """A line for a call of a kind, or for each call of a batch. Raises Refused."""
+    try:
+        found = read_object(text.strip())
+        if kind == "batch":
+            return lines_of_batch(found)
+        return [call_line(found, _stamp(), kind=kind)]
+    except NotAnObject:
+        raise Refused(400, "invalid_json", "the body is no JSON object") from None
+
+
 def lines_of_batch(batch: Object) -> list[bytes]:
-    """A line for each call of a batch. Raises Refused."""
+    """A line for each call of a batch. Raises Refused and NotAnObject."""
     calls = calls_of(batch, MOST_CALLS)
     if calls is None:
         raise Refused(400, "no_batch", "the body has no array `batch`")
@@ -264,7 +287,7 @@ def lines_of_batch(batch: Object) -> list[bytes]:
     if any(len(call) > MOST_CALL_BYTES for call in calls):
         raise Refused(400, "too_large", f"a call has more than {MOST_CALL_BYTES:,} bytes")
     stamp, shared, lines = _stamp(), shared_of(batch), []
-    size = len(batch.text) + len(calls) * sum(map(len, shared.values()))
+    size = len(batch.text) + len(calls) * sum(len(one.value) for one in shared.values())
     if size > MOST_LINES_BYTES:
         raise Refused(
             400,

@@ -8,11 +8,14 @@ import asyncio
 from enum import IntEnum
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from loader.receive.answering import BODY_SECONDS
 
+# Of a head; and of what stands around the chunks of a body, of which large ones pay for themselves.
+# Data are read in steps of that size.
 MOST_HEAD_BYTES, MOST_HEADERS = 16 << 10, 100
+_PAID_BY = 8
 MOST_CONNECTIONS = 900  # where there are more, those that wait longest are closed
 _MOST_PIPELINED = 16
 # For the answer that a body took too long, and for what is on its way when a process ends.
@@ -45,9 +48,9 @@ class Connection(HttpToolsProtocol):
     _state = _State.CLOSED
     _since = 0.0
     _timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _around = 0  # bytes since a head began, or ended, that are not of a body
     _is_leaving = False
-    _answered: Any = None  # the cycle of the request that is being answered
+    _answered: RequestResponseCycle | None = None  # the request that is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -64,17 +67,23 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        before = self._state
-        super().data_received(data)
-        if before == self._state == _State.HEAD:
-            self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
+        for at in range(0, len(data), MOST_HEAD_BYTES):
+            piece = data[at : at + MOST_HEAD_BYTES]
+            self._around += len(piece)
+            super().data_received(piece)
+            if self._around > MOST_HEAD_BYTES:
                 self.transport.abort()
+            if self.transport.is_closing():
+                break  # nothing is done for what follows
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_bytes = 0
+        self._around = 0
         self._enter(_State.HEAD)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._around -= len(body) + len(body) // _PAID_BY
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
@@ -83,6 +92,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._around = 0
         self._enter(_State.BODY)
         if self._is_leaving:
             self.cycle.keep_alive = False
@@ -107,7 +117,7 @@ class Connection(HttpToolsProtocol):
         else:
             self.cycle.keep_alive = False
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -120,7 +130,7 @@ class Connection(HttpToolsProtocol):
         """Close the connection in so many seconds, unless it gets on."""
         if self._timer is not None:
             self._timer.cancel()
-        close: Any = self.transport.close
+        close = self.transport.close
         self._timer = None if seconds is None else self.loop.call_later(seconds, close)
 
     def _make_room(self) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -22,12 +23,26 @@ MOST_READ = 1 << 20  # larger webhooks are searched for two keys, and not taken 
 # Of the text of a larger reject the loader keeps the head.
 _MOST_TEXT, _HEAD = 16 << 20, 1 << 20
 _MOST_WEBHOOKS = 10_000  # in one body, a line each
+_DEEPEST = 8  # of arrays in a batch; what is deeper is left to the loader
 _CONTROLS = bytes({*range(32)} - set(b"\t\r\n"))  # which JSON has nowhere
 _ESCAPED = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
 _EMPTY = re.compile(rb"\{\s*\}")
 _WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*("[^"\\]+")')
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class _Hook(msgspec.Struct):
+    event_id: msgspec.Raw = msgspec.Raw()
+    receivedAt: msgspec.Raw = msgspec.Raw()
+
+
+class _Keyed(msgspec.Struct):
+    writeKey: str = ""
+
+
+_decode_keyed = msgspec.json.Decoder(_Keyed).decode
+_decode_hook = msgspec.json.Decoder(_Hook).decode
 
 
 class NotAnObject(ValueError):
@@ -59,13 +74,11 @@ class Object(NamedTuple):
         )
 
 
-class _Hook(msgspec.Struct):
-    event_id: msgspec.Raw = msgspec.Raw()
-    receivedAt: msgspec.Raw = msgspec.Raw()
+class Shared(NamedTuple):
+    """What a batch says for all of its calls under one key; of an object each member, too."""
 
-
-class _Keyed(msgspec.Struct):
-    writeKey: str = ""
+    value: bytes
+    members: Sequence[tuple[str, bytes]] = ()
 
 
 def _is_said(value: bytes | msgspec.Raw) -> bool:
@@ -79,10 +92,6 @@ def claimed_key(text: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         found = _WRITE_KEY.search(text)  # some texts are refused that are read later
         return found[1][1:-1].decode("utf-8", "replace") if found else ""
-
-
-_decode_keyed = msgspec.json.Decoder(_Keyed).decode
-_decode_hook = msgspec.json.Decoder(_Hook).decode
 
 
 def read_object(text: bytes) -> Object:
@@ -132,7 +141,7 @@ def _members(text: bytes) -> list[Member]:
 
 
 def call_line(
-    call: Object, stamp: bytes, *, kind: str = "", shared: Mapping[str, bytes] | None = None
+    call: Object, stamp: bytes, *, kind: str = "", shared: Mapping[str, Shared] | None = None
 ) -> bytes:
     """The line of a call, which came at `stamp` in a request of its `kind` or in a batch.
 
@@ -154,46 +163,49 @@ def call_line(
             put[key] = _merged(call.value(key), theirs)
             merged.append(key)
         elif key == "_batch" or not call.says(key, "sent_at" if key == "sentAt" else key):
-            put[key] = theirs
+            put[key] = theirs.value
     cut = ("writeKey", "type") if "type" in put else ("writeKey",)
     return _splice(call, put, cut=cut, merged=merged)
 
 
-def shared_of(batch: Object) -> dict[str, bytes]:
+def shared_of(batch: Object) -> dict[str, Shared]:
     """What a batch says for all of its calls; what is not known is kept in `_batch`."""
-    shared: dict[str, bytes] = {}
+    shared: dict[str, Shared] = {}
     rest = []
     for one in batch.members():
         key = "sentAt" if one.key == "sent_at" else one.key
         if key in (*_MERGED, "sentAt") and key not in shared:
             if _is_said(one.value):
-                shared[key] = bytes(one.value)
+                is_object = key in _MERGED and one.value.startswith(b"{")
+                # Read here, and not for each call.
+                inner = read_object(one.value).members() if is_object else ()
+                shared[key] = Shared(one.value, [(it.key, _spelled(it)) for it in inner])
         elif key not in ("type", "writeKey") and not (key == "batch" and _is_list(one)):
             rest.append(one)
     if rest:
-        shared["_batch"] = _object(rest)
+        shared["_batch"] = Shared(_object(rest))
     return shared
 
 
 def _is_list(one: Member) -> bool:
-    return bytes(one.value).startswith(b"[")
+    return one.value.startswith(b"[")
 
 
 def calls_of(batch: Object, most: int) -> list[bytes] | None:
     """The calls of a batch, more than `most` at most; None where it has none.
 
-    An array among them is as good as its items, as it is for the loader.
+    An array among them is as good as its items, as it is for the loader, which reads deeper ones.
     """
-    lists = [bytes(one.value) for one in batch.members() if one.key == "batch" and _is_list(one)]
+    lists = [one.value for one in batch.members() if one.key == "batch" and _is_list(one)]
     if not lists:
         return None
     calls: list[bytes] = []
-    items = [item for one in reversed(lists) for item in reversed(read_list(one) or [])]
+    items = [(item, 1) for one in reversed(lists) for item in reversed(read_list(one) or [])]
     while items and len(calls) <= most:
-        item = items.pop()
-        inner = read_list(item)
+        item, depth = items.pop()
+        inner = read_list(item) if depth < _DEEPEST else None
         if inner:
-            items += reversed(inner)
+            items += [(one, depth + 1) for one in reversed(inner)]
         else:
             calls.append(item)
     return calls
@@ -201,21 +213,18 @@ def calls_of(batch: Object, most: int) -> list[bytes] | None:
 
 def webhook_lines(body: bytes, stamp: bytes) -> list[bytes]:
     """The lines of a signed body, whatever it is: of each webhook, or of what is none."""
-    line = _webhook_line(body, stamp)
-    if line is None and 0 < body.strip().count(b"\n") < _MOST_WEBHOOKS:
-        parts = [_webhook_line(part, stamp) for part in body.split(b"\n") if part.strip()]
-        if all(parts):
-            return [part for part in parts if part]
-    return [line or wrapped_line(body, stamp)]
+    with suppress(NotAnObject):
+        return [_webhook_line(body, stamp)]
+    with suppress(NotAnObject):
+        if 0 < body.strip().count(b"\n") < _MOST_WEBHOOKS:
+            return [_webhook_line(part, stamp) for part in body.split(b"\n") if part.strip()]
+    return [wrapped_line(body, stamp)]
 
 
-def _webhook_line(body: bytes, stamp: bytes) -> bytes | None:
-    """The line of a webhook; one without `event_id` is called by its hash. None if it is none."""
+def _webhook_line(body: bytes, stamp: bytes) -> bytes:
+    """The line of a webhook; one without `event_id` is called by its hash. Raises NotAnObject."""
     text = body.strip()
-    try:
-        hook = read_object(text) if len(text) <= MOST_READ else _read_large(text)
-    except NotAnObject:
-        return None
+    hook = read_object(text) if len(text) <= MOST_READ else _read_large(text)
     put = {"receivedAt": stamp}
     if hook.is_part and "receivedAt" in hook.values:
         put[_OWN_TIME] = hook.value("receivedAt")
@@ -251,12 +260,12 @@ def wrapped_line(body: bytes, stamp: bytes) -> bytes:
     return b'{"receivedAt":%b,"headers":{}%b,"body":%b}\n' % (stamp, note, encode_text(text))
 
 
-def _merged(own: bytes, theirs: bytes) -> bytes:
-    if not theirs.startswith(b"{"):
-        return own
-    first = read_object(own)
-    more = [one for one in read_object(theirs).members() if one.key not in first.values]
-    return _object([*first.members(), *more])
+def _merged(own: bytes, theirs: Shared) -> bytes:
+    """An object, and behind it what it does not say itself."""
+    known = read_object(own).values
+    first = () if _EMPTY.fullmatch(own) else (own[1:-1],)
+    more = [member for key, member in theirs.members if key not in known]
+    return b"{" + b",".join((*first, *more)) + b"}"
 
 
 def _splice(
@@ -279,7 +288,7 @@ def _splice(
             elif one.key == "receivedAt":
                 rest.append(one._replace(spelled=b'"%b"' % _OWN_TIME.encode()))
             elif one.key not in cut and not (
-                one.key in put and bytes(one.value) in (*_NOTHING, put[one.key])
+                one.key in put and one.value in (*_NOTHING, put[one.key])
             ):
                 rest.append(one)
         text = _object(rest)
@@ -289,4 +298,8 @@ def _splice(
 
 
 def _object(members: Iterable[Member]) -> bytes:
-    return b"{" + b",".join([b"%b:%b" % (one.spelled, one.value) for one in members]) + b"}"
+    return b"{" + b",".join(map(_spelled, members)) + b"}"
+
+
+def _spelled(one: Member) -> bytes:
+    return b"%b:%b" % (one.spelled, one.value)

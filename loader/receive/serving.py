@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import uvicorn
@@ -20,10 +21,11 @@ from loader.receive.answering import (
     Send,
     respond,
 )
-from loader.receive.committing import Committer, Room
+from loader.receive.committing import Committer
 from loader.receive.connection import Connection
 from loader.receive.keys import WatchedKeys
 from loader.receive.metrics import Metrics
+from loader.receive.room import Room
 from loader.spool import SpoolWriter, make_folder, recover
 
 Say = Callable[..., None]  # a sentence, the name of an event, and facts
@@ -226,6 +228,8 @@ async def _serve(process: _Process, sockets: list[socket.socket], metrics: socke
             server.should_exit = True
 
     loop = asyncio.get_running_loop()
+    # For large bodies; one after another, as each of them needs several times its size.
+    loop.set_default_executor(ThreadPoolExecutor(1, "large"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)
     process.begin()

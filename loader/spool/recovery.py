@@ -13,6 +13,8 @@ from loader.spool.files import SpoolFile, spool_folder, unfinished
 _FOLDER_MODE = 0o2770
 _FILE_MODE = 0o640
 _STEP = 1 << 16
+# Who is in the group may put anything there: links are not followed, and pipes are not waited for.
+_SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def make_folder(spool_dir: Path, schema: str) -> Path:
@@ -48,7 +50,7 @@ def sync_folder(folder: Path) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """The lock of a folder, for which others wait."""
-    descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_CREAT | _SAFELY, _FILE_MODE)
     try:
         if os.fstat(descriptor).st_uid == os.geteuid():
             os.fchmod(descriptor, _FILE_MODE)  # whatever the umask
@@ -79,7 +81,7 @@ def end(path: Path, size: int | None) -> bool:
     False where a process holds the file, or another one has ended it.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | _SAFELY)
     except FileNotFoundError:
         return False
     try:
@@ -123,10 +125,10 @@ def recover(spool_dir: Path, schema: str) -> list[SpoolFile]:
 
 
 def is_held(file: SpoolFile) -> bool:
-    """Whether a process is writing to an unfinished file."""
+    """Whether a process is writing to an unfinished file, as far as this user can see."""
     try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        descriptor = os.open(file.path, os.O_RDONLY | _SAFELY)
+    except OSError:  # who ends the file says why it cannot
         return False
     try:
         return not _take(descriptor, fcntl.LOCK_SH)

@@ -133,6 +133,16 @@ def test_a_block_is_removed_with_the_comment_above_it(file: Path) -> None:
     assert file.read_text().endswith('region = "eu-west-1" # Ireland\n\n')
 
 
+@pytest.mark.parametrize("end", ["[[source]]\nname = 'B'\n", ""], ids=["block", "end"])
+def test_a_comment_behind_a_blank_line_is_not_removed(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "loader.toml"
+    before, block = "# Of all\n\n", "[[source]]\nname = 'A'\n# no keys\n\n"
+    behind = "# These have to do\n\n# with what follows.\n\n" + end
+    file.write_text(before + block + behind)
+    assert editing.remove_source(file, "A") == block.strip()
+    assert file.read_text() == before + behind
+
+
 def test_a_source_that_is_named_elsewhere_is_not_removed(file: Path) -> None:
     text = (
         FILE + '[[destination]]\nname = "D"\nkind = "webhook"\nurl = "https://x"\nkey = "env:K"\n'

@@ -5,11 +5,14 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from acceptance.harness import ROOT
 from acceptance.pages import read_blocks
 from receive.receiving import Running, Start, ask, basic
@@ -109,3 +112,53 @@ def test_the_units_of_systemd_are_right(tmp_path: Path) -> None:
         check=False,
     )
     assert "customerio-receive" not in done.stderr, done.stderr
+
+
+@pytest.fixture
+def containers() -> dict[str, dict[str, Any]]:
+    """The containers of the StatefulSet of the page, by name."""
+    [code] = [block.code for block in read_blocks(PAGE) if block.language == "yaml"]
+    service, stateful = yaml.safe_load_all(code)
+    pod = stateful["spec"]["template"]
+    assert service["spec"]["selector"] == pod["metadata"]["labels"]
+    assert stateful["spec"]["serviceName"] == service["metadata"]["name"]
+    return {one["name"]: one for one in pod["spec"]["containers"]}
+
+
+def test_kubernetes_finds_what_it_asks_the_receiver_for(
+    receiver: Start, containers: dict[str, dict[str, Any]]
+) -> None:
+    container = containers["receive"]
+    command, *options = container["args"]
+    assert command == "receive"
+    running = receiver(*options)
+    for probe in ("livenessProbe", "readinessProbe"):
+        asked = container[probe]["httpGet"]
+        assert asked["port"] == container["ports"][0]["containerPort"] == 8080  # the default
+        assert running.send("GET", asked["path"]).status == 200
+
+
+def test_the_shell_of_the_job_in_kubernetes_hands_sigterm_on(
+    tmp_path: Path, containers: dict[str, dict[str, Any]]
+) -> None:
+    """As the first process of a container it would not hear it; what it calls is a fake."""
+    fake = tmp_path / "customerio-loader"
+    fake.write_text(
+        "#!/bin/sh\ntrap 'kill $!; echo ended >>called; exit 143' TERM\necho $* >>called\n"
+        "[ $1 = load ] || exit 0\nsleep 60 & wait\n"
+    )
+    fake.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    process = subprocess.Popen(
+        containers["load"]["command"], cwd=tmp_path, env=os.environ | {"PATH": path}
+    )
+    called = tmp_path / "called"
+    while not (called.exists() and "load" in called.read_text()):
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 0
+    *commands, last = called.read_text().splitlines()
+    assert last == "ended"
+    for command in commands:
+        arguments = [sys.executable, "-m", "loader", *command.split(), "--help"]
+        subprocess.run(arguments, check=True, capture_output=True)

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,7 +12,8 @@ from forms.reading import Event, parse, parse_all
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.receive.answering import lines_of_batch
+from loader.receive import lines as reading
+from loader.receive.answering import Refused, lines_of_batch
 from loader.receive.lines import (
     MOST_READ,
     NotAnObject,
@@ -233,6 +236,52 @@ def test_an_item_that_is_no_object_becomes_a_reject_of_the_loader() -> None:
     found = parse_all(*(line.strip() for line in lines[:3]))
     assert [one.reason for one in found if not isinstance(one, Event)] == ["not_an_object"] * 3
     assert isinstance(parse(lines[4].strip()), Event)
+
+
+def test_calls_in_arrays_of_arrays_are_read_and_deep_ones_rejected() -> None:
+    calls = b'{"event":"A"},{"event":"B"}'
+    for depth in (2, 8):
+        lines = lines_of({"batch": json.loads(b"[" * depth + calls + b"]" * depth)})
+        assert [line["event"] for line in lines] == ["A", "B"]
+    deep = b"[" * 100 + calls + b"]" * 100
+    [line] = lines_of_batch(read_object(b'{"batch":%b}' % deep))
+    found = parse(line.strip())
+    assert not isinstance(found, Event)
+    assert found.reason == "too_deep"
+    assert calls.decode() in json.loads(line)["body"]
+
+
+def _context(count: int) -> bytes:
+    return b"{%b}" % b",".join(b'"k%d" :1' % number for number in range(count))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"batch":%b"%b"%b}' % (b"[" * 900, b"x" * 100_000, b"]" * 900),
+        b'{"context":%b,"batch":[%b{}]}' % (_context(1_000), b'{"context":{}},' * 100),
+    ],
+    ids=["arrays in arrays", "a context of many keys"],
+)
+def test_what_is_sent_is_not_read_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    """For each array of an array, or for each call: bodies of a known sender took seconds."""
+    read = 0
+
+    def count(function: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        def counting(text: bytes) -> Any:
+            nonlocal read
+            read += len(text)
+            return function(text)
+
+        return counting
+
+    for name in ("_decode", "_decode_list", "read_members"):
+        monkeypatch.setattr(reading, name, count(getattr(reading, name)))
+    with suppress(Refused):
+        lines_of_batch(read_object(text))
+    assert 0 < read < 12 * len(text)
 
 
 # Envelopes that the loader reads as they are, and their calls as lines.

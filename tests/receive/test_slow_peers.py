@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 from receive.receiving import Running, Start, basic
 
 HEAD = b"POST /v1/track HTTP/1.1\r\nHost: a\r\n"
@@ -77,8 +78,47 @@ def test_a_head_without_an_end_is_cut(running: Running) -> None:
     many = HEAD + b"A: b\r\n" * 2_000
     assert until_closed(running.port, many, lambda: b"A: b\r\n", 0.01) == b""
     piped = b"GET / HTTP/1.1\r\n\r\n" * 5_000
-    until_closed(running.port, piped, lambda: piped, 0.01)
+    until_closed(running.port, piped, lambda: piped, 5)
     assert running.post("/v1/track", {"event": "A"}).status == 200
+
+
+CHUNKED = b"POST /v1/webhook/customerio HTTP/1.1\r\nHost: a\r\nX-CIO-Timestamp: 1\r\n" + (
+    b"X-CIO-Signature: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [(b"0\r\nX-A: ", b"x" * 10_000), (b"1;a=", b"x" * 10_000), (b"", b"1\r\nx\r\n" * 2_000)],
+    ids=["trailer", "extension of a chunk", "chunks of a byte"],
+)
+def test_what_stands_around_a_body_is_bounded(running: Running, first: bytes, more: bytes) -> None:
+    """As a head is; its connection is closed, and not only when the body has had its time."""
+    assert until_closed(running.port, CHUNKED + first, lambda: more, 0.05) == b""
+    body = b'{"event":"A"}' + b" " * (30_000 - 13)
+    chunks = b"".join(b"40\r\n%b\r\n" % body[at : at + 64] for at in range(0, 29_952, 64))
+    chunks += b"30\r\n%b\r\n0\r\nX-A: b\r\n\r\n" % body[29_952:]
+    with socket.create_connection(("127.0.0.1", running.port)) as peer:
+        key = basic()["Authorization"].encode()
+        peer.sendall(HEAD + b"Authorization: " + key + b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.sendall(chunks)
+        assert peer.recv(4_096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_requests_at_once_are_not_all_taken_before_the_connection_ends(running: Running) -> None:
+    """There are thousands in what is read in one go: each had memory, and all held up others."""
+    process = psutil.Process(running.process.pid)
+    before = process.memory_info().rss
+    piped = b"GET /v1/x HTTP/1.1\r\n\r\n" * 100_000
+    threads = [
+        threading.Thread(target=until_closed, args=(running.port, piped, lambda: piped, 5))
+        for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert process.memory_info().rss - before < 50 << 20
 
 
 def test_bodies_of_strangers_have_one_room(running: Running) -> None:

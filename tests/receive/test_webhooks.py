@@ -3,8 +3,10 @@
 import json
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from acceptance.harness import webhook
 from receive.receiving import Running, Start, config, signed
@@ -110,6 +112,45 @@ def test_a_large_webhook_of_many_keys_holds_up_nobody(running: Running) -> None:
         [peak] = re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())
         assert int(peak) < 200 << 10
     assert running.lines()[0]["event_id"] == "e"
+
+
+SLOW = """
+import pathlib, time
+from loader.receive import answering
+
+read = answering.webhook_lines
+
+def slow(body, stamp):
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+    return read(body, stamp)
+
+answering.webhook_lines = slow
+"""
+
+
+def test_while_a_large_body_is_read_others_are_answered(receiver: Start, tmp_path: Path) -> None:
+    """Odd ones take seconds: a thousand repeated keys on each of many lines."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    running = receiver(env={"PYTHONPATH": str(tmp_path)})
+    with ThreadPoolExecutor() as pool:
+        large = pool.submit(running.hook, b'{"event_id":"e"}' + b" " * 200_000)
+        for _ in range(100):
+            assert running.post("/v1/track", {"event": "A"}).status == 200
+            assert not large.done()
+        (tmp_path / "go").touch()
+        assert large.result().status == 200
+
+
+def test_what_was_refused_is_not_kept(running: Running) -> None:
+    """An error that is raised twice has all that its first place had."""
+    process = psutil.Process(running.process.pid)
+    before = process.memory_info().rss
+    body = b" " * (1 << 20)
+    wrong = signed(body, "wrong")
+    for _ in range(80):
+        assert running.send("POST", "/v1/webhook/customerio", body, **wrong).status == 401
+    assert process.memory_info().rss - before < 40 << 20
 
 
 def test_webhooks_that_stall_keep_no_other_out(running: Running) -> None:

@@ -15,6 +15,7 @@ from spool.watching import Watched, watch
 from loader.errors import LoaderError
 from loader.spool import SpoolFailed, SpoolWriter, finished, recover
 from loader.spool.files import new_name, unfinished
+from loader.spool.recovery import is_held
 
 SCHEMA = "customerio"
 LINE = b'{"n":1}\n'
@@ -101,6 +102,26 @@ def test_what_others_have_left_stops_no_writer(tmp_path: Path) -> None:
     writer.append(LINE)
     assert writer.finish()
     assert content(tmp_path) == 2 * LINE
+
+
+def test_links_and_pipes_among_the_files_do_no_harm(tmp_path: Path) -> None:
+    """Others of the group may have put them there: what a link led to was cut, a pipe held all."""
+    folder, other = tmp_path / SCHEMA, tmp_path / "other"
+    folder.mkdir()
+    other.write_bytes(b"another file\nof this user")
+    (folder / f".{new_name()}").symlink_to(other)
+    os.mkfifo(folder / f".{new_name()}")
+    (folder / f".{new_name()}").write_bytes(LINE)
+    with pytest.raises(LoaderError, match="cannot be finished"):
+        recover(tmp_path, SCHEMA)
+    assert other.read_bytes() == b"another file\nof this user"
+    assert [is_held(file) for file in unfinished(tmp_path, SCHEMA)] == [False, False]
+    assert content(tmp_path) == LINE
+    (folder / ".lock").unlink()
+    (folder / ".lock").symlink_to(tmp_path / "made")
+    with pytest.raises(SpoolFailed, match="cannot be written"):
+        SpoolWriter(tmp_path, SCHEMA).append(LINE)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("how", ["removed", "removed with the spool", "moved", "replaced"])
