@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -96,24 +97,10 @@ def destinations_dead(
     with _state(settings) as state:
         if state is None or name not in state.names():  # where it is, it need not be configured
             settings.find_destination(name)
-        letters = list(state.dead_letters(name) if state else ())
-        if discard and state:
-            state.discard([one.id for one in letters])
-    if discard:
-        out(f"{number(len(letters), 'dead letter')} discarded")
-        return
-    if raw:
-        for one in letters:
-            out_exactly(one.line.decode("utf-8", "backslashreplace").rstrip("\n"))
-    elif as_json:
-        for one in letters:
-            out_json({"destination": name} | _shown(one))
-    else:
-        shown = [list(_shown(one).values()) for one in letters[:_MOST_SHOWN]]
-        if shown:
-            out_table(("position", "message id", "reason", "died at"), shown)
-        if len(letters) > _MOST_SHOWN:
-            out(f"and {len(letters) - _MOST_SHOWN:,} more: --json shows all of them")
+        if discard:
+            out(f"{number(state.discard(name) if state else 0, 'dead letter')} discarded")
+        elif state:
+            _show_dead(state, name, raw=raw, as_json=as_json)
 
 
 @app.command("replay", epilog=_REPLAY_EPILOG)
@@ -130,6 +117,21 @@ def destinations_replay(name: Name) -> int:
         excluded = number(done.excluded, "dead letter")
         out(f"{excluded} kept: not for this destination by its `events`, or by `integrations`")
     return FAILED if done.refused else 0
+
+
+def _show_dead(state: "State", name: str, *, raw: bool, as_json: bool) -> None:
+    letters = state.dead_letters(name)
+    if raw:
+        for one in letters:
+            out_exactly(one.line.decode("utf-8", "backslashreplace").rstrip("\n"))
+    elif as_json:
+        for one in letters:
+            out_json({"destination": name} | _shown(one))
+    elif shown := [list(_shown(one).values()) for one in islice(letters, _MOST_SHOWN)]:
+        out_table(("position", "message id", "reason", "died at"), shown)
+        standing = state.standing(name)
+        if standing and standing.dead > _MOST_SHOWN:
+            out(f"and {standing.dead - _MOST_SHOWN:,} more: --json shows all of them")
 
 
 def _shown(letter: "DeadLetter") -> dict[str, Any]:
@@ -171,13 +173,10 @@ def _facts(settings: "Settings", state: "State | None", one: "Destination") -> d
 @contextmanager
 def _state(settings: "Settings") -> "Iterator[State | None]":
     """The state of forwarding; None where nothing was forwarded yet."""
-    from loader.forward.state import State
+    from loader.forward.state import State, opened
 
     if not State.is_there(settings.spool_dir):
         yield None
         return
-    state = State(settings.spool_dir)
-    try:
+    with opened(settings.spool_dir) as state:
         yield state
-    finally:
-        state.close()

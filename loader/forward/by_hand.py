@@ -74,13 +74,13 @@ def replay(settings: Settings, destination: Destination, state: State) -> Replay
     reader = CallReader(destination, max_record_bytes=settings.max_record_bytes)
     delivery = _delivery(settings, destination)
     accepted = refused = excluded = 0
-    for letter in list(state.dead_letters(destination.name)):
+    for letter in state.dead_letters(destination.name):
         calls, unread = reader.read([Line(letter.at, letter.line)])
         wanted = [call for call in calls if letter.message_id in (None, call.id)]
-        if unread or delivery.send(wanted):
+        if (unread and letter.message_id is None) or delivery.send(wanted):
             refused += 1
         elif wanted:
-            state.revive(destination.name, [letter.id])
+            state.revive(destination.name, letter.id)
             accepted += 1
         else:
             excluded += 1

@@ -9,12 +9,13 @@ import socket
 import time
 import urllib.request
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from urllib3 import PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
 
 from loader.errors import UsageError
 
@@ -77,6 +78,14 @@ class _EncryptedPool(HTTPSConnectionPool):
     ConnectionCls = _Encrypted
 
 
+def _credentials(proxy: str) -> dict[str, str]:
+    """What a proxy is told that wants a name and a password."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {}
+    return make_headers(proxy_basic_auth=unquote(f"{parts.username}:{parts.password or ''}"))
+
+
 def connections(address: str) -> PoolManager:
     """What makes the connections; through a proxy where the environment names one."""
     parts = urlsplit(address)
@@ -84,7 +93,7 @@ def connections(address: str) -> PoolManager:
     manager: PoolManager
     if proxy and not urllib.request.proxy_bypass(parts.netloc):
         try:
-            manager = ProxyManager(proxy)
+            manager = ProxyManager(proxy, proxy_headers=_credentials(proxy))
         except (HTTPError, ValueError):
             raise UsageError(  # without its address, which may hold a password
                 f"the proxy that {parts.scheme}_proxy names in the environment cannot be used: "

@@ -58,6 +58,18 @@ def test_a_replay_takes_what_is_accepted_out(place: Place, serve: Serve) -> None
     assert place.listed()["sent"] == 2
 
 
+def test_one_of_several_calls_in_a_line_is_replayed(place: Place, serve: Serve) -> None:
+    """What cannot be read beside it kept it from being sent."""
+    with served(place.folder / "kept", "400=1") as refusing:
+        place.settings(("D", refusing.url))
+        place.received([{"nothing": 1}, track("Email Opened", messageId="a"), {"nothing": 2}])
+        assert place.run("forward", "--once", *ALL_TIME).code == 0
+    there = serve(port=refusing.port)
+    done = place.run("destinations", "replay", "D")
+    assert (done.code, done.out) == (1, "1 dead letter accepted, 2 refused again\n")
+    assert there.ids() == ["a"]
+
+
 def test_dead_letters_that_filters_exclude_are_kept(place: Place, serve: Serve) -> None:
     url = serve("400=1").url
     place.settings(("D", url))

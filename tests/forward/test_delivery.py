@@ -1,5 +1,6 @@
 """Requests to a real server: what is sent, and what each answer leads to."""
 
+import base64
 import json
 import re
 import socket
@@ -279,6 +280,43 @@ def test_an_answer_that_drips_is_not_waited_for(
     with answering(head, drip=True) as (url, _):
         answer = delivery(url, monkeypatch).try_once(calls("a"))
     assert (answer.status, answer.is_accepted) == (200 if is_accepted else 0, is_accepted)
+
+
+@pytest.mark.parametrize("size", [b"-5", b"zz", b"F" * 30])
+def test_an_accepted_request_stays_so_whatever_follows(
+    monkeypatch: pytest.MonkeyPatch, size: bytes
+) -> None:
+    """A size below nothing was a defect, and the request repeated for ever."""
+    odd = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nabc"
+    with answering(odd) as (url, asked):
+        assert delivery(url, monkeypatch).send(calls("a")) == []
+    assert len(asked) == 1
+
+
+def test_a_proxy_gets_its_name_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://us%40er:s3cr3t@127.0.0.1:{port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    seen.append(connection.recv(1 << 16))
+                    connection.sendall(b"HTTP/1.1 407 X\r\nContent-Length: 0\r\n\r\n")
+
+        thread = Thread(target=serve)
+        thread.start()
+        for scheme in ("http", "https"):
+            answer = delivery(f"{scheme}://events.invalid/x", monkeypatch).try_once(calls("a"))
+            assert "s3cr3t" not in str(answer)
+        thread.join()
+    told = b"Proxy-Authorization: Basic " + base64.b64encode(b"us@er:s3cr3t") + b"\r\n"
+    assert [told.lower() in one.lower() for one in seen] == [True, True]
+    assert seen[1].startswith(b"CONNECT ")
 
 
 @pytest.mark.parametrize("proxy", ["socks5://u:s3cr3t@h:1", "http://u:s3cr3t@h:port"])
