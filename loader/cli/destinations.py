@@ -115,7 +115,10 @@ def destinations_replay(name: Name) -> int:
     out(f"{number(done.accepted, 'dead letter')} accepted, {done.refused:,} refused again")
     if done.excluded:
         excluded = number(done.excluded, "dead letter")
-        out(f"{excluded} kept: not for this destination by its `events`, or by `integrations`")
+        out(
+            f"{excluded} kept: not for this destination by its `sources` or `events`, or by "
+            "`integrations`"
+        )
     return FAILED if done.refused else 0
 
 

@@ -73,8 +73,12 @@ def replay(settings: Settings, destination: Destination, state: State) -> Replay
     """
     reader = CallReader(destination, max_record_bytes=settings.max_record_bytes)
     delivery = _delivery(settings, destination)
+    takes = {one.schema_: destination.takes(one.name) for one in settings.sources()}
     accepted = refused = excluded = 0
     for letter in state.dead_letters(destination.name):
+        if not takes.get(letter.schema):
+            excluded += 1
+            continue
         calls, unread = reader.read([Line(letter.at, letter.line)])
         wanted = [call for call in calls if letter.message_id in (None, call.id)]
         if (unread and letter.message_id is None) or delivery.send(wanted):

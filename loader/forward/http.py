@@ -6,6 +6,7 @@ It needs the extra `forward`, and is imported where something is sent.
 import http.client
 import io
 import socket
+import ssl
 import time
 import urllib.request
 from typing import Any
@@ -68,6 +69,12 @@ class _Plain(HTTPConnection):
 
 class _Encrypted(HTTPSConnection):
     response_class = _Response
+
+    def send(self, data: Any) -> None:
+        try:
+            super().send(data)
+        except ssl.SSLError as error:  # what is too large may be answered before all of it is there
+            raise BrokenPipeError from error  # behind which urllib3 looks for an answer
 
 
 class _PlainPool(HTTPConnectionPool):

@@ -75,12 +75,14 @@ def test_dead_letters_that_filters_exclude_are_kept(place: Place, serve: Serve) 
     place.settings(("D", url))
     place.received(track("Email Opened", messageId="a"))
     assert place.run("forward", "--once", *ALL_TIME).code == 0
-    place.settings(("D", f'{url}"\nevents = ["Email Sent"]\n#"'))
-    done = place.run("destinations", "replay", "D")
-    assert done.out.splitlines() == [
-        "0 dead letters accepted, 0 refused again",
-        "1 dead letter kept: not for this destination by its `events`, or by `integrations`",
-    ]
+    for line in ('events = ["Email Sent"]', 'sources = ["US"]'):
+        place.settings(("D", f'{url}"\n{line}\n#"'))
+        done = place.run("destinations", "replay", "D")
+        assert done.out.splitlines() == [
+            "0 dead letters accepted, 0 refused again",
+            "1 dead letter kept: not for this destination by its `sources` or `events`, or by "
+            "`integrations`",
+        ]
     assert place.listed()["dead_letters"] == 1
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -206,6 +207,34 @@ def test_a_certificate_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
         assert delivery(there.url, monkeypatch, **known).send(calls("a")) == []
         assert there.ids() == ["m0"]
+
+
+def test_a_refusal_that_comes_before_the_request_is_whole_is_heard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Many servers answer 413 and hang up; through TLS that was no answer, again and again."""
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.file, certificate.key)
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with suppress(OSError), context.wrap_socket(connection, server_side=True) as peer:
+                    peer.recv(1 << 10)
+                    peer.sendall(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=serve, args=(server,))
+        thread.start()
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        sender = delivery(url, monkeypatch, tries_for=20.0)
+        [refused] = sender.send(calls("a", size=2_000_000))
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert "answers 413" in refused.reason
 
 
 @contextmanager
