@@ -35,7 +35,7 @@ _RECOVER_EPILOG = examples("customerio-loader spool recover")
 def spool_status(source: SourceName = None, as_json: AsJson = False) -> None:
     """Show what is in the spool: finished files, and those that are being written or were left."""
     from loader.load.pairs import choose_sources
-    from loader.spool import finished
+    from loader.spool import began_at, finished
     from loader.spool.files import unfinished
     from loader.spool.recovery import is_held
 
@@ -201,8 +201,3 @@ def _tell_missed(settings: "Settings", schema: str, destinations: Sequence[str])
             if told := tell_removed(state, name, gone):
                 facts = {"destination": name, "schema": schema}
                 tell(f"destination {name!r}: {told}", "spool.missed", **facts)
-
-
-def began_at(name: str) -> datetime:
-    """When a spool file was begun, by its name."""
-    return datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)

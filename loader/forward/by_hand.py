@@ -11,7 +11,7 @@ from loader.config import Destination, Settings
 from loader.forward.calls import Call, CallReader, Line
 from loader.forward.delivery import Answer, Delivery
 from loader.forward.state import Key, Standing, State
-from loader.spool import finished
+from loader.spool import began_at, finished
 
 TEST_EVENT = "Test of customerio-loader"
 
@@ -52,9 +52,7 @@ def unsent(settings: Settings, state: State, destination: Destination) -> dict[K
 def _waiting(left: dict[Key, int]) -> Waiting:
     if not left:
         return Waiting(0, 0, 0.0)
-    oldest = min(name for _, name in left)
-    began = datetime.strptime(oldest.partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
-    lag = (datetime.now(UTC) - began).total_seconds()
+    lag = (datetime.now(UTC) - began_at(min(name for _, name in left))).total_seconds()
     return Waiting(len(left), sum(left.values()), max(lag, 0.0))
 
 
