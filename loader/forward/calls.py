@@ -5,7 +5,7 @@ becomes the track call that the loader makes of it, by the loader's own forms.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import BinaryIO, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 from loader.columns.tokens import Text
 from loader.config import Destination
 from loader.forms.calls import calls_of
+from loader.forms.events import Read
 from loader.forms.read import Reader
 from loader.forward.kinds import KINDS
 from loader.forward.objects import Fields, first_values, object_text
@@ -154,15 +155,10 @@ class CallReader:
         refused: list[Refused] = []
         if not lines:
             return made, refused
-        rejects: Counter[int] = Counter()  # by line; below 0, as they are among no calls
         ends = np.cumsum([len(line.text) for line in lines], dtype=np.int64)
         starts = np.append(0, ends)[:-1]
         for read in self._reader.read(Text([line.text for line in lines]), starts, ends):
-            for one in read.refused:
-                line, why = lines[read.first + one.record], one.reject
-                rejects[line.at] -= 1
-                reason = f"{why.reason}: {why.detail}"
-                refused.append(Refused(line, rejects[line.at], None, reason))
+            refused += _rejects(read, lines)
             records = read.events.records
             objects: dict[int, Fields | None] = {}  # of records; one may be around many
             for around, call in calls_of(read):
@@ -178,6 +174,15 @@ class CallReader:
                 if self._is_allowed([objects[n] for n in around]) and self._is_named(fields):
                     calls.append(self._call(line, len(calls), fields))
         return made, refused
+
+
+def _rejects(read: Read, lines: Sequence[Line]) -> Iterator[Refused]:
+    """What a load would reject, with numbers below 0: it is among no calls of a line."""
+    met: Counter[int] = Counter()
+    for one in read.refused:
+        met[one.record] -= 1
+        reason = f"{one.reject.reason}: {one.reject.detail}"
+        yield Refused(lines[read.first + one.record], met[one.record], None, reason)
 
 
 def _unreadable(line: Line, error: Exception) -> Refused:

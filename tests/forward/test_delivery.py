@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -235,6 +236,27 @@ def test_a_refusal_that_comes_before_the_request_is_whole_is_heard(
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
     assert "answers 413" in refused.reason
+
+
+def test_a_request_may_take_as_long_as_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ten seconds to connect counted for sending, so that a slow line never got a large one."""
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, connection.makefile("rb") as file:
+            time.sleep(10.5)
+            head = b"".join(iter(file.readline, b"\r\n"))
+            file.read(int(re.findall(rb"(?i)content-length: (\d+)", head)[0]))
+            connection.sendall(ok)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=serve, args=(server,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        answer = delivery(url, monkeypatch).try_once(calls("a", size=16 << 20))
+        thread.join()
+    assert answer.is_accepted
 
 
 @contextmanager
