@@ -1,5 +1,6 @@
 """A thread for each destination, which sends the finished files of its sources."""
 
+import shlex
 import sqlite3
 import threading
 import traceback
@@ -169,7 +170,12 @@ class Sender:
         """
         self._seen = listed
         files = {(schema, one.name): one for schema, some in listed.items() for one in some or ()}
-        old = {key: file.size for key, file in files.items() if self._is_old(file)}
+        since = self._since
+        old = {
+            key: file.size
+            for key, file in files.items()
+            if since is None or file.written_at < since
+        }
         if self.state.begin(self.name, old):
             self._since = None
         progress = self.state.progress(self.name)
@@ -186,13 +192,6 @@ class Sender:
             self.state.add(self.name, new, done=not is_taken)
             progress |= dict.fromkeys(new, 0 if is_taken else None)
         return files, progress
-
-    def _is_old(self, file: SpoolFile) -> bool:
-        """Whether a file is not for a destination that is new."""
-        try:
-            return self._since is None or file.path.stat().st_mtime < self._since.timestamp()
-        except FileNotFoundError:
-            return True
 
     def _send_file(self, key: Key, path: Path, at: int) -> None:
         try:
@@ -230,7 +229,7 @@ class Sender:
             why = reasons[0][0] if len(reasons) == 1 else "; ".join(told)
             self._say(
                 self.name,
-                f"{_letters(len(dead))} ({why}): see `destinations dead {self.name}`",
+                f"{_letters(len(dead))} ({why}): see `destinations dead {shlex.quote(self.name)}`",
             )
 
     def _failed(self, problem: str, tries: int) -> None:
