@@ -147,19 +147,17 @@ def _shown(letter: "DeadLetter") -> dict[str, Any]:
 
 
 def _facts(settings: "Settings", state: "State | None", one: "Destination") -> dict[str, Any]:
-    from loader.forward.by_hand import standing_of
+    from loader.forward.by_hand import Waiting, standing_of
+    from loader.forward.state import Standing
 
-    facts: dict[str, Any] = {"destination": one.name, "kind": one.kind, "host": one.host}
-    found, waiting = standing_of(settings, state, one) if state else (None, None)
-    if found is None or waiting is None:
-        return facts | {
-            **{"state": "new", "waiting_files": 0, "waiting_bytes": 0, "lag_seconds": 0},
-            **{"sent": 0, "retries": 0, "dead_letters": 0, "missed_files": 0, "sent_at": None},
-            **{"problem": None, "failing_since": None},
-        }
-    state_of_it = "paused" if found.paused else "failing" if found.problem else "ok"
-    return facts | {
-        "state": state_of_it,
+    known = standing_of(settings, state, one) if state else None
+    found, waiting = known or (Standing(), Waiting(0, 0, 0.0))
+    how = "paused" if found.paused else "failing" if found.problem else "ok"
+    return {
+        "destination": one.name,
+        "kind": one.kind,
+        "host": one.host,
+        "state": how if known else "new",
         "waiting_files": waiting.files,
         "waiting_bytes": waiting.bytes,
         "lag_seconds": round(waiting.seconds),

@@ -46,9 +46,10 @@ class _Collector:
         }
         with opened(self._settings.spool_dir) as state:
             for one in self._settings.destination:
-                found, waiting = standing_of(self._settings, state, one)
-                if found is None:
+                known = standing_of(self._settings, state, one)
+                if known is None:
                     continue
+                found, waiting = known
                 counts = (found.sent, found.retries, found.missed)
                 for counter, value in zip(counted.values(), counts, strict=True):
                     counter.add_metric([one.name], value)

@@ -59,15 +59,15 @@ CREATE TABLE dead_letters (
 class Standing(NamedTuple):
     """How a destination is."""
 
-    sent: int
-    retries: int
-    missed: int
-    sent_at: str | None
-    problem: str | None
-    paused: int
-    failing_since: str | None
-    tried_at: str | None
-    dead: int
+    sent: int = 0
+    retries: int = 0
+    missed: int = 0
+    sent_at: str | None = None
+    problem: str | None = None
+    paused: int = 0
+    failing_since: str | None = None
+    tried_at: str | None = None
+    dead: int = 0
 
     def holds_files(self, keep: timedelta) -> bool:
         """Whether files must stay for it that it does not have.
