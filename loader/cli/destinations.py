@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -96,24 +97,10 @@ def destinations_dead(
     with _state(settings) as state:
         if state is None or name not in state.names():  # where it is, it need not be configured
             settings.find_destination(name)
-        letters = list(state.dead_letters(name) if state else ())
-        if discard and state:
-            state.discard([one.id for one in letters])
-    if discard:
-        out(f"{number(len(letters), 'dead letter')} discarded")
-        return
-    if raw:
-        for one in letters:
-            out_exactly(one.line.decode("utf-8", "backslashreplace").rstrip("\n"))
-    elif as_json:
-        for one in letters:
-            out_json({"destination": name} | _shown(one))
-    else:
-        shown = [list(_shown(one).values()) for one in letters[:_MOST_SHOWN]]
-        if shown:
-            out_table(("position", "message id", "reason", "died at"), shown)
-        if len(letters) > _MOST_SHOWN:
-            out(f"and {len(letters) - _MOST_SHOWN:,} more: --json shows all of them")
+        if discard:
+            out(f"{number(state.discard(name) if state else 0, 'dead letter')} discarded")
+        elif state:
+            _show_dead(state, name, raw=raw, as_json=as_json)
 
 
 @app.command("replay", epilog=_REPLAY_EPILOG)
@@ -128,8 +115,26 @@ def destinations_replay(name: Name) -> int:
     out(f"{number(done.accepted, 'dead letter')} accepted, {done.refused:,} refused again")
     if done.excluded:
         excluded = number(done.excluded, "dead letter")
-        out(f"{excluded} kept: not for this destination by its `events`, or by `integrations`")
+        out(
+            f"{excluded} kept: not for this destination by its `sources` or `events`, or by "
+            "`integrations`"
+        )
     return FAILED if done.refused else 0
+
+
+def _show_dead(state: "State", name: str, *, raw: bool, as_json: bool) -> None:
+    letters = state.dead_letters(name)
+    if raw:
+        for one in letters:
+            out_exactly(one.line.decode("utf-8", "backslashreplace").rstrip("\n"))
+    elif as_json:
+        for one in letters:
+            out_json({"destination": name} | _shown(one))
+    elif shown := [list(_shown(one).values()) for one in islice(letters, _MOST_SHOWN)]:
+        out_table(("position", "message id", "reason", "died at"), shown)
+        standing = state.standing(name)
+        if standing and standing.dead > _MOST_SHOWN:
+            out(f"and {standing.dead - _MOST_SHOWN:,} more: --json shows all of them")
 
 
 def _shown(letter: "DeadLetter") -> dict[str, Any]:
@@ -142,19 +147,17 @@ def _shown(letter: "DeadLetter") -> dict[str, Any]:
 
 
 def _facts(settings: "Settings", state: "State | None", one: "Destination") -> dict[str, Any]:
-    from loader.forward.by_hand import standing_of
+    from loader.forward.by_hand import Waiting, standing_of
+    from loader.forward.state import Standing
 
-    facts: dict[str, Any] = {"destination": one.name, "kind": one.kind, "host": one.host}
-    found, waiting = standing_of(settings, state, one) if state else (None, None)
-    if found is None or waiting is None:
-        return facts | {
-            **{"state": "new", "waiting_files": 0, "waiting_bytes": 0, "lag_seconds": 0},
-            **{"sent": 0, "retries": 0, "dead_letters": 0, "missed_files": 0, "sent_at": None},
-            **{"problem": None, "failing_since": None},
-        }
-    state_of_it = "paused" if found.paused else "failing" if found.problem else "ok"
-    return facts | {
-        "state": state_of_it,
+    known = standing_of(settings, state, one) if state else None
+    found, waiting = known or (Standing(), Waiting(0, 0, 0.0))
+    how = "paused" if found.paused else "failing" if found.problem else "ok"
+    return {
+        "destination": one.name,
+        "kind": one.kind,
+        "host": one.host,
+        "state": how if known else "new",
         "waiting_files": waiting.files,
         "waiting_bytes": waiting.bytes,
         "lag_seconds": round(waiting.seconds),
@@ -171,13 +174,10 @@ def _facts(settings: "Settings", state: "State | None", one: "Destination") -> d
 @contextmanager
 def _state(settings: "Settings") -> "Iterator[State | None]":
     """The state of forwarding; None where nothing was forwarded yet."""
-    from loader.forward.state import State
+    from loader.forward.state import State, opened
 
     if not State.is_there(settings.spool_dir):
         yield None
         return
-    state = State(settings.spool_dir)
-    try:
+    with opened(settings.spool_dir) as state:
         yield state
-    finally:
-        state.close()

@@ -1,7 +1,6 @@
 """`spool`: received events that wait to be loaded."""
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,7 +35,7 @@ _RECOVER_EPILOG = examples("customerio-loader spool recover")
 def spool_status(source: SourceName = None, as_json: AsJson = False) -> None:
     """Show what is in the spool: finished files, and those that are being written or were left."""
     from loader.load.pairs import choose_sources
-    from loader.spool import finished
+    from loader.spool import began_at, finished
     from loader.spool.files import unfinished
     from loader.spool.recovery import is_held
 
@@ -166,13 +165,13 @@ def _sent(
 
     These know all files from here on, so that what is deleted counts as missed.
     """
-    from loader.forward.state import State
+    from loader.forward.state import State, opened
 
     have: Have = {}
     hold_nothing: list[str] = []
     if not State.is_there(settings.spool_dir):
         return have, hold_nothing
-    with closing(State(settings.spool_dir)) as state:
+    with opened(settings.spool_dir) as state:
         for one in settings.destination:
             standing = state.standing(one.name) if one.takes(source.name) else None
             if standing is None:  # it begins with what is new
@@ -189,21 +188,16 @@ def _sent(
 def _tell_missed(settings: "Settings", schema: str, destinations: Sequence[str]) -> None:
     """Count what was deleted before destinations had it, and say it."""
     from loader.forward.by_hand import tell_removed
-    from loader.forward.state import State
+    from loader.forward.state import opened
     from loader.spool import finished
 
     if not destinations:
         return
     left = {file.name for file in finished(settings.spool_dir, schema)}
-    with closing(State(settings.spool_dir)) as state:
+    with opened(settings.spool_dir) as state:
         for name in destinations:
             known = state.progress(name)
             gone = [key for key in known if key[0] == schema and key[1] not in left]
             if told := tell_removed(state, name, gone):
                 facts = {"destination": name, "schema": schema}
                 tell(f"destination {name!r}: {told}", "spool.missed", **facts)
-
-
-def began_at(name: str) -> datetime:
-    """When a spool file was begun, by its name."""
-    return datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)

@@ -3,9 +3,10 @@
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from loader.config.secret import is_reference, resolve
+from loader.config.tables import Name, Sources, Table
 from loader.errors import UsageError
 
 Kind = Literal["segment", "webhook"]
@@ -14,12 +15,10 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BATCH_PATH = "/v1/batch"
 
 
-class Destination(BaseModel):
+class Destination(Table):
     """A `[[destination]]` of the settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(description="Name of the destination.")
+    name: Name = Field(description="Name of the destination.")
     kind: Kind = Field(
         description="`segment`: a Tracking API; `webhook`: signed as Standard Webhooks."
     )
@@ -28,19 +27,12 @@ class Destination(BaseModel):
     key: str = Field(
         description="`env:NAME` or `file:PATH` of the write key, or of the key that signs."
     )
-    sources: tuple[str, ...] | None = Field(
+    sources: Sources | None = Field(
         None, description="The sources that are sent to it; default: all."
     )
     events: tuple[str, ...] | None = Field(
         None, description="The events that are sent to it; default: all calls."
     )
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not name.strip():
-            raise ValueError("the name is blank: write one")
-        return name
 
     @field_validator("url")
     @classmethod
@@ -66,9 +58,9 @@ class Destination(BaseModel):
             raise ValueError("write `env:NAME` or `file:PATH`: a key itself is no setting")
         return key
 
-    @field_validator("sources", "events")
+    @field_validator("events")
     @classmethod
-    def _check_names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_events(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if names is not None and not (names and all(map(str.strip, names))):
             raise ValueError("it is empty or has a blank name: leave it out for all of them")
         return names

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from loader.config.secret import read_dotenv
 from loader.errors import LoaderWarning, UnknownSetting, UsageError, did_you_mean, nearest
 
 CONFIG_FILE = "loader.toml"
@@ -94,10 +95,7 @@ def _from_caller(
 
 def _from_variables(known: Collection[str]) -> Iterator[dict[str, Given]]:
     """`.env`, which may be shared with other tools, and the environment."""
-    if os.path.exists(".env"):
-        from dotenv import dotenv_values
-
-        yield _by_name(dotenv_values(".env"), " in .env", known)
+    yield _by_name(read_dotenv(), " in .env", known)
     yield _by_name(os.environ, "", known)
 
 

@@ -1,6 +1,7 @@
 """Values that stand elsewhere than in the settings: `env:NAME`, `file:PATH`."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from loader.errors import UsageError
@@ -28,14 +29,22 @@ def resolve(text: str) -> str:
 
 
 def _of_variable(name: str) -> str:
-    value = os.environ.get(name)
-    if not value and os.path.exists(".env"):
-        from dotenv import dotenv_values
-
-        value = dotenv_values(".env").get(name)
+    value = os.environ.get(name) or read_dotenv().get(name)
     if not value:
         raise UsageError(f"the environment variable {name} is not set: set it, or name another")
     return value
+
+
+def read_dotenv() -> Mapping[str, str | None]:
+    """The variables in `.env`, none where there is no such file. Raises UsageError."""
+    if not os.path.exists(".env"):
+        return {}
+    from dotenv import dotenv_values
+
+    try:
+        return dotenv_values(".env", encoding="utf-8")
+    except (OSError, ValueError):  # no UTF-8; the error would show a piece of a value
+        raise UsageError("the file .env cannot be read: it has to be a text in UTF-8") from None
 
 
 def _of_file(path: str) -> str:

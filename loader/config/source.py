@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from loader.config.secret import is_reference
 from loader.errors import UsageError, nearest
 from loader.normalize.collections import COLLECTIONS
 from loader.normalize.names import MAX_BYTES, schema_name, table_name
@@ -120,7 +121,7 @@ class Source(BaseModel):
     @field_validator("signing_keys")
     @classmethod
     def _check_signing_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(key.startswith(("env:", "file:")) for key in keys):
+        if not all(map(is_reference, keys)):
             raise ValueError("write `env:NAME` or `file:PATH`: a key itself is no setting")
         return keys
 

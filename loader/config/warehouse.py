@@ -6,31 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from loader.config.secret import resolve
+from loader.config.tables import Name, Sources, Table
 from loader.errors import UsageError
 
 
-class WarehouseTable(BaseModel):
+class WarehouseTable(Table):
     """A `[[warehouse]]` of the settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(description="Name of the warehouse.")
+    name: Name = Field(description="Name of the warehouse.")
     url: SecretStr = Field(
         description="URL of the PostgreSQL server, or `env:NAME` or `file:PATH` where it stands."
     )
-    sources: tuple[str, ...] | None = Field(
+    sources: Sources | None = Field(
         None, description="The sources that are loaded into it; default: all."
     )
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not name.strip():
-            raise ValueError("the name is blank: write one")
-        return name
 
     @field_validator("url")
     @classmethod
@@ -38,13 +30,6 @@ class WarehouseTable(BaseModel):
         if not url.get_secret_value():
             raise ValueError("it is empty: write a URL, or `env:NAME` or `file:PATH`")
         return url
-
-    @field_validator("sources")
-    @classmethod
-    def _check_sources(cls, sources: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if sources == ():
-            raise ValueError("it is empty: name a source, or leave `sources` out for all of them")
-        return sources
 
 
 @dataclass(frozen=True)

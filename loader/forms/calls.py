@@ -10,8 +10,8 @@ from loader.forms.events import Events, Read
 from loader.normalize.event import JSON, Object
 
 
-def calls_of(read: Read) -> Iterator[tuple[int, Object]]:
-    """The track call of each event, with the number of its line."""
+def calls_of(read: Read) -> Iterator[tuple[list[int], Object]]:
+    """The track call of each event, with its record and those around it, from the inside out."""
     events = read.events
     values = _by_event(events.values.event, len(events))
     extras = _by_event(events.extra.event, len(events))
@@ -35,7 +35,7 @@ def calls_of(read: Read) -> Iterator[tuple[int, Object]]:
             value = events.tokens.value(int(events.extra.token[n]))
             (properties if events.extra.is_own[n] else call).setdefault(extra, value)
         call |= {"context": context, "properties": properties}
-        yield read.first + events.records.number(int(events.record[at])), call
+        yield events.records.around(int(events.record[at])), call
 
 
 def _by_event(numbers: Longs, count: int) -> list[Longs]:

@@ -73,11 +73,14 @@ class Records:
 
     def items(self, record: int) -> tuple[int, ...]:
         """Where a record stands in each container, counted from 1."""
-        found: list[int] = []
-        while self.parent[record] >= 0:
-            found.append(self.index(record) + 1)
-            record = int(self.parent[record])
-        return tuple(reversed(found))
+        return tuple(self.index(one) + 1 for one in reversed(self.around(record)[:-1]))
+
+    def around(self, record: int) -> list[int]:
+        """A record and those around it, from the inside out."""
+        found = [record]
+        while (parent := int(self.parent[found[-1]])) >= 0:
+            found.append(parent)
+        return found
 
     def in_order(self, which: Flags) -> Longs:
         """The numbers of some records, in the order of the input."""

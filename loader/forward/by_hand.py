@@ -11,7 +11,7 @@ from loader.config import Destination, Settings
 from loader.forward.calls import Call, CallReader, Line
 from loader.forward.delivery import Answer, Delivery
 from loader.forward.state import Key, Standing, State
-from loader.spool import finished
+from loader.spool import began_at, finished
 
 TEST_EVENT = "Test of customerio-loader"
 
@@ -26,36 +26,25 @@ class Waiting(NamedTuple):
 
 def standing_of(
     settings: Settings, state: State, destination: Destination
-) -> tuple[Standing | None, Waiting]:
-    """How a destination is, and what waits for it."""
-    return state.standing(destination.name), _waiting(unsent(settings, state, destination))
+) -> tuple[Standing, Waiting] | None:
+    """How a destination is, and what waits for it; None where nothing was done for it yet."""
+    standing = state.standing(destination.name)
+    return standing and (standing, _waiting(settings, state, destination))
 
 
-def unsent(settings: Settings, state: State, destination: Destination) -> dict[Key, int]:
-    """The finished files that a destination still needs, with how many bytes of each.
-
-    None are needed by one that was not begun.
-    """
-    if state.standing(destination.name) is None:
-        return {}
+def _waiting(settings: Settings, state: State, destination: Destination) -> Waiting:
     progress = state.progress(destination.name)
-    left = {}
-    for source in settings.sources():
-        for file in finished(settings.spool_dir, source.schema_):
-            key = source.schema_, file.name
-            done = progress.get(key, 0)
-            if done is not None and destination.takes(source.name):
-                left[key] = file.size - done
-    return left
-
-
-def _waiting(left: dict[Key, int]) -> Waiting:
+    left = [
+        (file.name, file.size - done)
+        for source in settings.sources()
+        if destination.takes(source.name)
+        for file in finished(settings.spool_dir, source.schema_)
+        if (done := progress.get((source.schema_, file.name), 0)) is not None
+    ]
     if not left:
         return Waiting(0, 0, 0.0)
-    oldest = min(name for _, name in left)
-    began = datetime.strptime(oldest.partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
-    lag = (datetime.now(UTC) - began).total_seconds()
-    return Waiting(len(left), sum(left.values()), max(lag, 0.0))
+    lag = (datetime.now(UTC) - began_at(min(left)[0])).total_seconds()
+    return Waiting(len(left), sum(size for _, size in left), max(lag, 0.0))
 
 
 class Replayed(NamedTuple):
@@ -73,14 +62,18 @@ def replay(settings: Settings, destination: Destination, state: State) -> Replay
     """
     reader = CallReader(destination, max_record_bytes=settings.max_record_bytes)
     delivery = _delivery(settings, destination)
+    takes = {one.schema_: destination.takes(one.name) for one in settings.sources()}
     accepted = refused = excluded = 0
-    for letter in list(state.dead_letters(destination.name)):
+    for letter in state.dead_letters(destination.name):
+        if not takes.get(letter.schema):
+            excluded += 1
+            continue
         calls, unread = reader.read([Line(letter.at, letter.line)])
         wanted = [call for call in calls if letter.message_id in (None, call.id)]
-        if unread or delivery.send(wanted):
+        if (unread and letter.message_id is None) or delivery.send(wanted):
             refused += 1
         elif wanted:
-            state.revive(destination.name, [letter.id])
+            state.revive(destination.name, letter.id)
             accepted += 1
         else:
             excluded += 1

@@ -4,7 +4,8 @@ Calls pass as they are, but for stamps of transport. What is no call (a reportin
 becomes the track call that the loader makes of it, by the loader's own forms.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import BinaryIO, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from loader.columns.tokens import Text
 from loader.config import Destination
 from loader.forms.calls import calls_of
+from loader.forms.events import Read
 from loader.forms.read import Reader
 from loader.forward.kinds import KINDS
 from loader.forward.objects import Fields, first_values, object_text
@@ -92,12 +94,10 @@ class CallReader:
         others: list[Line] = []
         for line in lines:
             try:
-                call = _fields(line)
-                if call is not None and not self._is_allowed(call):
-                    continue
+                call = _fields(line.text)
                 if call is None or _id(call) is None:
                     others.append(line)
-                elif self._is_named(call):
+                elif self._is_allowed([call]) and self._is_named(call):
                     made[line.at] = [self._call(line, 0, call)]
             except Exception as error:
                 refused.append(_unreadable(line, error))
@@ -105,11 +105,14 @@ class CallReader:
         made |= converted
         return [call for line in lines for call in made.get(line.at, ())], refused + more
 
-    def _is_allowed(self, call: Fields) -> bool:
-        """Whether the sender lets a call go to the destination, as Segment understands it."""
-        said = first_values(call.get("integrations", b""))
-        if said is None:
-            return True
+    def _is_allowed(self, objects: Sequence[Fields | None]) -> bool:
+        """Whether the sender lets a call go to the destination, as Segment understands it.
+
+        It may say so in the call, and for all calls of what is around it, from the inside out.
+        """
+        said: Fields = {}
+        for one in objects:
+            said = (first_values((one or {}).get("integrations", b"")) or {}) | said
         own = _value(said, self._name)
         if own is None:
             return _value(said, "All") is not False
@@ -155,19 +158,31 @@ class CallReader:
         ends = np.cumsum([len(line.text) for line in lines], dtype=np.int64)
         starts = np.append(0, ends)[:-1]
         for read in self._reader.read(Text([line.text for line in lines]), starts, ends):
-            for one in read.refused:
-                line = lines[read.first + one.record]
-                refused.append(Refused(line, 0, None, f"{one.reject.reason}: {one.reject.detail}"))
-            for number, call in calls_of(read):
-                line = lines[number]
+            refused += _rejects(read, lines)
+            records = read.events.records
+            objects: dict[int, Fields | None] = {}  # of records; one may be around many
+            for around, call in calls_of(read):
+                for number in around:
+                    if number not in objects:
+                        objects[number] = _fields(records.raw(number))
+                line = lines[read.first + around[-1]]
                 calls = made.setdefault(line.at, [])
                 fields = first_values(encode_json(call)) or {}
-                own = _fields(line)
+                own = objects[around[-1]]
                 if own is not None and _is_call(own):  # all that it lacks is an id
                     fields = own | {"messageId": fields["messageId"]}
-                if self._is_named(fields):
+                if self._is_allowed([objects[n] for n in around]) and self._is_named(fields):
                     calls.append(self._call(line, len(calls), fields))
         return made, refused
+
+
+def _rejects(read: Read, lines: Sequence[Line]) -> Iterator[Refused]:
+    """What a load would reject, with numbers below 0: it is among no calls of a line."""
+    met: Counter[int] = Counter()
+    for one in read.refused:
+        met[one.record] -= 1
+        reason = f"{one.reject.reason}: {one.reject.detail}"
+        yield Refused(lines[read.first + one.record], met[one.record], None, reason)
 
 
 def _unreadable(line: Line, error: Exception) -> Refused:
@@ -179,8 +194,8 @@ def _unreadable(line: Line, error: Exception) -> Refused:
     return Refused(line, 0, None, f"unreadable: reading it failed with {type(error).__name__}")
 
 
-def _fields(line: Line) -> Fields | None:
-    found = first_values(line.text)
+def _fields(text: bytes) -> Fields | None:
+    found = first_values(text)
     if found and _is_nothing(found, "messageId") and not _is_nothing(found, "message_id"):
         found["messageId"] = found.pop("message_id")  # destinations know only one spelling
     return found

@@ -27,7 +27,6 @@ _MOST_BYTES, _MOST_OF_A_CALL = 490_000, 32_000
 _REFUSED = frozenset({400, 413, 422})  # because of what was sent
 _REPEATED = frozenset({408, 429})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 300.0
-_CONNECT_SECONDS = 10.0
 _READ_OF_ANSWER = 1 << 12  # so that the connection can be used again; a longer one is cut
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 _LONGEST_DATE = 40
@@ -123,7 +122,6 @@ class Delivery:
     def try_once(self, calls: Sequence[Call]) -> Answer:
         """Send one request with some calls. Raises Paused where there is no key to do it with."""
         from urllib3.exceptions import HTTPError
-        from urllib3.util import Timeout
 
         from loader.forward.http import ANSWER_SECONDS
 
@@ -142,7 +140,7 @@ class Delivery:
                 headers=headers,
                 redirect=False,
                 retries=False,
-                timeout=Timeout(connect=_CONNECT_SECONDS, read=ANSWER_SECONDS),
+                timeout=ANSWER_SECONDS,
                 preload_content=False,
             )
         except (HTTPError, OSError) as error:
@@ -151,7 +149,7 @@ class Delivery:
             is_cut = bool(response.read(_READ_OF_ANSWER + 1)[_READ_OF_ANSWER:])
             if is_cut or response.status < 200:  # the answer proper may come behind it
                 response.close()
-        except (HTTPError, OSError):
+        except (HTTPError, OSError, ValueError):  # of a size that is none, say
             response.close()  # what it says is not needed: its status is there
         response.release_conn()
         wait = _seconds(response.headers.get("Retry-After"))

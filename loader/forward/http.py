@@ -6,15 +6,17 @@ It needs the extra `forward`, and is imported where something is sent.
 import http.client
 import io
 import socket
+import ssl
 import time
 import urllib.request
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from urllib3 import PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
 
 from loader.errors import UsageError
 
@@ -68,6 +70,12 @@ class _Plain(HTTPConnection):
 class _Encrypted(HTTPSConnection):
     response_class = _Response
 
+    def send(self, data: Any) -> None:
+        try:
+            super().send(data)
+        except ssl.SSLError as error:  # what is too large may be answered before all of it is there
+            raise BrokenPipeError from error  # behind which urllib3 looks for an answer
+
 
 class _PlainPool(HTTPConnectionPool):
     ConnectionCls = _Plain
@@ -77,6 +85,14 @@ class _EncryptedPool(HTTPSConnectionPool):
     ConnectionCls = _Encrypted
 
 
+def _credentials(proxy: str) -> dict[str, str]:
+    """What a proxy is told that wants a name and a password."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {}
+    return make_headers(proxy_basic_auth=unquote(f"{parts.username}:{parts.password or ''}"))
+
+
 def connections(address: str) -> PoolManager:
     """What makes the connections; through a proxy where the environment names one."""
     parts = urlsplit(address)
@@ -84,7 +100,7 @@ def connections(address: str) -> PoolManager:
     manager: PoolManager
     if proxy and not urllib.request.proxy_bypass(parts.netloc):
         try:
-            manager = ProxyManager(proxy)
+            manager = ProxyManager(proxy, proxy_headers=_credentials(proxy))
         except (HTTPError, ValueError):
             raise UsageError(  # without its address, which may hold a password
                 f"the proxy that {parts.scheme}_proxy names in the environment cannot be used: "

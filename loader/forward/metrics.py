@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from loader.config import Settings
 from loader.errors import UsageError
 from loader.forward.by_hand import standing_of
-from loader.forward.state import State
+from loader.forward.state import opened
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -44,20 +44,18 @@ class _Collector:
             name: GaugeMetricFamily(prefix + name, text, labels=label)
             for name, text in _MEASURED.items()
         }
-        state = State(self._settings.spool_dir)
-        try:
+        with opened(self._settings.spool_dir) as state:
             for one in self._settings.destination:
-                found, waiting = standing_of(self._settings, state, one)
-                if found is None:
+                known = standing_of(self._settings, state, one)
+                if known is None:
                     continue
+                found, waiting = known
                 counts = (found.sent, found.retries, found.missed)
                 for counter, value in zip(counted.values(), counts, strict=True):
                     counter.add_metric([one.name], value)
                 values = (found.dead, found.paused, *waiting)
                 for gauge, measure in zip(measured.values(), values, strict=True):
                     gauge.add_metric([one.name], measure)
-        finally:
-            state.close()
         return [*counted.values(), *measured.values()]
 
 

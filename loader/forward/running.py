@@ -1,5 +1,6 @@
 """A thread for each destination, which sends the finished files of its sources."""
 
+import shlex
 import sqlite3
 import threading
 import traceback
@@ -10,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 from loader.config import Destination, Settings
-from loader.errors import LoaderError
+from loader.errors import LoaderError, UsageError
 from loader.forward.by_hand import tell_removed
 from loader.forward.calls import CallReader, Refused, read_lines
 from loader.forward.delivery import Delivery, Paused, Stopped
@@ -111,6 +112,7 @@ class Sender:
             schema: Listing(settings.spool_dir, schema) for schema in sorted(self._schemas)
         }
         self._seen: _Listed = {}  # last
+        self._sending: Key | None = None
         self._known: _Listed = {}  # of which all is sent
         self._stop, self._since, self._once, self._say = stop, since, once, say
         self._state: State | None = None
@@ -131,6 +133,7 @@ class Sender:
         while not self._stop.is_set():
             try:
                 self._send_files()
+                self._works()  # nothing is left that fails
                 self.is_done = True
                 wait = _POLL_SECONDS
             except Stopped as stop:
@@ -149,9 +152,12 @@ class Sender:
         listed = {schema: listing.files() for schema, listing in self._listings.items()}
         if listed == self._known:
             return  # nothing has changed
+        self._known, self._sending = {}, None
         files, progress = self._know(listed)
         for key in sorted(files, key=lambda key: (key[1], key[0])):
-            if (done := progress[key]) is not None:
+            done = progress[key]
+            # What waits of a source that is none of its sources now, waits until it is one again.
+            if done is not None and self._schemas[key[0]]:
                 self._send_file(key, files[key].path, done)
         if self._seen == listed:  # or there is more to do
             self._known = listed
@@ -164,11 +170,17 @@ class Sender:
         """
         self._seen = listed
         files = {(schema, one.name): one for schema, some in listed.items() for one in some or ()}
-        old = {key: file.size for key, file in files.items() if self._is_old(file)}
+        since = self._since
+        old = {
+            key: file.size
+            for key, file in files.items()
+            if since is None or file.written_at < since
+        }
         if self.state.begin(self.name, old):
             self._since = None
         progress = self.state.progress(self.name)
-        gone = [key for key in progress if listed.get(key[0]) is not None and key not in files]
+        there = {*files, self._sending}  # what is open is sent, though it was removed
+        gone = [key for key in progress if listed.get(key[0]) is not None and key not in there]
         if told := tell_removed(self.state, self.name, gone):
             self._say(self.name, told)
         for is_taken in (True, False):
@@ -181,18 +193,12 @@ class Sender:
             progress |= dict.fromkeys(new, 0 if is_taken else None)
         return files, progress
 
-    def _is_old(self, file: SpoolFile) -> bool:
-        """Whether a file is not for a destination that is new."""
-        try:
-            return self._since is None or file.path.stat().st_mtime < self._since.timestamp()
-        except FileNotFoundError:
-            return True
-
     def _send_file(self, key: Key, path: Path, at: int) -> None:
         try:
             file = path.open("rb")
         except FileNotFoundError:
             return  # it was removed a moment ago, which the next look tells
+        self._sending = key
         with file:
             while lines := read_lines(file, at):
                 calls, unread = self._reader.read(lines)
@@ -201,13 +207,17 @@ class Sender:
                 sent = len(calls) - len(dead) + len(unread)
                 self.state.advance(self.name, key, at, sent=sent, dead=dead)
                 self._count(sent, dead)
-                if calls and self._is_failing:
-                    self.state.works(self.name)
-                    self._is_failing, self._told = False, None
+                if calls:
+                    self._works()
                 if self._stop.is_set():
                     raise Stopped("stopped")
             if not self.state.end(self.name, key, at):
                 self._say(self.name, f"{key[0]}/{key[1]} was cut before all of it was sent")
+
+    def _works(self) -> None:
+        if self._is_failing:
+            self.state.works(self.name)
+            self._is_failing, self._told = False, None
 
     def _count(self, sent: int, dead: Sequence[Refused]) -> None:
         self.sent += sent
@@ -219,7 +229,7 @@ class Sender:
             why = reasons[0][0] if len(reasons) == 1 else "; ".join(told)
             self._say(
                 self.name,
-                f"{_letters(len(dead))} ({why}): see `destinations dead {self.name}`",
+                f"{_letters(len(dead))} ({why}): see `destinations dead {shlex.quote(self.name)}`",
             )
 
     def _failed(self, problem: str, tries: int) -> None:
@@ -286,7 +296,12 @@ class Listing:
 
 
 def _make_folder(spool_dir: Path) -> None:
-    """The spool, as the receiver makes it."""
+    """The spool, as the receiver makes it. Raises UsageError."""
     if not spool_dir.is_dir():
-        spool_dir.mkdir(parents=True, exist_ok=True)
-        spool_dir.chmod(0o2770)
+        try:
+            spool_dir.mkdir(parents=True, exist_ok=True)
+            spool_dir.chmod(0o2770)
+        except OSError as error:
+            raise UsageError(
+                f"the spool {str(spool_dir)!r} cannot be made: {error.strerror}; see to `spool_dir`"
+            ) from None

@@ -46,7 +46,7 @@ CREATE TABLE dead_letters (
     schema TEXT NOT NULL,
     file TEXT NOT NULL,
     at INTEGER NOT NULL,      -- where its line begins
-    number INTEGER NOT NULL,  -- among the calls of the line
+    number INTEGER NOT NULL,  -- among the calls of the line, or below 0
     message_id TEXT,
     reason TEXT NOT NULL,
     died_at TEXT NOT NULL,
@@ -59,15 +59,15 @@ CREATE TABLE dead_letters (
 class Standing(NamedTuple):
     """How a destination is."""
 
-    sent: int
-    retries: int
-    missed: int
-    sent_at: str | None
-    problem: str | None
-    paused: int
-    failing_since: str | None
-    tried_at: str | None
-    dead: int
+    sent: int = 0
+    retries: int = 0
+    missed: int = 0
+    sent_at: str | None = None
+    problem: str | None = None
+    paused: int = 0
+    failing_since: str | None = None
+    tried_at: str | None = None
+    dead: int = 0
 
     def holds_files(self, keep: timedelta) -> bool:
         """Whether files must stay for it that it does not have.
@@ -112,7 +112,7 @@ class State:
             self._db.execute("PRAGMA synchronous = FULL")
             self._prepare(path)
         except (OSError, sqlite3.Error) as error:
-            raise LoaderError(f"the state of forwarding, {path}, cannot be used: {error}") from None
+            raise _unusable(spool_dir, error) from None
 
     @staticmethod
     def is_there(spool_dir: Path) -> bool:
@@ -197,12 +197,15 @@ class State:
     def advance(
         self, destination: str, key: Key, done: int, *, sent: int, dead: Sequence[Refused]
     ) -> None:
-        """Keep that the first bytes of a file are done; with what died on the way."""
+        """Keep that the first bytes of a file are done; with what died on the way.
+
+        One that was forgotten meanwhile is counted as missed, and stays so.
+        """
         with self._transaction():
             self._db.execute(
-                "INSERT INTO files VALUES (?, ?, ?, ?, 0, ?) "
-                "ON CONFLICT DO UPDATE SET bytes = max(bytes, excluded.bytes)",
-                (destination, *key, done, done),
+                "UPDATE files SET bytes = max(bytes, ?) "
+                "WHERE destination = ? AND schema = ? AND name = ?",
+                (done, destination, *key),
             )
             self._db.executemany(
                 "INSERT INTO dead_letters "
@@ -214,10 +217,13 @@ class State:
                 ],
             )
             if sent:
-                self._db.execute(
-                    "UPDATE destinations SET sent = sent + ?, sent_at = ? WHERE name = ?",
-                    (sent, _now(), destination),
-                )
+                self._sent(destination, sent)
+
+    def _sent(self, destination: str, calls: int) -> None:
+        self._db.execute(
+            "UPDATE destinations SET sent = sent + ?, sent_at = ? WHERE name = ?",
+            (calls, _now(), destination),
+        )
 
     def end(self, destination: str, key: Key, at: int) -> bool:
         """Keep that a file which ends at `at` is done; False where it was longer, and is missed.
@@ -287,31 +293,61 @@ class State:
         return Standing(*row) if row else None
 
     def dead_letters(self, destination: str) -> Iterator[DeadLetter]:
-        """What a destination refused, in the order of the files."""
-        rows = self._db.execute(
-            "SELECT id, schema, file, at, number, message_id, reason, died_at, line "
-            "FROM dead_letters WHERE destination = ? ORDER BY file, schema, at, number",
+        """What a destination refused, in the order of the files.
+
+        One at a time is in memory. Those that are dropped meanwhile are left out.
+        """
+        ids = self._db.execute(
+            "SELECT id FROM dead_letters WHERE destination = ? ORDER BY file, schema, at, number",
             (destination,),
-        )
-        return (DeadLetter(*row) for row in rows)
+        ).fetchall()
+        for id in ids:
+            row = self._db.execute(
+                "SELECT id, schema, file, at, number, message_id, reason, died_at, line "
+                "FROM dead_letters WHERE id = ?",
+                id,
+            ).fetchone()
+            if row:
+                yield DeadLetter(*row)
 
-    def revive(self, destination: str, ids: Sequence[int]) -> None:
-        """Drop dead letters that were accepted after all."""
+    def revive(self, destination: str, id: int) -> None:
+        """Drop a dead letter that was accepted after all."""
         with self._transaction():
-            self._db.executemany("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in ids])
-            self._db.execute(
-                "UPDATE destinations SET sent = sent + ?, sent_at = ? WHERE name = ?",
-                (len(ids), _now(), destination),
-            )
+            self._db.execute("DELETE FROM dead_letters WHERE id = ?", (id,))
+            self._sent(destination, 1)
 
-    def discard(self, ids: Sequence[int]) -> None:
-        """Drop dead letters that nobody needs."""
+    def discard(self, destination: str) -> int:
+        """Drop all dead letters of a destination, which nobody needs; how many these were."""
         with self._transaction():
-            self._db.executemany("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in ids])
+            return self._db.execute(
+                "DELETE FROM dead_letters WHERE destination = ?", (destination,)
+            ).rowcount
 
     def names(self) -> list[str]:
         """All destinations that are known, with those that are configured no longer."""
         return [name for (name,) in self._db.execute("SELECT name FROM destinations ORDER BY name")]
+
+
+@contextmanager
+def opened(spool_dir: Path) -> Iterator[State]:
+    """The state in a spool folder, for a command; what fails in it becomes a LoaderError."""
+    state = State(spool_dir)
+    try:
+        yield state
+    except sqlite3.Error as error:
+        raise _unusable(spool_dir, error) from None
+    finally:
+        state.close()
+
+
+def _unusable(spool_dir: Path, error: Exception) -> LoaderError:
+    path = spool_dir / _FILE
+    if isinstance(error, sqlite3.OperationalError):  # it is locked, or its disk is full
+        return LoaderError(f"the state of forwarding, {path}, cannot be used: {error}")
+    return LoaderError(
+        f"the state of forwarding, {path}, cannot be used: {error}; restore it, or remove it and "
+        "say `forward --from TIME`, with which all of that time is sent again"
+    )
 
 
 @contextmanager

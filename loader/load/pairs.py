@@ -1,5 +1,6 @@
 """What is loaded where: each source into each of its warehouses, as a load of its own."""
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from loader.load.result import LoadResult
 
 
+_SILENT_SECONDS = 1.0
 _NO_LABELS: Mapping[str, str] = {}
 
 
@@ -137,24 +139,36 @@ class Away:
     """Warehouses that did not answer: for the next source they are asked once, and not waited for.
 
     A load waits for a server that may come back. To do so for each source would only hold up the
-    loads into the other warehouses.
+    loads into the other warehouses; and so would asking one that is silent, instead of refusing.
     """
 
     def __init__(self) -> None:
         self._met: set[Warehouse] = set()
+        self._silent: dict[Warehouse, WarehouseUnavailable] = {}
 
     @contextmanager
     def noticed(self, warehouse: Warehouse, url: str) -> Iterator[None]:
         """Load in the block, or raise WarehouseUnavailable at once."""
-        from loader.warehouse.engine import connect, make_engine
-
         if warehouse in self._met:
-            with connect(make_engine(url)):
-                self._met.discard(warehouse)
+            self._ask(warehouse, url)
         try:
             yield
         except WarehouseUnavailable:
             self._met.add(warehouse)
+            raise
+
+    def _ask(self, warehouse: Warehouse, url: str) -> None:
+        from loader.warehouse.engine import connect, make_engine
+
+        if warehouse in self._silent:
+            raise self._silent[warehouse]
+        began = time.monotonic()
+        try:
+            with connect(make_engine(url)):
+                self._met.discard(warehouse)
+        except WarehouseUnavailable as error:
+            if time.monotonic() - began > _SILENT_SECONDS:
+                self._silent[warehouse] = error
             raise
 
 

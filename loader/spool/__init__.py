@@ -10,7 +10,15 @@ What was acknowledged is synced: a line, its file, and the folders above. A writ
 its file as long as it lives, so a file without one was left behind.
 """
 
-from loader.spool.files import SCHEME, SpoolFile, finished, spool_folder, spool_input, spool_uri
+from loader.spool.files import (
+    SCHEME,
+    SpoolFile,
+    began_at,
+    finished,
+    spool_folder,
+    spool_input,
+    spool_uri,
+)
 from loader.spool.recovery import make_folder, recover
 from loader.spool.writer import SpoolFailed, SpoolWriter
 
@@ -19,6 +27,7 @@ __all__ = [
     "SpoolFailed",
     "SpoolFile",
     "SpoolWriter",
+    "began_at",
     "finished",
     "make_folder",
     "recover",

@@ -51,6 +51,11 @@ def new_name() -> str:
     return f"{now:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(8)}.v{_VERSION}.jsonl"
 
 
+def began_at(name: str) -> datetime:
+    """When a spool file was begun, by its name."""
+    return datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
+
+
 def finished(spool_dir: Path, schema: str) -> list[SpoolFile]:
     """The finished files of a source, by name; none where it has no folder.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import psycopg2
 from psycopg2.extensions import connection as _Connection
@@ -85,6 +86,8 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(f"postgresql+psycopg2://{rest}")
         make_dsn(**dict.fromkeys(parsed.query, ""))  # are all of them options of libpq?
+        if "\0" in unquote(rest):  # which the library has nowhere
+            raise ValueError
     except (ArgumentError, NoSuchModuleError, ValueError, psycopg2.ProgrammingError):
         parsed = None
     # What passes for a host, a database or an option here may be a piece of a password.

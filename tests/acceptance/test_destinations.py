@@ -58,17 +58,31 @@ def test_a_replay_takes_what_is_accepted_out(place: Place, serve: Serve) -> None
     assert place.listed()["sent"] == 2
 
 
+def test_one_of_several_calls_in_a_line_is_replayed(place: Place, serve: Serve) -> None:
+    """What cannot be read beside it kept it from being sent."""
+    with served(place.folder / "kept", "400=1") as refusing:
+        place.settings(("D", refusing.url))
+        place.received([{"nothing": 1}, track("Email Opened", messageId="a"), {"nothing": 2}])
+        assert place.run("forward", "--once", *ALL_TIME).code == 0
+    there = serve(port=refusing.port)
+    done = place.run("destinations", "replay", "D")
+    assert (done.code, done.out) == (1, "1 dead letter accepted, 2 refused again\n")
+    assert there.ids() == ["a"]
+
+
 def test_dead_letters_that_filters_exclude_are_kept(place: Place, serve: Serve) -> None:
     url = serve("400=1").url
     place.settings(("D", url))
     place.received(track("Email Opened", messageId="a"))
     assert place.run("forward", "--once", *ALL_TIME).code == 0
-    place.settings(("D", f'{url}"\nevents = ["Email Sent"]\n#"'))
-    done = place.run("destinations", "replay", "D")
-    assert done.out.splitlines() == [
-        "0 dead letters accepted, 0 refused again",
-        "1 dead letter kept: not for this destination by its `events`, or by `integrations`",
-    ]
+    for line in ('events = ["Email Sent"]', 'sources = ["US"]'):
+        place.settings(("D", f'{url}"\n{line}\n#"'))
+        done = place.run("destinations", "replay", "D")
+        assert done.out.splitlines() == [
+            "0 dead letters accepted, 0 refused again",
+            "1 dead letter kept: not for this destination by its `sources` or `events`, or by "
+            "`integrations`",
+        ]
     assert place.listed()["dead_letters"] == 1
 
 

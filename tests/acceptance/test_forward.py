@@ -170,6 +170,61 @@ def test_files_that_come_and_go_while_it_is_tried_again_are_counted(
     assert "1 file was removed" in process.communicate(timeout=30)[1].decode()
 
 
+def test_a_file_that_is_removed_while_it_is_sent_is_sent(place: Place, serve: Serve) -> None:
+    """It was counted as missed, and once more if it was not sent to its end."""
+    with served(place.folder / "kept", "503=1") as failing:
+        place.settings(("D", failing.url))
+        path = place.received(track("Email Opened", messageId="a"))
+        process = place.start("forward", *ALL_TIME)
+        until(lambda: place.listed()["retries"] > 0)
+        path.unlink()
+        tries = place.listed()["retries"]
+        until(lambda: place.listed()["retries"] > tries + 1)
+    there = serve(port=failing.port)
+    until(lambda: there.ids() == ["a"])
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert place.run("forward", "--once").code == 0
+    found = place.listed()
+    assert (found["missed_files"], found["sent"], found["state"]) == (0, 1, "ok")
+
+
+def test_what_waits_of_a_source_that_is_taken_out_waits(place: Place, serve: Serve) -> None:
+    """It was sent, although the settings exclude it."""
+    with served(place.folder / "kept", "401=1") as refusing:
+        place.settings(("D", refusing.url))
+        for name, schema in (("a", "eu"), ("b", "us")):
+            place.received(track("Email Opened", messageId=name), schema=schema)
+        assert place.run("forward", "--once", *ALL_TIME).code == 1
+    there = serve(port=refusing.port)
+    for sources, ids in (('"US"', ["b"]), ('"US", "EU"', ["b", "a"])):
+        place.settings(("D", f'{there.url}"\nsources = [{sources}]\n#"'))
+        assert place.run("forward", "--once").code == 0
+        assert there.ids() == ids
+
+
+def test_a_fault_of_this_machine_is_over_when_it_is_mended(place: Place, serve: Serve) -> None:
+    """It was shown until the next event came."""
+    place.settings(("D", serve().url))
+    folder = place.folder / "spool" / "eu" / "20261128T000000000000Z-0123456789abcdef.v1.jsonl"
+    folder.mkdir(parents=True)
+    assert place.run("forward", "--once", *ALL_TIME).code == 1
+    assert place.listed()["state"] == "failing"
+    folder.rmdir()
+    assert place.run("forward", "--once").code == 0
+    assert place.listed()["state"] == "ok"
+
+
+def test_a_spool_that_cannot_be_made_is_told(place: Place) -> None:
+    place.settings(("D", "http://127.0.0.1:9"))
+    (place.folder / "spool").touch()
+    done = place.run("forward", "--once")
+    assert (done.code, done.err) == (
+        2,
+        "customerio-loader: the spool 'spool' cannot be made: File exists; see to `spool_dir`\n",
+    )
+
+
 def test_a_file_that_was_cut_is_told_and_counted(place: Place, serve: Serve) -> None:
     with served(place.folder / "kept", "401=1") as refusing:
         place.settings(("D", refusing.url))

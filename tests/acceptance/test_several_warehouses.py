@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -240,6 +241,20 @@ def test_a_server_that_does_not_answer_is_waited_for_once(db: Database) -> None:
     load(down, db.url)  # it is back
     load(down, NOBODY)
     assert tried == ["down", "up", "down", "down"]
+
+
+def test_a_server_that_is_silent_is_not_asked_for_each_source() -> None:
+    """Each of the sources waited for it until the end of its `connect_timeout`."""
+    away, silent = Away(), Warehouse("silent", Path(), "")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://127.0.0.1:{server.getsockname()[1]}/x?connect_timeout=2"
+        for _ in range(4):
+            with pytest.raises(WarehouseUnavailable), away.noticed(silent, url):
+                raise WarehouseUnavailable("waited in vain")
+        server.setblocking(False)
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 # signals

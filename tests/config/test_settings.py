@@ -477,3 +477,10 @@ def test_what_is_almost_the_name_of_something_that_can_be_ignored_is_doubted(
     assert [doubt.rpartition(": ")[2] for doubt in doubts] == (
         [f"did you mean {near!r}?"] if near else []
     )
+
+
+def test_a_dotenv_that_is_no_text_is_told() -> None:
+    Path(".env").write_bytes(b"A=s3cr3t\xff")
+    with pytest.raises(UsageError, match=r"the file \.env cannot be read: ") as refused:
+        load_settings()
+    assert "s3cr3t" not in str(refused.value)

@@ -218,6 +218,32 @@ def test_what_the_sender_says_of_integrations_is_obeyed(said: Any, is_sent: bool
     assert bool(bodies(track("Email Opened", integrations=said))) is is_sent
 
 
+def test_what_is_said_around_a_call_or_in_it_counts() -> None:
+    """Calls of arrays, gateways and envelopes lost what the sender says of them."""
+    calls = [
+        track("Email Opened", messageId="none"),
+        track("Email Opened", messageId="no", integrations={"All": False}),
+        track("Email Opened", messageId="yes", integrations={"All": False, "D": True}),
+        track("Email Opened", messageId="own", integrations={"D": True}),
+        track("Email Opened", messageId="other", integrations={"E": True}),
+    ]
+    envelope = {"batch": calls, "integrations": {"All": False}}
+    for around in (calls, {"headers": {}, "body": json.dumps(calls)}):
+        found = bodies(json.dumps(around).encode())
+        assert [one["messageId"] for one in found] == ["none", "yes", "own", "other"]
+    for around in (envelope, {"headers": {}, "body": json.dumps(envelope)}, [envelope]):
+        found = bodies(json.dumps(around).encode())
+        assert [one["messageId"] for one in found] == ["yes", "own"]
+    assert bodies(webhook("email", "opened") | {"integrations": {"All": False}}) == []
+
+
+def test_each_of_several_that_are_refused_in_a_line_is_another_one() -> None:
+    """Dead letters of one line with the same number were one."""
+    calls, refused = read(json.dumps([{"a": 1}, track("Email Opened"), {"b": 1}]).encode())
+    numbers = [one.number for one in (*calls, *refused)]
+    assert len(set(numbers)) == 3
+
+
 CALL = '"receivedAt":"2026-11-01T00:00:00Z","timestamp":"2026-11-01T00:00:00Z"'
 
 

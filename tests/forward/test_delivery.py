@@ -1,8 +1,11 @@
 """Requests to a real server: what is sent, and what each answer leads to."""
 
+import base64
 import json
 import re
 import socket
+import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -207,6 +210,55 @@ def test_a_certificate_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         assert there.ids() == ["m0"]
 
 
+def test_a_refusal_that_comes_before_the_request_is_whole_is_heard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Many servers answer 413 and hang up; through TLS that was no answer, again and again."""
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.file, certificate.key)
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with suppress(OSError), context.wrap_socket(connection, server_side=True) as peer:
+                    peer.recv(1 << 10)
+                    peer.sendall(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=serve, args=(server,))
+        thread.start()
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        sender = delivery(url, monkeypatch, tries_for=20.0)
+        [refused] = sender.send(calls("a", size=2_000_000))
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert "answers 413" in refused.reason
+
+
+def test_a_request_may_take_as_long_as_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ten seconds to connect counted for sending, so that a slow line never got a large one."""
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, connection.makefile("rb") as file:
+            time.sleep(10.5)
+            head = b"".join(iter(file.readline, b"\r\n"))
+            file.read(int(re.findall(rb"(?i)content-length: (\d+)", head)[0]))
+            connection.sendall(ok)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=serve, args=(server,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        answer = delivery(url, monkeypatch).try_once(calls("a", size=16 << 20))
+        thread.join()
+    assert answer.is_accepted
+
+
 @contextmanager
 def answering(*answers: bytes, drip: bool = False) -> Iterator[tuple[str, list[bytes]]]:
     """A server that gives some answers, whatever is asked; its address, and what was asked."""
@@ -279,6 +331,43 @@ def test_an_answer_that_drips_is_not_waited_for(
     with answering(head, drip=True) as (url, _):
         answer = delivery(url, monkeypatch).try_once(calls("a"))
     assert (answer.status, answer.is_accepted) == (200 if is_accepted else 0, is_accepted)
+
+
+@pytest.mark.parametrize("size", [b"-5", b"zz", b"F" * 30])
+def test_an_accepted_request_stays_so_whatever_follows(
+    monkeypatch: pytest.MonkeyPatch, size: bytes
+) -> None:
+    """A size below nothing was a defect, and the request repeated for ever."""
+    odd = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nabc"
+    with answering(odd) as (url, asked):
+        assert delivery(url, monkeypatch).send(calls("a")) == []
+    assert len(asked) == 1
+
+
+def test_a_proxy_gets_its_name_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://us%40er:s3cr3t@127.0.0.1:{port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    seen.append(connection.recv(1 << 16))
+                    connection.sendall(b"HTTP/1.1 407 X\r\nContent-Length: 0\r\n\r\n")
+
+        thread = Thread(target=serve)
+        thread.start()
+        for scheme in ("http", "https"):
+            answer = delivery(f"{scheme}://events.invalid/x", monkeypatch).try_once(calls("a"))
+            assert "s3cr3t" not in str(answer)
+        thread.join()
+    told = b"Proxy-Authorization: Basic " + base64.b64encode(b"us@er:s3cr3t") + b"\r\n"
+    assert [told.lower() in one.lower() for one in seen] == [True, True]
+    assert seen[1].startswith(b"CONNECT ")
 
 
 @pytest.mark.parametrize("proxy", ["socks5://u:s3cr3t@h:1", "http://u:s3cr3t@h:port"])

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from loader.config import Destination
 from loader.errors import LoaderError, LockHeld
 from loader.forward.calls import CallReader, Line, Refused
-from loader.forward.state import Standing, State, only_one
+from loader.forward.state import Standing, State, only_one, opened
 
 
 @pytest.fixture
@@ -30,6 +31,8 @@ def test_a_new_destination_passes_over_what_was_there(state: State) -> None:
 def test_progress_is_by_destination_and_file(state: State, tmp_path: Path) -> None:
     for name in ("D", "E"):
         state.begin(name, {})
+        state.add(name, {("eu", "a"): 90}, done=False)
+    state.add("D", {("us", "a"): 5}, done=False)
     state.advance("D", ("eu", "a"), 50, sent=3, dead=[])
     state.advance("E", ("eu", "a"), 10, sent=1, dead=[])
     state.advance("D", ("us", "a"), 5, sent=0, dead=[])
@@ -50,11 +53,28 @@ def test_dead_letters_are_kept_once_with_their_lines(state: State) -> None:
         state.advance("D", ("eu", "a"), 20, sent=0, dead=dead)
     first, second = state.dead_letters("D")
     assert (first.number, second.number, first.line, first.at) == (0, 1, b"line\n", 7)
-    state.revive("D", [first.id])
+    state.revive("D", first.id)
     assert [one.number for one in state.dead_letters("D")] == [1]
     found = state.standing("D")
     assert found is not None
     assert (found.sent, found.dead) == (1, 1)
+    assert state.discard("D") == 1
+    assert list(state.dead_letters("D")) == []
+
+
+def test_dead_letters_may_go_while_they_are_looked_at_one_by_one(state: State) -> None:
+    """A destination that refuses all that it gets makes gigabytes of them."""
+    state.begin("D", {})
+    for at in range(20):
+        line = Line(at, b"x" * (1 << 20))
+        state.advance("D", ("eu", "a"), at, sent=0, dead=[Refused(line, 0, str(at), "answers 400")])
+    tracemalloc.start()
+    for letter in state.dead_letters("D"):
+        if letter.at % 2:
+            state.revive("D", letter.id)
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+    assert [one.at for one in state.dead_letters("D")] == [*range(0, 20, 2)]
 
 
 def test_failing_is_since_the_first_failure(state: State) -> None:
@@ -86,6 +106,8 @@ def test_removed_files_are_forgotten_and_those_not_done_counted(state: State) ->
     gone = [("eu", "a"), ("eu", "b"), ("eu", "never seen")]
     assert state.forget("D", gone) == 1
     assert state.forget("D", gone) == 0  # whoever saw it first has counted it
+    state.advance("D", ("eu", "b"), 15, sent=0, dead=[])  # of a file that is still open
+    assert state.end("D", ("eu", "b"), 15)
     assert state.progress("D") == {("eu", "c"): 0}
     assert missed(state) == 1
 
@@ -155,8 +177,16 @@ def test_a_newer_state_is_refused(state: State, tmp_path: Path) -> None:
 
 def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".forward.db").write_bytes(b"x" * 5_000)
-    with pytest.raises(LoaderError, match="cannot be used"):
+    with pytest.raises(LoaderError, match=r"cannot be used: .*; restore it, or remove it"):
         State(tmp_path)
+
+
+def test_what_fails_while_a_command_uses_it_is_told(state: State, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / ".forward.db") as db:
+        db.execute("DROP TABLE dead_letters")
+    db.close()
+    with pytest.raises(LoaderError, match="cannot be used: no such table"), opened(tmp_path) as it:
+        it.standing("D")
 
 
 def test_the_group_of_the_spool_may_use_it(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def test_a_place_is_described_without_a_password(url: str, expected: str) -> Non
 
 @pytest.mark.parametrize(
     "url",
-    ["", "events", "mysql://me:hush@h/d", "postgresql:/h/d", "http://h", "postgresql://me:hush@h:port/d"],
+    ["", "events", "mysql://me:hush@h/d", "postgresql:/h/d", "http://h",
+     "postgresql://me:hush@h:port/d", "postgresql://me:hush%00@h/d", "postgresql://h/hush\0"],
 )  # fmt: skip
 def test_what_is_no_url_is_a_wrong_setting_that_shows_no_password(url: str) -> None:
     with pytest.raises(UsageError, match="postgresql://USER@HOST:5432/DATABASE") as caught:
