@@ -21,6 +21,24 @@ _LONGEST = 100
 MILLISECONDS_FROM = 100_000_000_000
 
 
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(time: datetime) -> int:
+    """Since 1970."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+# What Python and PostgreSQL have in any zone.
+_FIRST = microseconds(datetime(1, 1, 3, tzinfo=UTC))
+_LAST = microseconds(datetime(9999, 12, 29, tzinfo=UTC))
+
+
+def from_microseconds(count: int) -> datetime:
+    """The time so many microseconds after 1970; a file may claim one that no calendar has."""
+    return _EPOCH + min(max(count, _FIRST), _LAST) * _MICROSECOND
+
+
 def parse_time(value: object) -> str | None:
     """`value` as a text that PostgreSQL reads as timestamptz, or None if it is not a time.
 

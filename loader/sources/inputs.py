@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from loader.errors import InputUnreadable
+from loader.normalize.times import microseconds
 from loader.sources import files
 from loader.sources.ahead import Ahead
 from loader.sources.opening import OpenInput
-from loader.sources.page import PAGE_FILES, InputFile, Page, microseconds
+from loader.sources.page import PAGE_FILES, InputFile, Page
 from loader.sources.selection import EVERYTHING, Selection, base_of
 from loader.sources.urls import is_url, read_url
 from loader.spool import SCHEME, finished, spool_uri

@@ -11,6 +11,7 @@ from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from loader.normalize.times import microseconds
 from loader.sources.ahead import Ahead, in_thread
 from loader.sources.days import (
     NOTHING,
@@ -22,7 +23,7 @@ from loader.sources.days import (
     sort_folders,
 )
 from loader.sources.keys import Pattern, is_hidden
-from loader.sources.page import PAGE_FILES, InputFile, Page, microseconds
+from loader.sources.page import PAGE_FILES, InputFile, Page
 from loader.sources.store_errors import Place, UnreadableKey, explain
 
 if TYPE_CHECKING:

@@ -1,21 +1,15 @@
 """What a listing of inputs consists of, wherever they are."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import NamedTuple
 
 import msgspec
 
 from loader.errors import InputUnreadable
+from loader.normalize.times import from_microseconds
 
 # Files of a listing that are looked up in the ledger together.
 PAGE_FILES = 10_000
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def microseconds(time: datetime) -> int:
-    """Since 1970."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +27,7 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def modified_at(self) -> datetime | None:
         """When it was written, to the microsecond, as PostgreSQL keeps it."""
-        return None if self.modified is None else _EPOCH + timedelta(0, 0, self.modified)
+        return None if self.modified is None else from_microseconds(self.modified)
 
     @property
     def mark(self) -> str:

@@ -4,16 +4,16 @@ import os
 import re
 import secrets
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from loader.errors import InputUnreadable, UsageError
+from loader.normalize.times import from_microseconds
 
 SCHEME = "spool:"
 _NAME = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{16}\.v(\d+)\.jsonl")
 _VERSION = "1"  # of what stands in a file
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SpoolFile(NamedTuple):
@@ -84,7 +84,7 @@ def _list(folder: Path, prefix: str) -> list[SpoolFile]:
                     )
                 with suppress(FileNotFoundError):  # it was finished or pruned meanwhile
                     status = entry.stat(follow_symlinks=False)
-                    written_at = _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+                    written_at = from_microseconds(status.st_mtime_ns // 1000)
                     path = folder / entry.name
                     files.append(SpoolFile(entry.name, path, status.st_size, written_at))
     except (FileNotFoundError, NotADirectoryError):

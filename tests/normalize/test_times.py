@@ -5,8 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loader.normalize.times import parse_time, parse_times
+from loader.normalize.times import from_microseconds, microseconds, parse_time, parse_times
 
 AT = "2026-09-15T08:23:32+00:00"
 
@@ -210,3 +212,11 @@ def test_a_time_finer_than_microseconds_is_pointed_out(value: Any) -> None:
 )
 def test_a_time_with_no_more_than_microseconds_is_whole(value: Any) -> None:
     assert parse_times([value])[1] == []
+
+
+@given(st.integers())
+def test_any_number_of_microseconds_is_a_time(count: int) -> None:
+    time = from_microseconds(count)
+    assert time.year in range(1, 10_000)
+    if 3 < time.year < 9999:
+        assert microseconds(time) == count

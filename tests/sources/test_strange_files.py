@@ -4,6 +4,7 @@ import os
 import re
 import socket
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -169,6 +170,24 @@ def test_a_folder_deeper_than_python_calls_is_walked(
     Path(levels[-1], "a").unlink()
     for level in reversed(levels):  # pytest could not
         os.rmdir(level)
+
+
+SHM = Path("/dev/shm")
+
+
+@pytest.mark.skipif(not SHM.is_dir(), reason="only a file system in memory keeps any time")
+@pytest.mark.parametrize("seconds", [10**12, -(10**12), 10**18, 2**63 - 1])
+def test_a_file_may_say_that_it_is_of_any_time(seconds: int) -> None:
+    """One of a year behind 9999 ended the listing in an OverflowError."""
+    with TemporaryDirectory(dir=SHM) as folder:
+        path = Path(folder, "a.json")
+        path.touch()
+        os.utime(path, (0, seconds))
+        (file,) = list_inputs([folder])
+        (named,) = list_inputs([str(path)])
+        assert file.modified_at == named.modified_at
+        assert file.modified_at is not None
+        assert file.modified_at.year in (1, 9999)
 
 
 # files that change while they are read

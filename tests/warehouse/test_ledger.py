@@ -10,7 +10,8 @@ from acceptance.harness import SCHEMA, Database
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
-from loader.sources.page import InputFile, microseconds
+from loader.normalize.times import microseconds
+from loader.sources.page import InputFile
 from loader.warehouse import ledger, rejects
 from loader.warehouse.batch import FileProgress, RejectRow
 
