@@ -35,6 +35,7 @@ from loader.errors import (
 )
 
 if TYPE_CHECKING:
+    import datetime
     import os
 
     import pandas
@@ -67,6 +68,7 @@ __all__ = [
     "load",
     "load_all",
     "normalize",
+    "read",
 ]
 
 
@@ -170,6 +172,36 @@ def normalize(
     from loader.load.frames import to_frames
 
     return to_frames(records, frozenset(json_columns))
+
+
+def read(
+    table: str,
+    *,
+    since: str | datetime.date | None = None,
+    until: str | datetime.date | None = None,
+    source: str | None = None,
+    warehouse: str | None = None,
+    **settings: Unpack[SettingKeywords],
+) -> pandas.DataFrame:
+    """A table or view of the schema of a source as a DataFrame, with the types of `normalize`.
+
+    `since` and `until` narrow it to rows from one time on and before another (UTC, where they do
+    not say), by `timestamp`, or where there is none by the first column that is a time. Types that
+    `normalize` does not have come as text. The rest is as for `load`. Changes nothing. Raises
+    LoaderError; a UsageError where there is no such table.
+    """
+    from loader.config import load_settings
+    from loader.load.frames import read_frame
+    from loader.warehouse import embedded, engine
+
+    found = load_settings(settings)
+    chosen = found.find_source(source, new=False)
+    place = found.find_warehouse(chosen, warehouse)
+    with (
+        embedded.server_of(place) as url,
+        engine.connect(engine.make_engine(url)) as connection,
+    ):
+        return read_frame(connection, chosen.schema_, table, since=since, until=until)
 
 
 def __getattr__(name: str) -> object:

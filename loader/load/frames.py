@@ -1,27 +1,35 @@
-"""The rows of a load as pandas DataFrames, for notebooks and tests; never a step of a load.
+"""Rows as pandas DataFrames, for notebooks and tests; never a step of a load.
 
-They are what COPY would get, read back: so a frame differs from its table in nothing.
+Those of records are what COPY would get, read back: so a frame differs from its table in nothing.
 """
 
 import os
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import TypeVar
 
 import pandas as pd
+from sqlalchemy import Connection
 
 from loader.columns.binary import READ_VALUE
 from loader.config import Source
+from loader.errors import UsageError
 from loader.forms.read import Reader
 from loader.load.batch import Batch
 from loader.load.context import LoadContext
 from loader.normalize.collections import TRACKS, Type, declared_tables
 from loader.normalize.ignoring import Ignore
-from loader.normalize.jsontext import encode_json
+from loader.normalize.jsontext import encode_json, read_value
+from loader.normalize.times import parse_time
 from loader.normalize.types import TYPES
 from loader.sources.records import read_blocks
 from loader.warehouse.batch import Copy
+from loader.warehouse.read import select_rows
 
 _MAX_RECORD_BYTES = 1 << 20
+
+T = TypeVar("T")
+Time = str | date  # which a datetime is, too
 
 
 def to_frames(
@@ -77,15 +85,53 @@ def _frame(copy: Copy | None, types: Mapping[str, Type]) -> pd.DataFrame:
     index = {name: at for at, name in enumerate(copy.columns)} if copy is not None else {}
     return pd.DataFrame(
         {
-            name: _series([row[index[name]] if name in index else None for row in rows], type_)
+            name: _series(
+                [row[index[name]] if name in index else None for row in rows],
+                type_,
+                READ_VALUE[type_],
+            )
             for name, type_ in types.items()
             if name != "uuid_ts"
         }
     )
 
 
-def _series(values: list[bytes | None], type_: Type) -> "pd.Series[object]":
-    read = READ_VALUE[type_]
+def _series(
+    values: Iterable[T | None], type_: Type, read: Callable[[T], object]
+) -> "pd.Series[object]":
     missing = pd.NaT if type_ == "timestamptz" else None if type_ in ("numeric", "jsonb") else pd.NA
     found = [missing if value is None else read(value) for value in values]
     return pd.Series(found, dtype=TYPES[type_].dtype)
+
+
+def read_frame(
+    connection: Connection, schema: str, table: str, *, since: Time | None, until: Time | None
+) -> pd.DataFrame:
+    """The rows of a table or view, see `loader.read`."""
+    bounds = {
+        name: None if time is None else _time_text(name, time)
+        for name, time in (("since", since), ("until", until))
+    }
+    types, values = select_rows(connection, schema, table, **bounds)
+    return pd.DataFrame(
+        {
+            name: _series(some, type_, _read_json if type_ == "jsonb" else _as_it_is)
+            for (name, type_), some in zip(types.items(), values, strict=True)
+        }
+    )
+
+
+def _time_text(name: str, time: Time) -> str:
+    found = parse_time(time if isinstance(time, str) else time.isoformat())
+    if found is None:
+        raise UsageError(f"{name} is no time: give a date, a datetime or ISO 8601, as 2026-05-01")
+    return found
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+def _read_json(value: object) -> object:
+    assert isinstance(value, str)
+    return read_value(value)

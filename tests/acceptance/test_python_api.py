@@ -1,8 +1,8 @@
-"""From Python: `loader.load` and `loader.normalize`."""
+"""From Python: `loader.load`, `loader.normalize` and `loader.read`."""
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -240,6 +240,52 @@ def test_normalize_agrees_with_a_load(
                 loaded.pop(name, None)
                 framed.pop(name, None)
             assert framed == loaded, table
+
+
+def test_read_gives_the_types_and_values_of_normalize(
+    db: Database, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    records = [
+        track("Cart Seen", messageId="1", a=BIG, b="", c={"d": [1.10, None]}, e=1.50, f=True),
+        track("Cart Seen", messageId="2", b="x\ty", timestamp="2026-05-01T00:00:00.123456Z"),
+    ]
+    loader.load(str(write("a.ndjson", *records)), warehouse_url=db.url)
+    for table, made in loader.normalize(records).items():
+        frame = loader.read(table, warehouse_url=db.url)
+        assert set(frame) == {*made, "uuid_ts"}
+        left = frame[list(made)].sort_values("id", ignore_index=True)
+        pd.testing.assert_frame_equal(left, made.sort_values("id", ignore_index=True))
+    assert loader.read("email_opened", warehouse_url=db.url).empty
+    loads = loader.read("_loads", warehouse_url=db.url)
+    assert loads["rows_per_table"].tolist() == [{"tracks": 2, "cart_seen": 2}]
+    assert loads["rows_loaded"].dtype == "Int64"
+    db.execute("CREATE VIEW days AS SELECT date '2026-05-01' AS day, 1.5::float8 AS share")
+    days = loader.read("days", warehouse_url=db.url).to_dict("records")
+    assert days == [{"day": "2026-05-01", "share": Decimal("1.5")}]
+
+
+def test_read_takes_rows_from_one_time_on_until_before_another(
+    db: Database, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    times = ["2026-05-01T00:00:00Z", "2026-05-01T23:59:59.999999Z", "2026-05-02T00:00:00Z"]
+    records = [track("E", messageId=str(n), timestamp=time) for n, time in enumerate(times)]
+    loader.load(str(write("a.ndjson", *records)), warehouse_url=db.url)
+
+    def read(**bounds: Any) -> list[str]:
+        return sorted(loader.read("tracks", warehouse_url=db.url, **bounds)["id"])
+
+    assert read(since="2026-05-01", until="2026-05-02") == ["0", "1"]
+    assert read(since=date(2026, 5, 2)) == ["2"]
+    assert read(since=datetime(2026, 5, 2, 2, tzinfo=timezone(timedelta(hours=2)))) == ["2"]
+    assert read(until=datetime(2026, 5, 1)) == []  # noqa: DTZ001 - as in a notebook
+    with pytest.raises(loader.UsageError, match="since is no time"):
+        read(since="yesterday")
+    with pytest.raises(loader.UsageError, match=r"no table 'track'.*tracks"):
+        loader.read("track", warehouse_url=db.url)
+    with pytest.raises(loader.UsageError, match="no column with times"):
+        loader.read("alembic_version", warehouse_url=db.url, since="2026-05-01")
 
 
 def test_objects_that_are_to_stay_whole_are_normalized_so() -> None:
