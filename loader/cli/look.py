@@ -1,6 +1,7 @@
 """`check` and `status`: they look and change nothing."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 CHECK_EPILOG = examples(
     "customerio-loader check", "customerio-loader check /data/customerio", after=EXIT_CODES
 )
-STATUS_EPILOG = examples("customerio-loader status", "customerio-loader status --loads 20")
+STATUS_EPILOG = examples(
+    "customerio-loader status",
+    "customerio-loader status --loads 20",
+    "customerio-loader status --check --load-age 2",
+    after=EXIT_CODES,
+)
 
 
 def check(
@@ -116,11 +122,25 @@ def status(
     warehouse: WarehouseName = None,
     warehouse_url: WarehouseUrl = None,
     loads: Annotated[int, typer.Option(min=1, help="How many loads to show.")] = 5,
+    alerts: Annotated[
+        bool, typer.Option("--check", help="Only say what is wrong; exit 1 if anything is.")
+    ] = False,
+    load_age: Annotated[
+        float, typer.Option(min=0, help="With --check: hours without a good load.")
+    ] = 26,
+    event_age: Annotated[
+        float, typer.Option(min=0, help="With --check: hours without a new event.")
+    ] = 48,
     as_json: AsJson = False,
 ) -> int:
-    """Show the last loads and how fresh the tables are. Also rejects and values in _extra."""
+    """Show the last loads and how fresh the tables are. Also rejects and values in _extra.
+
+    With --check it is silent unless something is wrong: no good load or no event for too long, a
+    failed load since, or more rejects than max_reject_ratio since the last good load with records.
+    """
     from loader.load.pairs import running_servers
     from loader.warehouse import engine, inspect, ledger, migrate, rejects
+    from loader.warehouse.alerts import find_alerts
 
     settings = read_settings(warehouse_url=warehouse_url)
     outcomes = Outcomes()
@@ -132,13 +152,23 @@ def status(
                 engine.connect(engine.make_engine(url_of(place))) as connection,
             ):
                 state = migrate.read_state(connection, chosen.schema_)
-                if state.revision is None and len(pairs) > 1:
+                if state.revision is None and len(pairs) > 1 and not alerts:
                     if not as_json:
                         where = heading(chosen.name, place.name, chosen.schema_)
                         out(f"{where}: nothing was loaded yet")
                     continue
                 require_loads(state, chosen)
                 named = connection.execution_options(schema_translate_map={None: chosen.schema_})
+                if alerts:
+                    wrong = find_alerts(
+                        named,
+                        load_age=timedelta(hours=load_age),
+                        event_age=timedelta(hours=event_age),
+                        reject_ratio=settings.max_reject_ratio,
+                    )
+                    _tell(wrong, chosen.name, place.name, as_json=as_json)
+                    outcomes.add(FAILED if wrong else 0)
+                    continue
                 shown = {
                     "source": chosen.name,
                     "schema": chosen.schema_,
@@ -150,3 +180,11 @@ def status(
                 }
                 out_json(shown) if as_json else print_status(shown)
     return outcomes.code()
+
+
+def _tell(wrong: list[str], source: str, warehouse: str | None, *, as_json: bool) -> None:
+    if as_json:
+        out_json({"source": source, "warehouse": warehouse, "alerts": wrong})
+    else:
+        for alert in wrong:
+            out(f"{source}: {in_warehouse(warehouse)}{alert}")

@@ -1,0 +1,55 @@
+"""What is wrong with the loads of a schema, by what its ledger says."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, ScalarSelect, func, select
+
+from loader.warehouse.tables import loads
+
+_SUCCESS, _RUNNING = "success", "running"
+_WANTED = loads.c.records_read - loads.c.ignored
+
+
+def find_alerts(
+    connection: Connection, *, load_age: timedelta, event_age: timedelta, reject_ratio: float
+) -> list[str]:
+    """A sentence for each thing that is wrong.
+
+    There was no good load, or no event has arrived, for some time; loads have failed since the
+    last good one; more than a share of the records were rejected since the last good load that read
+    some, which a load that finds nothing new leaves as it is.
+    """
+    good = select(func.max(loads.c.finished_at)).where(loads.c.status == _SUCCESS)
+    newest = select(func.max(loads.c.last_received_at))
+    now: datetime = connection.execute(select(func.now())).scalar_one()
+    found = []
+    for what, statement, age in (
+        ("successful load", good, load_age),
+        ("event received", newest, event_age),
+    ):
+        last: datetime | None = connection.scalar(statement)
+        if last is None or last < now - age:
+            found.append(f"no {what} {f'since {last:%Y-%m-%d %H:%M %Z}' if last else 'ever'}")
+    failed = connection.execute(
+        select(loads.c.id, loads.c.status, loads.c.error)
+        .where(loads.c.id > _last(), loads.c.status.not_in([_SUCCESS, _RUNNING]))
+        .order_by(loads.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if failed is not None:
+        why = f": {failed.error}" if failed.error else ""
+        found.append(f"load {failed.id} has ended as {failed.status}{why}")
+    since = _last(with_records=True)
+    sums = select(func.min(loads.c.id), func.sum(loads.c.rejects), func.sum(_WANTED)).where(
+        loads.c.id >= since
+    )
+    first, rejects, wanted = connection.execute(sums).one()
+    if wanted and rejects / wanted > reject_ratio:
+        found.append(f"{rejects:,} of {wanted:,} records were rejected since load {first}")
+    return found
+
+
+def _last(*, with_records: bool = False) -> ScalarSelect[int]:
+    """The last good load; 0 where there is none."""
+    statement = select(func.coalesce(func.max(loads.c.id), 0)).where(loads.c.status == _SUCCESS)
+    return (statement.where(_WANTED > 0) if with_records else statement).scalar_subquery()
