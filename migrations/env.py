@@ -93,6 +93,7 @@ def run_online(connection: Connection, source: Source) -> None:
     elif state.revision is None:
         raise CommandError(f"the schema {source.schema_!r} is not there: `alembic upgrade head`")
     connection.execute(text(f"SET LOCAL search_path = {quoted}"))
+    config.attributes["schema"] = source.schema_
     configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
@@ -108,6 +109,7 @@ def run_online(connection: Connection, source: Source) -> None:
 
 def run_offline(source: Source) -> None:
     quoted = '"' + source.schema_.replace('"', '""') + '"'
+    config.attributes["schema"] = source.schema_
     configure(dialect_name="postgresql", literal_binds=True, output_buffer=config.output_buffer)
     with context.begin_transaction():
         context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "spool": {"spool", *_RULES},
     "receive": {"receive", "spool", "config", *_RULES},
     "warehouse": {"warehouse", "columns", "config", "__version__", *_RULES},
+    "marts": {"warehouse", *_RULES},  # a room in it
     "forward": {"forward", "spool", "forms", "columns", "config", "__version__", *_RULES},
     "load": {
         *("load", "sources", "spool", "forms", "columns", "warehouse", "config", "__version__"),

@@ -29,6 +29,11 @@ class Collection(NamedTuple):
 
 TRACKS = "tracks"
 TRACKS_COMMENT = "One row per event of any name, with the columns that all events share."
+# Tables and views that the loader makes of the events; no event may take their names.
+EMAIL_MESSAGES = "email_messages"
+EMAIL_MESSAGES_NOW = "email_messages_now"
+MARTS = frozenset({EMAIL_MESSAGES, EMAIL_MESSAGES_NOW})
+
 EXTRA = Column(
     "_extra", "jsonb", "Values that fit no column, by column name; null if there are none."
 )

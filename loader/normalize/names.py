@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 
-from loader.normalize.collections import SHARED_NAMES, TRACKS
+from loader.normalize.collections import MARTS, SHARED_NAMES, TRACKS
 
 MAX_BYTES = 63
 
@@ -37,7 +37,7 @@ RESERVED = frozenset(  # a list of words reads best as text
 SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 
 # Tables of a source schema that no event may take.
-OWN_TABLES = frozenset({TRACKS, "alembic_version", "alembic_version_pkc"})
+OWN_TABLES = MARTS | {TRACKS, "alembic_version", "alembic_version_pkc"}
 
 _WORD = re.compile(r"[A-Z0-9]+[a-z0-9]*|[a-z0-9]+")
 

@@ -6,6 +6,7 @@ from psycopg2 import errors, sql
 from sqlalchemy import Connection, text
 
 from loader.errors import UsageError
+from loader.normalize.collections import MARTS
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.tables import LEDGER, rejects, select_tables
 
@@ -25,9 +26,9 @@ _SELECT_MISSING = text(
 
 
 def grant_reader(connection: Connection, schema: str, role: str) -> None:
-    """Let `role` read the events and the ledger, but not the rejects' raw text."""
+    """Let `role` read the events, what is made of them, and the ledger but for the raw texts."""
     ledger = [table.name for table in LEDGER if table is not rejects]
-    tables = [*select_tables(connection, schema), *ledger]
+    tables = [*select_tables(connection, schema), *MARTS, *ledger]
     try:
         missing = connection.execute(
             _SELECT_MISSING, {"role": role, "schema": schema, "tables": tables}

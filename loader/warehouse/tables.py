@@ -7,10 +7,12 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     Connection,
     Date,
     DateTime,
     Identity,
+    Index,
     MetaData,
     Numeric,
     Table,
@@ -22,7 +24,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from loader.normalize import collections as catalogue
-from loader.normalize.collections import Type
+from loader.normalize.collections import EMAIL_MESSAGES, Type
+from loader.warehouse.marts.messages import COLUMNS, TABLE_COMMENT, MessageColumn
 
 # Constraints have names, or a later migration could not drop them.
 NAMING = {
@@ -78,12 +81,16 @@ def _column(column: catalogue.Column) -> Column[object]:
 
 tracks = Table(catalogue.TRACKS, metadata, *shared_columns(), comment=catalogue.TRACKS_COMMENT)
 
+# A batch's rows are found by their stamp, which they have in common and lie together with.
+_BRIN: dict[str, Any] = {"postgresql_using": "brin", "postgresql_with": {"pages_per_range": 32}}
+
 for _collection in catalogue.COLLECTIONS:
     Table(
         _collection.table,
         metadata,
         *shared_columns(),
         *(_column(column) for column in _collection.properties),
+        Index(None, "uuid_ts", **_BRIN),
         comment=_collection.comment,
     )
 
@@ -153,7 +160,63 @@ batches = Table(
         server_default=func.now(),
         comment="uuid_ts of the rows that it wrote.",
     ),
-    comment="One row per batch, which is one transaction.",
+    Column(
+        "folded",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Whether email_messages has its events.",
+    ),
+    Index(None, "uuid_ts", unique=True),
+    Index("_batches_waiting_idx", "uuid_ts", postgresql_where=text("NOT folded")),
+    comment="One row per batch, which is one transaction; those of load 0 were found by their "
+    "rows.",
+)
+
+marts = Table(
+    "_marts",
+    metadata,
+    Column("name", Text, primary_key=True, comment="Name of the mart."),
+    Column("definition", Text, comment="Digest of the SQL that its view was made by."),
+    Column(
+        "loads_seen",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="All batches of the loads up to this one are in _batches.",
+    ),
+    comment="One row per mart that is folded from the events.",
+)
+
+stale_messages = Table(
+    "_stale_messages",
+    metadata,
+    Column("message_key", _KEY_TYPE, primary_key=True, comment="Key of the message."),
+    comment="Messages of email_messages that have to be made anew, because events have changed.",
+)
+
+
+def _message_column(column: MessageColumn) -> Column[object]:
+    is_sum = column.combine == "sum"
+    computed = [Computed(column.sql, persisted=True)] if column.combine == "derived" else []
+    return Column(
+        column.name,
+        _KEY_TYPE if column.type == "text" else SQL_TYPES[column.type],
+        *computed,
+        server_default=text("0") if is_sum else None,
+        primary_key=column.combine == "key",
+        nullable=column.combine != "key" and not is_sum,
+        comment=column.comment,
+    )
+
+
+email_messages = Table(
+    EMAIL_MESSAGES,
+    metadata,
+    *map(_message_column, COLUMNS),
+    Index(None, "delivered_at", **_BRIN),
+    comment=TABLE_COMMENT,
+    postgresql_with={"fillfactor": 80},  # a message is updated when it is opened, clicked, ...
 )
 
 files = Table(
@@ -222,7 +285,7 @@ waiting_columns = Table(
     comment="Columns that wait for a lock on their table; meanwhile values are in _extra.",
 )
 
-LEDGER = (loads, batches, files, listings, rejects, waiting_columns)
+LEDGER = (loads, batches, files, listings, rejects, waiting_columns, marts, stale_messages)
 
 _SELECT_COLUMNS = text(
     """
@@ -246,7 +309,7 @@ def catalogue_type(type_: TypeEngine[Any]) -> Type:
     return "other"
 
 
-_OWN = frozenset(table.name for table in LEDGER) | {"alembic_version"}
+_OWN = frozenset(table.name for table in LEDGER) | catalogue.MARTS | {"alembic_version"}
 
 
 _SELECT_RELATIONS = text(

@@ -24,6 +24,8 @@ from acceptance.faults import (
 )
 from acceptance.harness import SCHEMA, Database, Run, Server
 
+from loader.normalize.collections import EMAIL_MESSAGES_NOW
+
 GIVEN = mixed(3_000)
 
 
@@ -123,12 +125,13 @@ def full_disk(server: Server, db: Database) -> Iterator[Path]:
         status = server.folder.stat()
         os.chown(folder, status.st_uid, status.st_gid)
         admin.execute(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
-        for table in db.tables():
+        tables = [table for table in db.tables() if table != EMAIL_MESSAGES_NOW]  # a view
+        for table in tables:
             db.execute(f"ALTER TABLE {SCHEMA}.{table} SET TABLESPACE {name}")
             for (index,) in db.rows("SELECT indexname FROM pg_indexes WHERE tablename = %s", table):
                 db.execute(f"ALTER INDEX {SCHEMA}.{index} SET TABLESPACE {name}")
         yield folder
-        for table in db.tables():
+        for table in tables:
             db.execute(f"DROP TABLE {SCHEMA}.{table}")
         admin.execute("CHECKPOINT")
         admin.execute(f"DROP TABLESPACE {name}")

@@ -26,6 +26,8 @@ from acceptance.faults import (
 )
 from acceptance.harness import SCHEMA, Database, Result, Run, Server, Write, ndjson, track
 
+from loader.normalize.collections import MARTS
+
 GIVEN = mixed(300)
 
 
@@ -133,6 +135,8 @@ def test_a_reader_sees_new_tables_at_once_and_never_the_rejects(
         assert run("load", path, url=url, env=env).code == 0
         for table in (*GIVEN.ids, "tracks", "_loads", "_files"):
             assert bi.value(f"SELECT count(*) > 0 FROM {table}"), table
+        for mart in MARTS:
+            bi.rows(f"SELECT * FROM {mart}")
         with pytest.raises(Exception, match="permission denied for table _rejects"):
             bi.rows("SELECT * FROM _rejects")
         new = write("new.ndjson", track("Sofa Seen", messageId="1", color="red"))

@@ -188,6 +188,8 @@ def test_two_long_sources_that_share_their_beginning_get_two_schemas() -> None:
         ("tracks", "_tracks"),
         ("Tracks", "_tracks"),
         ("_tracks", "_tracks"),
+        ("Email Messages", "_email_messages"),
+        ("email messages now", "_email_messages_now"),
         ("alembic version", "_alembic_version"),
         ("Alembic_Version", "_alembic_version"),
         ("_loads", "loads"),

@@ -20,6 +20,7 @@ from sources.test_records import read
 
 import loader
 from loader.config.source import OTHER_CALLS
+from loader.normalize.collections import MARTS
 from loader.normalize.ignoring import Ignore
 from loader.normalize.numbers import number_text
 from loader.warehouse.tables import LEDGER
@@ -78,7 +79,7 @@ def collections(db: Database) -> list[str]:
     return [
         name
         for name in db.tables()
-        if name not in ("tracks", "alembic_version", *(table.name for table in LEDGER))
+        if name not in ("tracks", "alembic_version", *MARTS, *(table.name for table in LEDGER))
     ]
 
 

@@ -93,7 +93,7 @@ def test_every_constraint_has_a_name_by_the_convention(db: Database) -> None:
         "SELECT conrelid::regclass::text, conname::text FROM pg_constraint "
         "WHERE connamespace = 'customerio'::regnamespace AND contype <> 'n' ORDER BY 1"
     )
-    assert len(found) == 14
+    assert len(found) == 17
     assert all(name == f"{table}_pkey" for table, name in found if table != "alembic_version")
 
 
@@ -194,6 +194,44 @@ def test_the_sql_of_the_rest_brings_an_older_schema_to_head(
     with closing(empty_db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(migrate.upgrade_sql(SOURCE, "0001"))
     assert empty_db.dump() == db.dump()
+
+
+def test_a_table_that_an_event_brought_gives_way_to_email_messages(empty_db: Database) -> None:
+    from alembic import command
+
+    with connected(empty_db) as connection:
+        config = migrate._config()
+        config.attributes |= {"connection": connection, "source": SOURCE}
+        command.upgrade(config, "0006")
+    empty_db.execute(
+        "CREATE TABLE email_messages (LIKE tracks INCLUDING ALL); "
+        "INSERT INTO email_messages (id) VALUES ('kept')"
+    )
+    with connected(empty_db) as connection:
+        migrate.upgrade(connection, SOURCE)
+    assert empty_db.rows("SELECT id FROM _email_messages") == [("kept",)]
+    assert empty_db.rows("SELECT * FROM email_messages") == []
+    assert empty_db.rows("SELECT * FROM email_messages_now") == []
+
+
+def test_the_view_reads_columns_that_were_widened_before_it_came(empty_db: Database) -> None:
+    from alembic import command
+
+    with connected(empty_db) as connection:
+        config = migrate._config()
+        config.attributes |= {"connection": connection, "source": SOURCE}
+        command.upgrade(config, "0006")
+    empty_db.execute(
+        "ALTER TABLE email_opened ALTER campaign_id TYPE jsonb USING to_jsonb(campaign_id), "
+        "ALTER machine TYPE text; "
+        "INSERT INTO email_opened (id, delivery_id, campaign_id, machine) "
+        "VALUES ('a', 'd1', '\"x\"', 'true'), ('b', 'd1', '7', 'odd')"
+    )
+    with connected(empty_db) as connection:
+        migrate.upgrade(connection, SOURCE)
+    assert empty_db.rows("SELECT campaign_id, opens, human_opens FROM email_messages_now") == [
+        ("x", 2, 1)
+    ]
 
 
 def lint(sql: str, folder: Path) -> "subprocess.CompletedProcess[str]":

@@ -1,0 +1,1 @@
+"""Tables and views that are made of the events, for people and their tools."""
