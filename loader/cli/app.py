@@ -18,6 +18,7 @@ from loader.cli import (
     inputs,
     load,
     look,
+    marts,
     receive,
     rejects,
     schema,
@@ -61,6 +62,7 @@ app.command(epilog=forward.EPILOG)(forward.forward)
 app.add_typer(spool.app, name="spool")
 app.add_typer(rejects.app, name="rejects")
 app.add_typer(columns.app, name="columns")
+app.add_typer(marts.app, name="marts")
 app.add_typer(sources.app, name="sources")
 app.add_typer(destinations.app, name="destinations")
 app.add_typer(config.app, name="config")

@@ -87,7 +87,8 @@ def columns_widen(
 
     The tables are rewritten, and nobody can read them meanwhile.
     """
-    from loader.warehouse import embedded, engine, evolve, widen
+    from loader.warehouse import blockers, embedded, engine, evolve, widen
+    from loader.warehouse.marts import definition, fold
 
     settings = read_settings(warehouse_url=warehouse_url)
     chosen, place, _ = one_pair(settings, source, warehouse)
@@ -111,20 +112,27 @@ def columns_widen(
                 raise LockHeld(f"a load of {chosen.name!r} is running: widen when it has ended")
             connection = session.connection
             with engine.translate(session.engine.url), connection.begin():
-                widen.lock_tables(
+                blockers.lock_tables(
                     connection,
                     chosen.schema_,
                     list(sizes),
                     lock_timeout=settings.lock_timeout,
                     retry_timeout=settings.retry_timeout,
+                    then="widen again",
                 )
                 # Somebody may have changed them since.
                 changes = widen.plan_widening(connection, chosen, table, column, type_)
                 moved = widen.widen(connection, chosen, changes, version=__version__)
+            for name, count in moved.items():
+                out(f"{name}.{column} is {type_} now; {number(count, 'value')} moved from _extra")
+            changes_messages = any(definition.uses(one.table, one.column) for one in changes)
+            if settings.mart == "on" and changes_messages:
+                with engine.translate(session.engine.url):
+                    run = fold.transactions_on(connection)
+                    left = fold.fill(run, schema=chosen.schema_, load_id=None, was_off=False)
+                out(f"email_messages: {left}" if left else "email_messages is up to date")
         finally:
             session.close()
-    for name, count in moved.items():
-        out(f"{name}.{column} is {type_} now; {number(count, 'value')} moved from _extra")
 
 
 def _ask(size: int) -> None:

@@ -141,6 +141,7 @@ def status(
     from loader.load.pairs import running_servers
     from loader.warehouse import engine, inspect, ledger, migrate, rejects
     from loader.warehouse.alerts import find_alerts
+    from loader.warehouse.marts import fold
 
     settings = read_settings(warehouse_url=warehouse_url)
     outcomes = Outcomes()
@@ -175,6 +176,7 @@ def status(
                     "warehouse": place.name,
                     "loads": ledger.select_loads(named, loads),
                     "tables": [t._asdict() for t in inspect.table_status(named, chosen.schema_)],
+                    "marts": [fold.select_status(named, chosen.schema_)._asdict()],
                     "waiting_columns": [one._asdict() for one in ledger.select_waiting(named)],
                     "rejects": rejects.count_rejects(named),
                 }

@@ -260,6 +260,11 @@ def print_status(shown: dict[str, Any]) -> None:
             for one in shown["tables"]
         ],
     )
+    out()
+    out_table(
+        ("mart", "rows", "state"),
+        [(m["mart"], f"{m['rows']:,}", _state(m)) for m in shown["marts"]],
+    )
     if shown["waiting_columns"]:
         out()
         out_table(
@@ -277,3 +282,13 @@ def print_status(shown: dict[str, Any]) -> None:
     if shown["rejects"]:
         out()
         out_table(("rejects", "count"), list(shown["rejects"].items()))
+
+
+def _state(mart: dict[str, Any]) -> str:
+    """Whether a mart has all events, in words."""
+    if mart["is_off"]:
+        return "off"
+    waiting, all_of_them, stale = mart["waiting_batches"], mart["batches"], mart["stale_rows"]
+    if waiting:
+        return f"lacks {waiting:,} of {all_of_them:,} batches"
+    return f"{stale:,} rows to be made anew" if stale else "up to date"

@@ -92,6 +92,7 @@ class Settings(BaseModel):
     batch_bytes: int = Field(
         24 << 20, ge=1 << 20, le=1 << 30, description="Bytes of rows per transaction, about."
     )
+    mart: Literal["on", "off"] = Field("on", description="Whether loads fill `email_messages`.")
     lock_timeout: float = Field(
         0.1,
         gt=0,
@@ -309,6 +310,7 @@ class SettingKeywords(TypedDict, total=False):
     max_reject_ratio: float
     batch_records: int
     batch_bytes: int
+    mart: Literal["on", "off"]
     lock_timeout: float
     retry_timeout: float
     reader_role: str

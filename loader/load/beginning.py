@@ -15,6 +15,7 @@ from loader.warehouse.changes import find_waiting
 from loader.warehouse.engine import Session
 from loader.warehouse.grants import grant_reader
 from loader.warehouse.ledger import Load
+from loader.warehouse.marts import fold
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
 
 # How long a server that does not answer yet is waited for before anything was read.
@@ -31,6 +32,7 @@ class Start(NamedTuple):
     slots: dict[str, int]
     taken: frozenset[str]
     has_rows: bool
+    mart: fold.State
 
 
 def begin(session: Session, source: Source, settings: Settings, *, wait: bool) -> Start:
@@ -63,6 +65,7 @@ def begin(session: Session, source: Source, settings: Settings, *, wait: bool) -
                     select_slots(connection, source.schema_),
                     select_taken(connection, source.schema_),
                     bool(connection.scalar(select(exists().select_from(tracks)))),
+                    fold.select_state(connection, source.schema_),
                 )
     assert found is not None
     return found

@@ -58,6 +58,7 @@ class LoadResult:
     is_first: bool = False  # the schema had no events before
     # Columns that wait for a lock, as `table.column`, and who held their table.
     waiting: dict[str, str] = field(default_factory=dict)
+    mart_behind: str = ""  # why `email_messages` lacks events that are loaded
     migration: str = ""  # plan only: what a migration would do
     pending_sql: str = ""  # plan only: migrations and changes, as SQL
 
@@ -83,6 +84,12 @@ class LoadResult:
                 "columns.waiting",
                 f"{first}{more} could not be added, because somebody held the table: {who}. Their "
                 "values are in _extra until a later load adds them; see `customerio-loader status`",
+            )
+        if self.mart_behind:
+            yield (
+                "mart.behind",
+                f"email_messages lacks events that are loaded: {self.mart_behind}; see "
+                "`customerio-loader status`",
             )
         if self.without_table:
             yield (

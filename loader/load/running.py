@@ -28,6 +28,7 @@ from loader.warehouse import ledger, rejects
 from loader.warehouse.engine import Session, make_engine
 from loader.warehouse.ids import KnownIds
 from loader.warehouse.ledger import Counts, ListedBefore, ListingRow
+from loader.warehouse.marts import fold
 from loader.warehouse.rejects import RejectFilter
 from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.writer import Writer
@@ -57,6 +58,7 @@ class Running:
     inputs: Inputs
     began: float
     tally: Tally = field(default_factory=Tally)
+    mart_behind: str = ""  # why `email_messages` lacks something
     _run: "Run | None" = None
     _reached: dict[str, ListedBefore] = field(default_factory=dict)
 
@@ -147,6 +149,18 @@ class Running:
         if self._run is not None or self.start.waiting:
             self.run.finish()
 
+    def fold(self) -> None:
+        """Fold what is committed, and what earlier loads have left, into `email_messages`."""
+        found, schema = self.start.mart, self.source.schema_
+        if self.settings.mart == "off":
+            if not found.is_off:
+                self.mart_behind = self.writer.fill(partial(fold.leave, schema=schema))
+        elif self.writer.counts.batches or found.is_behind or found.is_off:
+            fill = partial(
+                fold.fill, schema=schema, load_id=self.writer.load.id, was_off=found.is_off
+            )
+            self.mart_behind = self.writer.fill(fill)
+
     def listed(self) -> list[ListingRow]:
         """Up to which day the inputs in buckets are loaded, once everything is written."""
         key = self.inputs.selection.key()
@@ -175,6 +189,7 @@ class Running:
             waited_for_server=self.writer.waited,
             is_first=not self.start.has_rows,
             waiting=self.writer.waiting,
+            mart_behind=self.mart_behind,
         )
 
 
@@ -210,6 +225,7 @@ def running(
             one.finish()
         if not writer.counts.balances():
             raise AssertionError(f"records do not balance: {writer.counts}")
+        one.fold()
         errors = one.tally.errors
         status, words = "partial" if errors else "success", "; ".join(errors) or None
         writer.finish(status, words, one.listed())

@@ -1,11 +1,14 @@
-"""Who holds a table that a load wants to change."""
+"""Who holds a table that is to be changed, and how to get it in spite of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from psycopg2 import errors, sql
+from sqlalchemy import Connection, func, select, text
 
+from loader.errors import TransientFault
 from loader.normalize.text import clean_text
+from loader.warehouse.engine import driver_cursor, milliseconds, retrying
 
 _SELECT_BLOCKERS = text(
     """
@@ -68,3 +71,37 @@ def _describe(pid: int | None, role: str | None, application: str | None) -> str
         return "a prepared transaction"
     what = f", {application}" if application else ""
     return clean_text(f"session {pid} ({role or 'autovacuum'}{what})")
+
+
+def lock_tables(
+    connection: Connection,
+    schema: str,
+    tables: Sequence[str],
+    *,
+    lock_timeout: float,
+    retry_timeout: float,
+    then: str,
+) -> None:
+    """Lock tables for the rest of the transaction, in short tries: readers queue behind each.
+
+    Raises TransientFault, with who holds them and what to do `then`, if that takes longer than
+    `retry_timeout`.
+    """
+    names = sql.SQL(", ").join(sql.Identifier(schema, table) for table in tables)
+    seconds = longest = lock_timeout
+    before = connection.scalar(text("SHOW lock_timeout"))
+    for attempt in retrying(retry_timeout):
+        with attempt:
+            try:
+                with connection.begin_nested(), driver_cursor(connection) as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = %s", (milliseconds(seconds),))
+                    cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+            except errors.LockNotAvailable as error:
+                blockers = select_blockers(connection, schema, tables)
+                longest = max(longest, seconds)
+                seconds = blockers.next_wait(connection, lock_timeout, longest=longest)
+                raise TransientFault(
+                    f"{', '.join(tables)}: held by {blockers.words}; wait until they have "
+                    f"finished, or end them, and {then}"
+                ) from error
+    connection.execute(select(func.set_config("lock_timeout", before, True)))

@@ -6,6 +6,8 @@ from sqlalchemy import Connection
 from loader.normalize.collections import EXTRA, Type
 from loader.normalize.numbers import MAX_DIGITS
 from loader.warehouse.engine import driver_cursor
+from loader.warehouse.marts import definition
+from loader.warehouse.tables import select_tables, stale_messages
 
 _IS_NUMBER = (
     "jsonb_typeof(w.v) = 'number' OR (jsonb_typeof(w.v) = 'string' "
@@ -34,23 +36,38 @@ _FITS: dict[Type, tuple[str, str]] = {
 
 
 def move_back(connection: Connection, schema: str, table: str, column: str, type_: Type) -> int:
-    """Move what fits from `_extra` into a column that is null there; returns how many values."""
+    """Move what fits from `_extra` into a column that is null there; returns how many values.
+
+    Messages that this changes are marked: the one that an event belonged to, and the one that it
+    belongs to now.
+    """
     if type_ not in _FITS:
         return 0
     fits, value = _FITS[type_]
+    before = after = "NULL::text"
+    if definition.uses(table, column):
+        columns = select_tables(connection, schema, [table])[table]
+        before, after = definition.key_sql(columns, "e"), definition.key_sql(columns, "t")
     statement = sql.SQL(
-        "WITH waiting AS (SELECT id, {extra} -> %(column)s AS v FROM {table} "
-        "WHERE {extra} ? %(column)s AND {column} IS NULL) "
-        "UPDATE {table} AS t SET {column} = {value}, "
+        "WITH waiting AS (SELECT id, {extra} -> %(column)s AS v, {before} AS message FROM {table} "
+        "AS e WHERE {extra} ? %(column)s AND {column} IS NULL), "
+        "moved AS (UPDATE {table} AS t SET {column} = {value}, "
         "{extra} = nullif(t.{extra} - %(column)s, '{{}}'::jsonb) "
-        "FROM waiting AS w WHERE w.id = t.id AND ({fits})"
+        "FROM waiting AS w WHERE w.id = t.id AND ({fits}) RETURNING w.message, {after} AS later), "
+        "marked AS (INSERT INTO {stale} SELECT message FROM moved WHERE message IS NOT NULL "
+        "UNION SELECT later FROM moved WHERE later IS NOT NULL ON CONFLICT DO NOTHING) "
+        "SELECT count(*) FROM moved"
     ).format(
         extra=sql.Identifier(EXTRA.name),
         table=sql.Identifier(schema, table),
         column=sql.Identifier(column),
         value=sql.SQL(value),
         fits=sql.SQL(fits),
+        before=sql.SQL(before),
+        after=sql.SQL(after),
+        stale=sql.Identifier(schema, stale_messages.name),
     )
     with driver_cursor(connection) as cursor:
         cursor.execute(statement, {"column": column})
-        return int(cursor.rowcount)
+        (moved,) = cursor.fetchone()
+    return int(moved)

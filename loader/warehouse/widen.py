@@ -4,19 +4,19 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from psycopg2 import errors, sql
+from psycopg2 import sql
 from sqlalchemy import Connection, func, insert, select, text
 
 from loader.config import Source
-from loader.errors import TransientFault, UsageError
+from loader.errors import UsageError
 from loader.normalize.collections import SHARED_NAMES, TRACKS, declared_tables
 from loader.normalize.names import is_context_column
 from loader.normalize.types import TYPES
-from loader.warehouse.blockers import select_blockers
-from loader.warehouse.engine import driver_cursor, milliseconds, retrying
+from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import WidenColumn, apply_changes
 from loader.warehouse.extra import move_back
 from loader.warehouse.ledger import end_forgotten, require_rows
+from loader.warehouse.marts import fold
 from loader.warehouse.tables import loads, select_tables
 
 _KEY = re.compile(r'^(?:Property|Context key) "(.*)"\.$', re.DOTALL)
@@ -158,6 +158,7 @@ def widen(
         change.table: move_back(connection, schema, change.table, change.column, change.type)
         for change in changes
     }
+    fold.renew_view(connection, schema)
     # A load that comes back after it lost its connection has prepared rows of the old type.
     end_forgotten(connection)
     done = connection.execute(
@@ -171,38 +172,6 @@ def widen(
     )
     require_rows(loads.name, sent=1, stored=done.rowcount)
     return moved
-
-
-def lock_tables(
-    connection: Connection,
-    schema: str,
-    tables: Sequence[str],
-    *,
-    lock_timeout: float,
-    retry_timeout: float,
-) -> None:
-    """Lock tables for the rest of the transaction, in short tries: readers queue behind each.
-
-    Raises TransientFault, with who holds them, if that takes longer than `retry_timeout`.
-    """
-    names = sql.SQL(", ").join(sql.Identifier(schema, table) for table in tables)
-    seconds = longest = lock_timeout
-    before = connection.scalar(text("SHOW lock_timeout"))
-    for attempt in retrying(retry_timeout):
-        with attempt:
-            try:
-                with connection.begin_nested(), driver_cursor(connection) as cursor:
-                    cursor.execute("SET LOCAL lock_timeout = %s", (milliseconds(seconds),))
-                    cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
-            except errors.LockNotAvailable as error:
-                blockers = select_blockers(connection, schema, tables)
-                longest = max(longest, seconds)
-                seconds = blockers.next_wait(connection, lock_timeout, longest=longest)
-                raise TransientFault(
-                    f"{', '.join(tables)}: held by {blockers.words}; wait until they have "
-                    "finished, or end them, and widen again"
-                ) from error
-    connection.execute(select(func.set_config("lock_timeout", before, True)))
 
 
 _SELECT_VIEWS = text(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from loader.errors import LedgerDisagrees, LoaderError
+from loader.errors import LedgerDisagrees, LoaderError, TransientFault
 from loader.normalize.collections import TRACKS
 from loader.normalize.event import IgnoreReason
 from loader.warehouse import ledger, rejects
@@ -22,6 +22,7 @@ from loader.warehouse.engine import Session
 from loader.warehouse.evolve import Change
 from loader.warehouse.ids import Ids, Known, select_existing
 from loader.warehouse.ledger import Counts, ListingRow, Load
+from loader.warehouse.marts.fold import Run
 from loader.warehouse.threads import SteadyThread, ends
 from loader.warehouse.transactions import Transactions
 from loader.warehouse.write import Written, write_rows
@@ -30,6 +31,8 @@ from loader.warehouse.write import Written, write_rows
 _SECONDS_TO_FINISH = 4.0
 _SECONDS_TO_CANCEL = 1.0
 _SECONDS_TO_ROLL_BACK = 1.0
+# How long faults are waited out of what can wait for the next load.
+_SECONDS_TO_FILL = 5.0
 
 T = TypeVar("T")
 
@@ -102,6 +105,22 @@ class Writer:
         self.wait()
         self._thread.do(partial(self._finish, status, error, listed=listed))
 
+    def fill(self, work: Callable[[Run], str]) -> str:
+        """Fill what is made of the events, which are there whatever becomes of it.
+
+        `work` gets what runs a transaction, and says what is left, if anything. Returns that, or
+        why it could not be done: the next load tries again.
+        """
+        self.wait()
+        running: Future[str] = self._thread.submit(partial(work, self._run_once))
+        self._running = running
+        try:
+            return self._result(running)
+        except LedgerDisagrees:
+            raise
+        except LoaderError as error:
+            return str(error)
+
     def ask(self, query: Callable[[Connection], T]) -> T:
         """Have the server answer something, once everything is committed."""
         self.wait()
@@ -165,6 +184,13 @@ class Writer:
             ledger.finish_load, load_id=self.load.id, status=status, error=error, listed=listed
         )
         self._transactions.run_until_done(finish, status=status, seconds=seconds, even_stopped=True)
+
+    def _run_once(self, work: Callable[[Connection], T]) -> T:
+        if self._stopped.is_set():
+            raise TransientFault("the load was stopped")
+        done = self._transactions.run_until_done(work, seconds=_SECONDS_TO_FILL)
+        assert done is not None, "what can be done twice is never found done already"
+        return done
 
     def _write_batch(self, batch: SealedBatch, connection: Connection) -> tuple[Counts, int]:
         """Rows, rejects, ledger. Returns the counts with this batch, and duplicates."""

@@ -64,7 +64,7 @@ def test_every_reason_code_is_documented(code: str) -> None:
     "command",
     [
         *("load", "plan", "check", "status", "migrate", "rejects list", "rejects replay"),
-        *("columns list", "columns widen", "warehouse start", "warehouse stop"),
+        *("columns list", "columns widen", "marts rebuild", "warehouse start", "warehouse stop"),
         *("warehouse url", "warehouse psql", "config show", "config check"),
         *("forward", "destinations list", "destinations test", "destinations dead"),
         *("destinations replay", "sources add", "sources list", "sources key", "sources remove"),

@@ -1,30 +1,22 @@
 """Fold the events of committed batches into `email_messages`, each batch once.
 
 What is folded is marked in the same transaction, so it does not matter where a load is killed, nor
-who goes on. Whatever calls this holds the lock of the schema.
+who goes on. Whoever calls this holds the lock of the schema.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 
 import psycopg2
 from psycopg2 import sql
-from sqlalchemy import (
-    Connection,
-    Text,
-    delete,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, delete, exists, func, or_, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from loader.normalize.collections import EMAIL_MESSAGES
+from loader.warehouse.blockers import lock_tables
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.ledger import require_rows
 from loader.warehouse.marts import definition
@@ -38,10 +30,324 @@ from loader.warehouse.tables import (
     stale_messages,
 )
 
-# Batches of one transaction: about a million events.
+# Of one transaction: about a million events.
 _BATCHES_AT_ONCE = 20
-# Of memory for sorting, which is ordinarily set for many sessions at once.
+# For sorting. What servers allow by default is meant for many sessions at once.
 _WORK_MEM = "64MB"
-_SUMMARIZE_LOCK_TIMEOUT = "100ms"
-# Batches that are found by their rows, and belong to no load that is known.
+# For the lock on an index that is brought up to date, which a vacuum of its table holds, too.
+_SUMMARIZING_WAITS = "100ms"
+# What a load folds of others; a small one must not take minutes.
+_SECONDS_FOR_OTHERS = 60.0
+# The load of batches that are known by their rows alone.
 _FOUND = 0
+# What a clock may have been set back by while a load ran.
+_CLOCK_MARGIN = timedelta(days=1)
+
+T = TypeVar("T", covariant=True)
+Work = Callable[[Connection], T]
+
+
+class Run(Protocol):
+    """Runs work in a transaction of its own."""
+
+    def __call__(self, work: Work[T], /) -> T: ...
+
+
+class State(NamedTuple):
+    """Whether there is something to do, before a load has written anything."""
+
+    is_behind: bool
+    is_off: bool  # by what the comment of the table says
+
+
+class Waiting(NamedTuple):
+    """Batches whose events are not folded yet."""
+
+    own: int  # of the load in hand
+    others: int
+
+
+class MartStatus(NamedTuple):
+    """How full a mart is."""
+
+    mart: str
+    rows: int
+    batches: int
+    waiting_batches: int  # of them, whose events it lacks
+    stale_rows: int  # that have to be made anew
+    is_off: bool
+
+
+_SELECT_IS_OFF = text(
+    """
+    -- Whether the comment of a table says that it is not filled.
+    SELECT coalesce(obj_description(to_regclass(format('%I.%I', :schema, :name))) = :off, false)
+    """
+)
+_SEEN = select(func.coalesce(func.max(marts.c.loads_seen), 0)).scalar_subquery()
+_LACKS_BATCHES = (loads.c.id > _SEEN) & (
+    loads.c.batches > select(func.count()).where(batches.c.load_id == loads.c.id).scalar_subquery()
+)
+
+
+def select_state(connection: Connection, schema: str) -> State:
+    """What a load finds."""
+    is_behind = or_(
+        exists().where(~batches.c.folded),
+        exists(stale_messages.select()),
+        exists().where(_LACKS_BATCHES),
+    )
+    return State(bool(connection.scalar(select(is_behind))), _is_off(connection, schema))
+
+
+def _is_off(connection: Connection, schema: str) -> bool:
+    facts = {"schema": schema, "name": EMAIL_MESSAGES, "off": OFF_COMMENT}
+    return bool(connection.scalar(_SELECT_IS_OFF, facts))
+
+
+def select_status(connection: Connection, schema: str) -> MartStatus:
+    """How full `email_messages` is; reads the table."""
+    counts = select(
+        select(func.count()).select_from(email_messages).scalar_subquery(),
+        select(func.count()).select_from(batches).scalar_subquery(),
+        select(func.count()).where(~batches.c.folded).scalar_subquery(),
+        select(func.count()).select_from(stale_messages).scalar_subquery(),
+    )
+    return MartStatus(
+        EMAIL_MESSAGES, *connection.execute(counts).one(), _is_off(connection, schema)
+    )
+
+
+def transactions_on(connection: Connection) -> Run:
+    """What runs work on a connection that holds the lock, and is in no transaction."""
+
+    def run(work: Work[T]) -> T:
+        with connection.begin():
+            return work(connection)
+
+    return run
+
+
+def fill(run: Run, *, schema: str, load_id: int | None, was_off: bool) -> str:
+    """Fold what waits; says what is left to later loads, if anything is."""
+    if was_off:
+        run(partial(_say_whether_filled, schema=schema, is_off=False))
+    left = fold_all(run, schema, load_id=load_id, seconds=_SECONDS_FOR_OTHERS)
+    if not left.others:
+        return ""
+    return (
+        f"{left.others:,} batches of earlier loads wait; each load goes on with them for a "
+        "minute, and `customerio-loader marts rebuild` until all are there"
+    )
+
+
+def leave(run: Run, *, schema: str) -> str:
+    """Say in its comment that the table is not filled."""
+    run(partial(_say_whether_filled, schema=schema, is_off=True))
+    return ""
+
+
+def rebuild(
+    connection: Connection, schema: str, *, lock_timeout: float, retry_timeout: float
+) -> None:
+    """Make the table anew from all events, slice by slice; in between others see what is there."""
+    run = transactions_on(connection)
+    run(partial(find_batches, schema=schema, everything=True))
+    empty = partial(_empty, schema=schema, lock_timeout=lock_timeout, retry_timeout=retry_timeout)
+    run(empty)
+    fold_all(run, schema, load_id=None, seconds=None)
+
+
+def _empty(
+    connection: Connection, schema: str, *, lock_timeout: float, retry_timeout: float
+) -> None:
+    lock_tables(
+        connection,
+        schema,
+        [EMAIL_MESSAGES],
+        lock_timeout=lock_timeout,
+        retry_timeout=retry_timeout,
+        then="rebuild again",
+    )
+    with driver_cursor(connection) as cursor:
+        cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(schema, EMAIL_MESSAGES)))
+    connection.execute(update(batches).where(batches.c.folded).values(folded=False))
+    connection.execute(delete(stale_messages))
+    _say_whether_filled(connection, schema, is_off=False)
+
+
+def fold_all(run: Run, schema: str, *, load_id: int | None, seconds: float | None) -> Waiting:
+    """Fold what waits, slice by slice; what is not the load's own for so many seconds at most.
+
+    Returns what is left. One slice of the others is folded however few seconds there are.
+    """
+
+    def step(connection: Connection) -> Waiting:
+        return fold_some(connection, schema, load_id=load_id)
+
+    end: float | None = None
+    left = run(step)
+    while left.own or left.others:
+        if not left.own and seconds is not None:
+            if end is not None and time.monotonic() >= end:
+                break
+            end = time.monotonic() + seconds if end is None else end
+        left = run(step)
+    return left
+
+
+def fold_some(connection: Connection, schema: str, *, load_id: int | None) -> Waiting:
+    """Fold some batches, those of a load first, in the caller's transaction.
+
+    Returns what is left; where that is nothing, stale messages are made anew.
+    """
+    find_batches(connection, schema)
+    tables = renew_view(connection, schema)
+    stamps = _claim_batches(connection, load_id)
+    if stamps:
+        _summarize(connection, schema, tables)
+        _fold(connection, schema, tables, stamps)
+        _summarize(connection, schema, [EMAIL_MESSAGES])
+    left = _count_waiting(connection, load_id)
+    if not (left.own or left.others):
+        _refold(connection, schema, tables)
+    return left
+
+
+def _claim_batches(connection: Connection, load_id: int | None) -> list[datetime]:
+    """The stamps of some batches that nobody folds before this transaction ends."""
+    waiting = (
+        select(batches.c.uuid_ts)
+        .where(~batches.c.folded)
+        # The newest ones first: they are what people look at.
+        .order_by(batches.c.uuid_ts.desc())
+        .limit(_BATCHES_AT_ONCE)
+        .with_for_update()
+    )
+    own = list(connection.scalars(waiting.where(batches.c.load_id == load_id)))
+    return own or list(connection.scalars(waiting))
+
+
+def _fold(
+    connection: Connection, schema: str, tables: definition.Tables, stamps: list[datetime]
+) -> None:
+    statement = definition.fold_sql(schema, tables)
+    facts = {"first": min(stamps), "last": max(stamps), "stamps": stamps}
+    with driver_cursor(connection) as cursor:
+        cursor.execute("SET LOCAL work_mem = %s", (_WORK_MEM,))
+        cursor.execute(statement, facts)
+    marked = update(batches).where(batches.c.uuid_ts == func.any(stamps)).values(folded=True)
+    done = connection.execute(marked)
+    require_rows(batches.name, sent=len(stamps), stored=done.rowcount)
+
+
+def _count_waiting(connection: Connection, load_id: int | None) -> Waiting:
+    is_own = batches.c.load_id == load_id
+    counts = select(
+        func.count().filter(is_own), func.count().filter(func.coalesce(~is_own, True))
+    ).where(~batches.c.folded)
+    return Waiting(*connection.execute(counts).one())
+
+
+def _refold(connection: Connection, schema: str, tables: definition.Tables) -> None:
+    """Make stale messages anew, once every batch is folded."""
+    if not connection.scalar(select(exists(stale_messages.select()))):
+        return
+    gone = email_messages.c.message_key.in_(select(stale_messages.c.message_key))
+    connection.execute(delete(email_messages).where(gone))
+    with driver_cursor(connection) as cursor:
+        cursor.execute("SET LOCAL work_mem = %s", (_WORK_MEM,))
+        cursor.execute(definition.refold_sql(schema, tables))
+    connection.execute(delete(stale_messages))
+
+
+def renew_view(connection: Connection, schema: str) -> definition.Tables:
+    """See that the view reads the tables as they are: one may be new, or wider, or gone.
+
+    Returns the types of their columns.
+    """
+    tables = select_tables(connection, schema, SOURCES)
+    digest = definition.digest(schema, tables)
+    own = marts.c.name == EMAIL_MESSAGES
+    if connection.scalar(select(marts.c.definition).where(own)) != digest:
+        with driver_cursor(connection) as cursor:
+            cursor.execute(definition.function_sql(schema, tables))
+        connection.execute(update(marts).where(own).values(definition=digest))
+    return tables
+
+
+def _summarize(connection: Connection, schema: str, tables: Collection[str]) -> None:
+    """Have the indexes know the pages that were written, before or without a vacuum.
+
+    Until then each of these pages is read whatever is looked for. That is slow and not wrong, so
+    it is done without where somebody holds an index, or another role owns it.
+    """
+    before = connection.scalar(text("SHOW lock_timeout"))
+    limit = func.set_config("lock_timeout", _SUMMARIZING_WAITS, True)
+    try:
+        with connection.begin_nested():
+            connection.execute(select(limit))
+            connection.execute(_SUMMARIZE, {"schema": schema, "tables": list(tables)})
+    except (psycopg2.Error, DBAPIError):
+        if connection.invalidated:
+            raise
+    connection.execute(select(func.set_config("lock_timeout", before, True)))
+
+
+_SUMMARIZE = text(
+    """
+    -- Bring the BRIN indexes of some tables up to date.
+    SELECT brin_summarize_new_values(i.oid)
+    FROM pg_index x
+    JOIN pg_class t ON t.oid = x.indrelid
+    JOIN pg_namespace n ON n.oid = t.relnamespace
+    JOIN pg_class i ON i.oid = x.indexrelid AND i.relkind = 'i'
+    JOIN pg_am a ON a.oid = i.relam AND a.amname = 'brin'
+    WHERE n.nspname = :schema AND t.relname = ANY(:tables)
+    """
+)
+
+
+def find_batches(connection: Connection, schema: str, *, everything: bool = False) -> None:
+    """Record batches that are known by their rows alone.
+
+    Loads of older versions recorded none. With `everything` rows count, too, that no load wrote.
+    """
+    since = connection.scalar(select(func.min(loads.c.started_at)).where(_LACKS_BATCHES))
+    if since is not None or everything:
+        bound = None if everything else since - _CLOCK_MARGIN
+        _record_found(connection, schema, bound)
+    newest = select(func.coalesce(func.max(loads.c.id), 0)).scalar_subquery()
+    own = (marts.c.name == EMAIL_MESSAGES) & (marts.c.loads_seen != newest)
+    connection.execute(update(marts).where(own).values(loads_seen=newest))
+
+
+def _record_found(connection: Connection, schema: str, since: datetime | None) -> None:
+    tables = select_tables(connection, schema, SOURCES)
+    stamps = sql.SQL(" UNION ").join(
+        sql.SQL("SELECT uuid_ts FROM {} WHERE uuid_ts >= %(since)s").format(
+            sql.Identifier(schema, table)
+        )
+        for table in tables
+    )
+    statement = sql.SQL(
+        "INSERT INTO {batches} (load_id, number, uuid_ts) "
+        "SELECT %(found)s, coalesce((SELECT max(number) FROM {batches} "
+        "WHERE load_id = %(found)s), 0) + row_number() OVER (ORDER BY uuid_ts), uuid_ts "
+        "FROM ({stamps}) AS found WHERE NOT EXISTS "
+        "(SELECT FROM {batches} AS known WHERE known.uuid_ts = found.uuid_ts)"
+    ).format(batches=sql.Identifier(schema, batches.name), stamps=stamps)
+    with driver_cursor(connection) as cursor:
+        cursor.execute(statement, {"found": _FOUND, "since": since or "-infinity"})
+
+
+def _say_whether_filled(connection: Connection, schema: str, *, is_off: bool) -> bool:
+    """Have the comment of the table say whether it is filled."""
+    with driver_cursor(connection) as cursor:
+        cursor.execute(
+            sql.SQL("COMMENT ON TABLE {} IS {}").format(
+                sql.Identifier(schema, EMAIL_MESSAGES),
+                sql.Literal(OFF_COMMENT if is_off else TABLE_COMMENT),
+            )
+        )
+    return True

@@ -1,0 +1,478 @@
+"""`email_messages`: what a message is, and that the folded table is what the view says."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acceptance.harness import SCHEMA, Database, Server, ndjson, track, webhook
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+import loader
+from loader.cli.app import main
+from loader.config import Source
+from loader.normalize.collections import declared_tables
+from loader.warehouse import migrate
+from loader.warehouse.engine import make_engine
+from loader.warehouse.marts import fold
+from loader.warehouse.marts.definition import USED, uses
+from loader.warehouse.marts.messages import SOURCES
+
+SOURCE = Source()  # type: ignore[call-arg]
+DIFFERENCE = """
+    (SELECT 'only in the table' AS where_, t.* FROM
+        (TABLE email_messages EXCEPT ALL TABLE email_messages_now) AS t)
+    UNION ALL
+    (SELECT 'only in the view', v.* FROM
+        (TABLE email_messages_now EXCEPT ALL TABLE email_messages) AS v)
+"""
+
+
+class Place:
+    """A database, and what happens to it."""
+
+    def __init__(self, db: Database, folder: Path) -> None:
+        self.db = db
+        self._folder = folder
+        self._numbers = count()
+
+    def load(self, *events: dict[str, Any], **options: Any) -> loader.LoadResult:
+        path = self._folder / f"{next(self._numbers)}.ndjson"
+        path.write_bytes(ndjson(*events))
+        options = {"batch_records": 2, "max_reject_ratio": 1} | options
+        result = loader.load([path], warehouse_url=self.db.url, **options)
+        assert result.status == "success"
+        return result
+
+    def run(self, *arguments: str) -> None:
+        assert main([*arguments, "--warehouse-url", self.db.url]) == 0
+
+    def migrate(self, revision: str) -> None:
+        """Down to a revision, and back to head."""
+        from alembic import command
+
+        with make_engine(self.db.url).connect() as connection:
+            config = migrate._config()
+            config.attributes |= {"connection": connection, "source": SOURCE}
+            command.downgrade(config, revision)
+            command.upgrade(config, "head")
+
+    def waiting(self) -> int:
+        """Batches and messages that the table lacks."""
+        found: int = self.db.value(
+            "SELECT (SELECT count(*) FROM _batches WHERE NOT folded) "
+            "+ (SELECT count(*) FROM _stale_messages)"
+        )
+        return found
+
+    def is_behind(self) -> bool:
+        """Whether the loader itself says that the table lacks something."""
+        with make_engine(self.db.url).connect() as connection:
+            named = connection.execution_options(schema_translate_map={None: SCHEMA})
+            return fold.select_state(named, SCHEMA).is_behind
+
+    def agree(self) -> None:
+        """The table is what the view says."""
+        assert not self.is_behind()
+        assert self.db.dicts(DIFFERENCE) == []
+
+
+@pytest.fixture
+def place(db: Database, tmp_path: Path) -> Place:
+    return Place(db, tmp_path)
+
+
+def messages(db: Database, *columns: str) -> dict[str, tuple[Any, ...]]:
+    rows = db.rows(f"SELECT {', '.join(('message_key', *columns))} FROM email_messages")
+    return {key: tuple(values) for key, *values in rows}
+
+
+def at(minute: int) -> str:
+    return f"2026-03-04T05:{minute:02}:00.000Z"
+
+
+# what a message is
+
+
+def test_a_message_is_told_by_its_delivery_its_email_id_or_its_template_and_person(
+    place: Place,
+) -> None:
+    legacy = {"event_type": "email_opened", "email_id": "7", "campaign_id": 3}
+    place.load(
+        track("Email Delivered", delivery_id="D1", email_id="7"),
+        track("Email Opened", delivery_id="D1", email_id="8"),
+        track("Email Delivered", email_id="E1"),
+        track("Email Opened", email_id="E1"),
+        track("Email Opened", userId="u", **legacy),
+        track("Email Opened", userId="u", **legacy),
+        track("Email Opened", userId="other", **legacy),
+        track("Email Opened", userId="u", messageId="a", event_type="email_opened"),
+        track("Email Opened", userId=..., anonymousId=..., messageId="b", **legacy),
+        track("Email Opened", userId="u", messageId="c"),
+    )
+    kinds = place.db.rows(
+        "SELECT key_kind, array_agg(opens ORDER BY opens) FROM email_messages GROUP BY 1 ORDER BY 1"
+    )
+    assert kinds == [
+        ("delivery_id", [1]),
+        ("email_id", [1]),
+        ("event", [1, 1, 1]),
+        ("person", [1, 2]),
+    ]
+    place.agree()
+
+
+def test_a_person_that_is_null_is_not_one_with_the_same_words(place: Place) -> None:
+    """Joined without nulls, the key of one person's campaign was that of another's template."""
+    place.load(
+        track("Email Opened", userId="1", event_type="x", campaign_id=2),
+        track("Email Opened", userId="1", event_type="x", email_id="2"),
+        track("Email Opened", userId="NULL", event_type="x", campaign_id=2),
+        track("Email Opened", userId=..., anonymousId="n", event_type="x", campaign_id=2),
+    )
+    assert place.db.value("SELECT count(*) FROM email_messages") == 4
+    place.agree()
+
+
+def test_no_id_passes_for_another_kind_and_none_is_too_long_for_an_index(place: Place) -> None:
+    long = "x" * 5_000 + "é" * 5_000
+    place.load(
+        track("Email Delivered", email_id="1"),
+        track("Email Delivered", delivery_id="e:1"),
+        track("Email Delivered", delivery_id="d:e:1"),
+        track("Email Delivered", delivery_id=""),
+        track("Email Delivered", delivery_id=long),
+        track("Email Opened", delivery_id=long),
+        track("Email Opened", email_id=long),
+        track("Email Opened", messageId="m" * 2_600),
+    )
+    assert place.db.rows("SELECT key_kind, count(*) FROM email_messages GROUP BY 1 ORDER BY 1") == [
+        ("delivery_id", 3),
+        ("email_id", 2),
+        ("event", 2),
+    ]
+    place.agree()
+
+
+def test_times_counts_and_flags_of_a_message(place: Place) -> None:
+    one = {"delivery_id": "D"}
+    place.load(
+        track("Email Opened", timestamp=at(3), machine=True, **one),
+        track("Email Delivered", timestamp=at(2), **one),
+        track("Email Delivered", timestamp=at(1), **one),
+        track("Email Opened", timestamp=at(2), prefetched=True, **one),
+        track("Email Opened", timestamp=at(9), synthetic=True, **one),
+        track("Email Opened", timestamp=at(8), machine=False, prefetched=False, **one),
+        track("Email Opened", timestamp=at(7), **one),
+        track("Email Link Clicked", timestamp=at(4), machine=True, **one),
+        track("Email Link Clicked", timestamp=at(9), **one),
+        track("Email Converted", timestamp=at(9), **one),
+        track("Email Delivered", delivery_id="quiet"),
+        track("Email Link Clicked", delivery_id="clicked"),
+        track("Email Bounced", delivery_id="bounced", failure_message="gone"),
+        track("Email Unsubscribed", delivery_id="left"),
+        track("Email Marked As Spam", delivery_id="spam"),
+    )
+    facts = [
+        f"to_char({name}, 'MI')"
+        for name in ("delivered_at", "first_opened_at", "first_human_opened_at", "first_clicked_at")
+    ]
+    counts = ("opens", "human_opens", "clicks", "conversions")
+    assert messages(place.db, *facts, *counts)["D"] == ("01", "02", "07", "09", 5, 2, 1, 1)
+    flags = (
+        *("is_delivered", "is_opened", "is_human_opened", "is_clicked"),
+        *("is_unsubscribed", "is_bounced", "is_spam", "is_converted"),
+    )
+    found = messages(place.db, *flags)
+    shown = {key: "".join("-x"[one] for one in values) for key, values in found.items()}
+    assert shown == {
+        "D": "xxxx---x",
+        "quiet": "x-------",
+        "clicked": "--xx----",  # who clicked has opened
+        "bounced": "-----x--",
+        "left": "----x---",
+        "spam": "------x-",
+    }
+    place.agree()
+
+
+def test_names_ids_and_addresses_of_a_message(place: Place) -> None:
+    """Ids were shown as 6.0; blank ones counted as ids."""
+    place.load(
+        track("Email Delivered", delivery_id="A", campaign_id=6, campaign_name="", subject="Hi"),
+        track("Email Opened", delivery_id="A", campaign_name="Welcome", email_subject="Ho"),
+        track("Email Delivered", delivery_id="B", newsletter_id=10, recipient=" X@Y.org, b@c.de"),
+        track("Email Delivered", delivery_id="C", anonymousId="P@Q.com", userId=...),
+        track("Email Delivered", delivery_id="D", anonymousId="8c1e", userId=..., broadcast_id=1),
+        webhook("email", "delivered", delivery_id="E", transactional_message_id=4),
+    )
+    columns = ("message_kind", "message_source_id", "campaign_name", "subject", "email_domain")
+    assert messages(place.db, *columns) == {
+        "A": ("campaign", "6", "Welcome", "Ho", None),
+        "B": ("newsletter", "10", None, None, "y.org"),
+        "C": ("unknown", None, None, None, "q.com"),
+        "D": ("broadcast", "1", None, None, None),
+        "E": ("transactional", "4", None, None, "example.com"),
+    }
+    assert messages(place.db, "email", "person")["B"][0] == "x@y.org"
+    assert messages(place.db, "person")["C"] == ("p@q.com",)
+    place.agree()
+
+
+def test_the_first_time_of_both_is_what_tools_plot_by(db: Database) -> None:
+    for mart in ("email_messages", "email_messages_now"):
+        assert next(iter(db.types(mart).items())) == ("delivered_at", "timestamp with time zone")
+    assert db.types("email_messages") == db.types("email_messages_now")
+
+
+def test_what_changes_messages_is_known_to_be_so() -> None:
+    """A column that a message is made of and that is not in USED would go stale unseen."""
+    columns = {column for table in declared_tables().values() for column in table}
+    assert USED - columns == set()
+    assert all(uses(table, "delivery_id") for table in SOURCES)
+    assert not uses("tracks", "context_traits_email")
+
+
+# filling it
+
+
+def test_a_load_folds_each_batch_once(place: Place) -> None:
+    opens = [track("Email Opened", delivery_id=f"d{at % 3}") for at in range(7)]
+    place.load(*opens)
+    assert messages(place.db, "opens") == {"d0": (3,), "d1": (2,), "d2": (2,)}
+    place.load(*opens, track("Email Opened", delivery_id="d0"))
+    assert messages(place.db, "opens")["d0"] == (4,)
+    place.load()
+    place.agree()
+
+
+def test_what_a_load_left_is_folded_by_the_next(place: Place) -> None:
+    place.load(*(track("Email Opened", delivery_id="d") for _ in range(5)), mart="off")
+    assert (place.waiting(), messages(place.db)) == (3, {})
+    place.load()
+    assert messages(place.db, "opens") == {"d": (5,)}
+    place.agree()
+
+
+def test_a_table_that_is_not_filled_says_so(place: Place) -> None:
+    def comment() -> str:
+        said: str = place.db.value("SELECT obj_description('email_messages'::regclass)")
+        return said
+
+    first = comment()
+    assert first.startswith("One row per e-mail")
+    place.load(track("Email Opened", delivery_id="d"), mart="off")
+    assert comment().startswith("Not filled, because the setting mart is off")
+    assert place.db.value("SELECT opens FROM email_messages_now") == 1
+    place.load()
+    assert comment() == first
+    place.agree()
+
+
+def test_what_loads_before_it_have_loaded_is_found_by_its_rows(place: Place) -> None:
+    """Versions before `_batches` have recorded none."""
+    place.load(*(track("Email Opened", delivery_id="d") for _ in range(5)))
+    place.load(track("Email Delivered", delivery_id="d"), track("Cart Seen"))
+    place.migrate("0004")
+    assert messages(place.db) == {}
+    place.load(track("Email Opened", delivery_id="new"))
+    assert messages(place.db, "opens") == {"d": (5,), "new": (1,)}
+    assert place.db.value("SELECT count(*) FROM _batches WHERE load_id = 0") == 4
+    place.agree()
+
+
+def test_an_older_schema_is_filled_in_slices_behind_what_a_load_brings(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold, "_BATCHES_AT_ONCE", 2)
+    monkeypatch.setattr(fold, "_SECONDS_FOR_OTHERS", 0)
+    place.load(*(track("Email Opened", delivery_id=f"d{n}") for n in range(10)), mart="off")
+    left = place.waiting()
+    assert left > 4
+    result = place.load(*(track("Email Opened", delivery_id=f"new{n}") for n in range(5)))
+    while (left := left - 2) > 0:
+        assert result.mart_behind.startswith(f"{left} batches of earlier loads wait")
+        assert place.waiting() == left
+        assert {f"new{n}" for n in range(5)} < messages(place.db).keys()
+        result = place.load()
+    assert result.mart_behind == ""
+    place.agree()
+
+
+@pytest.fixture
+def run_in(place: Place) -> Iterator[fold.Run]:
+    engine = make_engine(place.db.url)
+    with engine.connect() as connection:
+        yield fold.transactions_on(
+            connection.execution_options(schema_translate_map={None: SCHEMA})
+        )
+
+
+def test_a_fold_that_fails_leaves_no_trace(place: Place, run_in: fold.Run) -> None:
+    place.load(*(track("Email Opened", delivery_id="d") for _ in range(3)), mart="off")
+    before = place.waiting()
+
+    class Stop(Exception):
+        pass
+
+    def fails(connection: Connection) -> None:
+        fold.fold_some(connection, SCHEMA, load_id=None)
+        raise Stop
+
+    with pytest.raises(Stop):
+        run_in(fails)
+    assert (place.waiting(), messages(place.db)) == (before, {})
+    place.load()
+    place.agree()
+
+
+def test_a_load_whose_messages_cannot_be_folded_succeeds_and_tells(place: Place) -> None:
+    place.load(track("Email Opened", delivery_id="d"))
+    place.db.execute("ALTER TABLE email_messages RENAME COLUMN opens TO theirs")
+    result = place.load(track("Email Opened", delivery_id="d"))
+    assert ("opens" in result.mart_behind, place.waiting()) == (True, 1)
+    [(event, words)] = list(result.notices())
+    assert (event, "email_messages lacks events" in words) == ("mart.behind", True)
+    place.db.execute("ALTER TABLE email_messages RENAME COLUMN theirs TO opens")
+    assert place.load().mart_behind == ""
+    place.agree()
+
+
+def test_tables_that_come_go_and_change_hands_are_read_as_they_are(place: Place) -> None:
+    place.load(track("Email Delivered", delivery_id="d"))
+    place.load(track("Email Converted", delivery_id="d"))
+    assert messages(place.db, "conversions") == {"d": (1,)}
+    place.agree()
+    place.db.execute("DROP TABLE email_converted; ALTER TABLE email_delivered DROP subject")
+    place.run("marts", "rebuild")
+    assert messages(place.db, "conversions") == {"d": (0,)}
+    place.agree()
+
+
+# whatever happens
+
+
+PEOPLE = st.sampled_from(["u1", "u2", ""])
+EVENTS = st.builds(
+    lambda event, user, properties: track(
+        event,
+        userId=user or ...,
+        anonymousId=... if user else "P@x.org",
+        **{key: value for key, value in properties.items() if value is not None},
+    ),
+    st.sampled_from(
+        [
+            *("Email Delivered", "Email Opened", "Email Link Clicked", "Email Unsubscribed"),
+            *("Email Bounced", "Email Marked As Spam", "Email Converted", "Email Sent"),
+        ]
+    ),
+    PEOPLE,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "delivery_id": st.sampled_from(["d1", "d2", "", "e:1", 5, {"a": 1}]),
+            "email_id": st.sampled_from(["1", "2", ["x"]]),
+            "event_type": st.just("email_opened"),
+            "campaign_id": st.sampled_from([9, 10, "6.0", "six", 1.5, {"a": 2}]),
+            "newsletter_id": st.sampled_from([9, "nine"]),
+            "machine": st.sampled_from([True, False, "true", "odd"]),
+            "prefetched": st.sampled_from([True, False]),
+            "subject": st.sampled_from(["a", "B", "é", "", {"b": 1}]),
+            "recipient": st.sampled_from(["A@x.org", "b@y.org, c@z.org"]),
+            "failure_message": st.sampled_from(["gone", "full"]),
+        },
+    ),
+)
+WIDENINGS = [
+    ("email_opened", "campaign_id", "numeric"),
+    ("email_opened", "campaign_id", "text"),
+    ("email_delivered", "campaign_id", "jsonb"),
+    ("email_opened", "delivery_id", "jsonb"),
+    ("email_delivered", "delivery_id", "jsonb"),
+    ("email_opened", "machine", "text"),
+    ("email_link_clicked", "machine", "jsonb"),
+    ("email_opened", "email_id", "jsonb"),
+    ("email_delivered", "subject", "jsonb"),
+]
+Action = Callable[[Place], object]
+
+
+def widen(place: Place, table: str, column: str, type_: str) -> None:
+    """Widen a column, if it is not that wide yet."""
+    order = ["boolean", "bigint", "numeric", "text", "jsonb"]
+    if order.index(place.db.types(table)[column]) < order.index(type_):
+        place.run("columns", "widen", table, column, type_)
+
+
+def replay(place: Place, events: Sequence[dict[str, Any]]) -> None:
+    """Events that were rejected, and are loaded later."""
+    large = [{**event, "context": {"more": "x" * 2_000}} for event in events]
+    place.load(*large, max_record_bytes=1_024)
+    place.run("rejects", "replay")
+
+
+def forget(place: Place) -> None:
+    """As if an older version had loaded what is not folded."""
+    place.db.execute(
+        "WITH gone AS (DELETE FROM _batches WHERE NOT folded RETURNING load_id) "
+        "UPDATE _marts SET loads_seen = (SELECT coalesce(min(load_id), 1) - 1 FROM gone)"
+    )
+
+
+LISTS = st.lists(EVENTS, min_size=1, max_size=8)
+ACTIONS: st.SearchStrategy[Action] = st.one_of(
+    LISTS.map(lambda events: lambda place: place.load(*events)),
+    LISTS.map(lambda events: lambda place: place.load(*events, mart="off")),
+    LISTS.map(lambda events: lambda place: replay(place, events)),
+    st.sampled_from(WIDENINGS).map(lambda facts: lambda place: widen(place, *facts)),
+    st.just(forget),
+    st.just(lambda place: place.run("marts", "rebuild")),
+    st.sampled_from(["0006", "0004"]).map(lambda to: lambda place: place.migrate(to)),
+)
+
+
+def check(server: Server, template: str, folder: Path, actions: Sequence[Action]) -> None:
+    name = f"messages_{os.getpid()}_{next(NUMBERS)}"
+    admin = server.database("postgres")
+    admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        place = Place(server.database(name), folder / name)
+        (folder / name).mkdir()
+        for action in actions:
+            action(place)
+            if not place.is_behind():
+                place.agree()
+        place.load()
+        place.agree()
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+NUMBERS = count()
+
+
+@settings(max_examples=8, phases=[Phase.generate])
+@given(actions=st.lists(ACTIONS, min_size=3, max_size=6))
+def test_whatever_happens_the_table_is_what_the_view_says(
+    server: Server,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    actions: list[Action],
+) -> None:
+    check(server, template, tmp_path_factory.mktemp("messages"), actions)
+
+
+@pytest.mark.soak
+@settings(max_examples=300, phases=[Phase.generate])
+@given(actions=st.lists(ACTIONS, min_size=3, max_size=12))
+def test_whatever_happens_for_long_the_table_is_what_the_view_says(
+    server: Server,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    actions: list[Action],
+) -> None:
+    check(server, template, tmp_path_factory.mktemp("messages"), actions)
