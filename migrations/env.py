@@ -14,9 +14,12 @@ from sqlalchemy import Connection, text
 from loader.config import Settings, Source, Warehouse, load_settings
 from loader.errors import LoaderError, LockHeld
 from loader.load.pairs import choose_sources, pairs_of
+from loader.normalize.collections import EMAIL_MESSAGES
 from loader.normalize.types import TYPES
 from loader.warehouse import embedded
 from loader.warehouse.engine import connect, lock_key, make_engine
+from loader.warehouse.marts import fold
+from loader.warehouse.marts.messages import OFF_COMMENT, TABLE_COMMENT
 from loader.warehouse.migrate import check_state, promise, read_state
 from loader.warehouse.tables import catalogue_type, metadata
 
@@ -94,6 +97,9 @@ def run_online(connection: Connection, source: Source) -> None:
         raise CommandError(f"the schema {source.schema_!r} is not there: `alembic upgrade head`")
     connection.execute(text(f"SET LOCAL search_path = {quoted}"))
     config.attributes["schema"] = source.schema_
+    # With `mart = "off"` the table says that it is not filled, which is no drift.
+    is_off = fold.is_off(connection, source.schema_)
+    metadata.tables[EMAIL_MESSAGES].comment = OFF_COMMENT if is_off else TABLE_COMMENT
     configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()

@@ -312,14 +312,16 @@ def upgrade() -> None:
     make_marts()
     make_email_messages()
     schema = context.config.attributes["schema"]
-    tables = declared_tables()
-    if not op.get_context().as_sql:  # columns may have been widened
+    tables, digest = declared_tables(), None
+    if not op.get_context().as_sql:  # else the first load looks how the columns really are
         tables = select_tables(op.get_bind(), schema, definition.SOURCES)
-    for statement in (definition.function_sql(schema, tables), *definition.view_sql(schema)):
+        digest = definition.digest(schema, tables)
+    view = (definition.function_sql(schema, tables), *definition.view_sql(schema))
+    for statement in (*view, *definition.index_sql(schema, tables)):
         op.execute(sa.text(statement.replace(":", "\\:")))
     op.bulk_insert(
         sa.table("_marts", sa.column("name", sa.Text), sa.column("definition", sa.Text)),
-        [{"name": "email_messages", "definition": definition.digest(schema, tables)}],
+        [{"name": "email_messages", "definition": digest}],
     )
 
 
@@ -391,6 +393,7 @@ def downgrade() -> None:
         op.drop_table(table)
     for table in reversed(COLLECTIONS):
         op.drop_index(f"{table}_uuid_ts_idx")
+    op.execute("DROP INDEX IF EXISTS email_converted_uuid_ts_idx")
     op.create_table_comment("_batches", f"{BATCHES}.")
     op.drop_index("_batches_waiting_idx")
     op.drop_index("_batches_uuid_ts_idx")

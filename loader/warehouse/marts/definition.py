@@ -14,7 +14,12 @@ them anew, and takes that step out of 0008, which might not have what they say i
 import hashlib
 from collections.abc import Mapping
 
-from loader.normalize.collections import EMAIL_MESSAGES, EMAIL_MESSAGES_NOW, Type
+from loader.normalize.collections import (
+    EMAIL_MESSAGES,
+    EMAIL_MESSAGES_NOW,
+    Type,
+    declared_tables,
+)
 from loader.warehouse.marts.messages import COLUMNS, SOURCES, VIEW_COMMENT, MessageColumn
 
 # Types of columns, by table and column.
@@ -56,9 +61,9 @@ USED = frozenset(
 
 _STORED = [column for column in COLUMNS if column.combine != "derived"]
 _MERGE = {
-    "min": "least(m.{0}, excluded.{0})",
-    "max": "greatest(m.{0}, excluded.{0})",
-    "sum": "m.{0} + excluded.{0}",
+    "min": "least(m.{0}, part.{0})",
+    "max": "greatest(m.{0}, part.{0})",
+    "sum": "m.{0} + part.{0}",
 }
 
 
@@ -202,27 +207,44 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def index_sql(schema: str, tables: Tables) -> list[str]:
+    """Give tables that events have made the index that the declared ones have from the start."""
+    made = SOURCES.keys() & tables.keys() - declared_tables().keys()
+    return [
+        f"CREATE INDEX IF NOT EXISTS {table}_uuid_ts_idx ON {_in(schema, table)} "
+        "USING brin (uuid_ts) WITH (pages_per_range = 32)"
+        for table in sorted(made)
+    ]
+
+
 def digest(schema: str, tables: Tables) -> str:
     """What tells whether the function is the one that the tables need."""
     return hashlib.blake2b(function_sql(schema, tables).encode(), digest_size=8).hexdigest()
 
 
 def fold_sql(schema: str, tables: Tables) -> str:
-    """Fold the events with the stamps `stamps`, of which `first` and `last` are the outermost."""
+    """Fold the events with the stamps `stamps`, of which `first` and `last` are the outermost.
+
+    Nobody else writes messages meanwhile, so no row has to be inserted ON CONFLICT, which takes
+    three times as long: those that are there are updated, and the others are new.
+    """
+    rows = (
+        "\nWHERE e.uuid_ts BETWEEN %(first)s AND %(last)s "
+        "AND e.uuid_ts = ANY(CAST(%(stamps)s AS timestamptz[]))"
+    )
+    messages = _in(schema, EMAIL_MESSAGES)
     names = ", ".join(column.name for column in _STORED)
     merged = ",\n    ".join(
         f"{column.name} = {_MERGE[column.combine].format(column.name)}"
         for column in _STORED
         if column.combine != "key"
     )
-    rows = (
-        "\nWHERE e.uuid_ts BETWEEN %(first)s AND %(last)s "
-        "AND e.uuid_ts = ANY(CAST(%(stamps)s AS timestamptz[]))"
-    )
-    messages = _aggregate(schema, tables, of_rows=rows)
     return (
-        f"INSERT INTO {_in(schema, EMAIL_MESSAGES)} AS m ({names})\n{messages}\n"
-        f"ORDER BY message_key\nON CONFLICT (message_key) DO UPDATE SET {merged}"
+        f"WITH part AS MATERIALIZED (\n{_aggregate(schema, tables, of_rows=rows)}\n),\n"
+        f"known AS (UPDATE {messages} AS m SET {merged}\n"
+        "FROM part WHERE part.message_key = m.message_key RETURNING part.message_key)\n"
+        f"INSERT INTO {messages} ({names})\nSELECT {names} FROM part\n"
+        "WHERE NOT EXISTS (SELECT FROM known WHERE known.message_key = part.message_key)"
     )
 
 

@@ -32,8 +32,10 @@ from loader.warehouse.tables import (
 
 # Of one transaction: about a million events.
 _BATCHES_AT_ONCE = 20
-# For sorting. What servers allow by default is meant for many sessions at once.
-_WORK_MEM = "64MB"
+# Of a transaction that folds. What servers allow for sorting is meant for many sessions at once;
+# the number of messages cannot be estimated, and hashing too many takes longer than sorting them;
+# and compiling such wide statements takes longer than running them.
+_SETTINGS = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_hashagg = off; SET LOCAL jit = off"
 # For the lock on an index that is brought up to date, which a vacuum of its table holds, too.
 _SUMMARIZING_WAITS = "100ms"
 # What a load folds of others; a small one must not take minutes.
@@ -57,7 +59,7 @@ class State(NamedTuple):
     """Whether there is something to do, before a load has written anything."""
 
     is_behind: bool
-    is_off: bool  # by what the comment of the table says
+    is_off: bool  # the comment of the table says that it is not filled
 
 
 class Waiting(NamedTuple):
@@ -97,10 +99,11 @@ def select_state(connection: Connection, schema: str) -> State:
         exists(stale_messages.select()),
         exists().where(_LACKS_BATCHES),
     )
-    return State(bool(connection.scalar(select(is_behind))), _is_off(connection, schema))
+    return State(bool(connection.scalar(select(is_behind))), is_off(connection, schema))
 
 
-def _is_off(connection: Connection, schema: str) -> bool:
+def is_off(connection: Connection, schema: str) -> bool:
+    """Whether the comment of the table says that it is not filled."""
     facts = {"schema": schema, "name": EMAIL_MESSAGES, "off": OFF_COMMENT}
     return bool(connection.scalar(_SELECT_IS_OFF, facts))
 
@@ -113,9 +116,7 @@ def select_status(connection: Connection, schema: str) -> MartStatus:
         select(func.count()).where(~batches.c.folded).scalar_subquery(),
         select(func.count()).select_from(stale_messages).scalar_subquery(),
     )
-    return MartStatus(
-        EMAIL_MESSAGES, *connection.execute(counts).one(), _is_off(connection, schema)
-    )
+    return MartStatus(EMAIL_MESSAGES, *connection.execute(counts).one(), is_off(connection, schema))
 
 
 def transactions_on(connection: Connection) -> Run:
@@ -131,7 +132,7 @@ def transactions_on(connection: Connection) -> Run:
 def fill(run: Run, *, schema: str, load_id: int | None, was_off: bool) -> str:
     """Fold what waits; says what is left to later loads, if anything is."""
     if was_off:
-        run(partial(_say_whether_filled, schema=schema, is_off=False))
+        run(partial(_say_whether_filled, schema=schema, filled=True))
     left = fold_all(run, schema, load_id=load_id, seconds=_SECONDS_FOR_OTHERS)
     if not left.others:
         return ""
@@ -143,7 +144,7 @@ def fill(run: Run, *, schema: str, load_id: int | None, was_off: bool) -> str:
 
 def leave(run: Run, *, schema: str) -> str:
     """Say in its comment that the table is not filled."""
-    run(partial(_say_whether_filled, schema=schema, is_off=True))
+    run(partial(_say_whether_filled, schema=schema, filled=False))
     return ""
 
 
@@ -173,7 +174,7 @@ def _empty(
         cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(schema, EMAIL_MESSAGES)))
     connection.execute(update(batches).where(batches.c.folded).values(folded=False))
     connection.execute(delete(stale_messages))
-    _say_whether_filled(connection, schema, is_off=False)
+    _say_whether_filled(connection, schema, filled=True)
 
 
 def fold_all(run: Run, schema: str, *, load_id: int | None, seconds: float | None) -> Waiting:
@@ -234,7 +235,7 @@ def _fold(
     statement = definition.fold_sql(schema, tables)
     facts = {"first": min(stamps), "last": max(stamps), "stamps": stamps}
     with driver_cursor(connection) as cursor:
-        cursor.execute("SET LOCAL work_mem = %s", (_WORK_MEM,))
+        cursor.execute(_SETTINGS)
         cursor.execute(statement, facts)
     marked = update(batches).where(batches.c.uuid_ts == func.any(stamps)).values(folded=True)
     done = connection.execute(marked)
@@ -256,7 +257,7 @@ def _refold(connection: Connection, schema: str, tables: definition.Tables) -> N
     gone = email_messages.c.message_key.in_(select(stale_messages.c.message_key))
     connection.execute(delete(email_messages).where(gone))
     with driver_cursor(connection) as cursor:
-        cursor.execute("SET LOCAL work_mem = %s", (_WORK_MEM,))
+        cursor.execute(_SETTINGS)
         cursor.execute(definition.refold_sql(schema, tables))
     connection.execute(delete(stale_messages))
 
@@ -272,6 +273,8 @@ def renew_view(connection: Connection, schema: str) -> definition.Tables:
     if connection.scalar(select(marts.c.definition).where(own)) != digest:
         with driver_cursor(connection) as cursor:
             cursor.execute(definition.function_sql(schema, tables))
+            for statement in definition.index_sql(schema, tables):
+                cursor.execute(statement)
         connection.execute(update(marts).where(own).values(definition=digest))
     return tables
 
@@ -341,13 +344,13 @@ def _record_found(connection: Connection, schema: str, since: datetime | None) -
         cursor.execute(statement, {"found": _FOUND, "since": since or "-infinity"})
 
 
-def _say_whether_filled(connection: Connection, schema: str, *, is_off: bool) -> bool:
+def _say_whether_filled(connection: Connection, schema: str, *, filled: bool) -> bool:
     """Have the comment of the table say whether it is filled."""
     with driver_cursor(connection) as cursor:
         cursor.execute(
             sql.SQL("COMMENT ON TABLE {} IS {}").format(
                 sql.Identifier(schema, EMAIL_MESSAGES),
-                sql.Literal(OFF_COMMENT if is_off else TABLE_COMMENT),
+                sql.Literal(TABLE_COMMENT if filled else OFF_COMMENT),
             )
         )
     return True
