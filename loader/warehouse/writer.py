@@ -31,7 +31,7 @@ from loader.warehouse.write import Written, write_rows
 _SECONDS_TO_FINISH = 4.0
 _SECONDS_TO_CANCEL = 1.0
 _SECONDS_TO_ROLL_BACK = 1.0
-# How long faults are waited out of what can wait for the next load.
+# How long faults are waited out, at most, of what can wait for the next load.
 _SECONDS_TO_FILL = 5.0
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class Writer:
         # Of what is committed, by reason: the ledger has only their sum.
         self.ignored: Counter[IgnoreReason] = Counter()
         self._stopped = threading.Event()
+        self._seconds_to_fill = min(retry_timeout, _SECONDS_TO_FILL)
         self._thread = thread
         self._canceller = canceller
         self._running: Future[Any] | None = None
@@ -188,7 +189,7 @@ class Writer:
     def _run_once(self, work: Callable[[Connection], T]) -> T:
         if self._stopped.is_set():
             raise TransientFault("the load was stopped")
-        done = self._transactions.run_until_done(work, seconds=_SECONDS_TO_FILL)
+        done = self._transactions.run_until_done(work, seconds=self._seconds_to_fill)
         assert done is not None, "what can be done twice is never found done already"
         return done
 
