@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 import loader
 from loader.cli.app import main
 from loader.config import Source
+from loader.errors import TransientFault
 from loader.normalize.collections import declared_tables
 from loader.warehouse import migrate
 from loader.warehouse.engine import make_engine
@@ -356,6 +357,25 @@ def run_in(place: Place) -> Iterator[fold.Run]:
         yield fold.transactions_on(
             connection.execution_options(schema_translate_map={None: SCHEMA})
         )
+
+
+def test_what_a_limit_of_time_ends_is_folded_in_smaller_steps(
+    place: Place, run_in: fold.Run
+) -> None:
+    place.load(*(track("Email Opened", delivery_id="d") for _ in range(9)), mart="off")
+    waiting = [place.waiting()]
+
+    def limited(work: Any) -> Any:
+        if work.keywords["most"] > 1:
+            raise TransientFault("canceling statement due to statement timeout")
+        done = run_in(work)
+        waiting.append(place.waiting())
+        return done
+
+    fold.fold_all(limited, SCHEMA, load_id=None, seconds=None)
+    assert waiting == list(range(waiting[0], -1, -1))
+    place.load()
+    place.agree()
 
 
 def test_a_fold_that_fails_leaves_no_trace(place: Place, run_in: fold.Run) -> None:

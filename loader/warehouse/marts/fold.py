@@ -15,6 +15,7 @@ from psycopg2 import sql
 from sqlalchemy import Connection, delete, exists, func, or_, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from loader.errors import TransientFault
 from loader.normalize.collections import EMAIL_MESSAGES
 from loader.warehouse.blockers import lock_tables
 from loader.warehouse.engine import driver_cursor
@@ -174,6 +175,7 @@ def _empty(
         cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(schema, EMAIL_MESSAGES)))
     connection.execute(update(batches).where(batches.c.folded).values(folded=False))
     connection.execute(delete(stale_messages))
+    connection.execute(update(marts).values(definition=None))  # so that the function is made anew
     _say_whether_filled(connection, schema, filled=True)
 
 
@@ -183,28 +185,34 @@ def fold_all(run: Run, schema: str, *, load_id: int | None, seconds: float | Non
     Returns what is left. One slice of the others is folded however few seconds there are.
     """
 
-    def step(connection: Connection) -> Waiting:
-        return fold_some(connection, schema, load_id=load_id)
-
-    end: float | None = None
-    left = run(step)
-    while left.own or left.others:
+    most, end = _BATCHES_AT_ONCE, None
+    while True:
+        step = partial(fold_some, schema=schema, load_id=load_id, most=most)
+        try:
+            left = run(step)
+        except TransientFault:
+            if most == 1:
+                raise
+            most = 1  # the server may have a limit of time that a large statement exceeds
+            continue
+        if not (left.own or left.others):
+            return left
         if not left.own and seconds is not None:
             if end is not None and time.monotonic() >= end:
-                break
+                return left
             end = time.monotonic() + seconds if end is None else end
-        left = run(step)
-    return left
 
 
-def fold_some(connection: Connection, schema: str, *, load_id: int | None) -> Waiting:
-    """Fold some batches, those of a load first, in the caller's transaction.
+def fold_some(
+    connection: Connection, schema: str, *, load_id: int | None, most: int = 1
+) -> Waiting:
+    """Fold `most` batches, those of a load first, in the caller's transaction.
 
     Returns what is left; where that is nothing, stale messages are made anew.
     """
     find_batches(connection, schema)
     tables = renew_view(connection, schema)
-    stamps = _claim_batches(connection, load_id)
+    stamps = _claim_batches(connection, load_id, most)
     if stamps:
         _summarize(connection, schema, tables)
         _fold(connection, schema, tables, stamps)
@@ -215,14 +223,14 @@ def fold_some(connection: Connection, schema: str, *, load_id: int | None) -> Wa
     return left
 
 
-def _claim_batches(connection: Connection, load_id: int | None) -> list[datetime]:
+def _claim_batches(connection: Connection, load_id: int | None, most: int) -> list[datetime]:
     """The stamps of some batches that nobody folds before this transaction ends."""
     waiting = (
         select(batches.c.uuid_ts)
         .where(~batches.c.folded)
         # The newest ones first: they are what people look at.
         .order_by(batches.c.uuid_ts.desc())
-        .limit(_BATCHES_AT_ONCE)
+        .limit(most)
         .with_for_update()
     )
     own = list(connection.scalars(waiting.where(batches.c.load_id == load_id)))
