@@ -29,9 +29,9 @@ test: $(READY) $(AZURITE) $(CLIENTS)  ## Format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
-bench: $(READY)  ## Benchmarks; EVENTS_N=1000000 ROUNDS=3 SHAPES=1 PEERS=1 GROWTH=1
+bench: $(READY)  ## Benchmarks; EVENTS_N=1000000 ROUNDS=3 SHAPES=1 PEERS=1 GROWTH=1 MESSAGES=1
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@$(BIN)/python -m bench.run load small $(if $(SHAPES),shapes) $(if $(PEERS),peers) $(if $(GROWTH),growth) \
+	@$(BIN)/python -m bench.run load small $(if $(SHAPES),shapes) $(if $(PEERS),peers) $(if $(GROWTH),growth) $(if $(MESSAGES),messages) \
 		--events $(or $(EVENTS_N),1000000) --rounds $(or $(ROUNDS),3)
 
 docs: $(READY)  ## The documentation as a site, in .site/; broken links are errors

@@ -32,6 +32,7 @@ TITLES = {
     "shapes": "Shapes of records",
     "peers": "Other tools",
     "growth": "Growing tables",
+    "messages": "With email_messages",
 }
 SIDES = {
     "baseline": "psql \\copy of ready-made CSV (baseline)",
@@ -64,6 +65,10 @@ SIDES = {
     "NUL": "calls with a NUL",
     "3,000 paths": "twenty of 3,000 keys in each call",
     "new column": "a property that no table has yet",
+    "alone": "first events, without email_messages",
+    "folded": "the same with email_messages",
+    "few alone": "1,000 events more, without email_messages",
+    "few folded": "the same with email_messages",
     "dlt append": "dlt, append, CSV and COPY",
     "dlt merge": "dlt, merge, CSV and COPY",
     "target-postgres": "Meltano target-postgres, COPY",
@@ -218,12 +223,24 @@ def _growth(part: Json) -> list[Check]:
     ]
 
 
+def _messages(part: Json) -> list[Check]:
+    more = {
+        side: _seconds(part, f"{side}folded") - _seconds(part, f"{side}alone")
+        for side in ("", "few ")
+    }
+    return [
+        Check("More for a million first events", more[""] / part["events"] * 1e6, "s", 6),
+        Check("More for 1,000 events", more["few "], "s", 0.15),
+    ]
+
+
 _CHECKS = {
     "load": _load,
     "small": _small,
     "shapes": _shapes,
     "peers": _peers,
     "growth": _growth,
+    "messages": _messages,
 }
 
 

@@ -25,6 +25,8 @@ GROWTH_LOADS = 11
 # The growing tables do not have these ids: each hexadecimal digit stands for another one.
 OTHER_IDS = "translate(id, '0123456789abcdef', 'fedcba9876543210')"
 PEER_EVENTS = 100_000
+FEW_EVENTS = 1_000
+FOLD = {"LOADER_MART": "on"}
 SHAPE_EVENTS = 100_000
 SMALL_EVENTS = 100
 SMALL_ROUNDS = 5
@@ -179,6 +181,29 @@ def measure_growth(part: Part) -> None:
     part.add("baseline", _with_events(copied, rows["tracks"]), events=part.events)
 
 
+def measure_messages(part: Part) -> None:
+    """The job with and without `email_messages`: many first events, and then a few more."""
+    path = inputs.make_input("events", events=part.events)
+    part.server.drop(SCHEMA)
+    measure.load(path, part.server.url)  # warms everything up
+    for number in range(part.rounds):
+        print(f"round {number + 1} of {part.rounds}", flush=True)
+        part.server.drop(SCHEMA)
+        part.add("alone", measure.load(path, part.server.url), events=part.events)
+        part.server.drop(SCHEMA)
+        folded = measure.load(path, part.server.url, FOLD)
+        part.add("folded", folded, events=part.events)
+    nothing = measure.SCRATCH / "nothing.ndjson"
+    nothing.write_text("")
+    for number in range(SMALL_ROUNDS):
+        for side, settings in (("few alone", {}), ("few folded", FOLD)):
+            seed = 2 + 2 * number + (side == "few alone")
+            few = inputs.make_input("few", events=FEW_EVENTS, seed=seed)
+            few = few.rename(few.with_name(f"few-{seed}.ndjson.gz"))
+            part.add(side, measure.load(few, part.server.url, settings), events=FEW_EVENTS)
+            measure.load(nothing, part.server.url, FOLD)  # folds what waits
+
+
 def _check_same(found: dict[str, int], expected: dict[str, int]) -> None:
     if found != expected:
         raise SystemExit(f"bench: the tables have {found}, expected {expected}")
@@ -196,6 +221,7 @@ PARTS: dict[str, Callable[[Part], None]] = {
     "shapes": measure_shapes,
     "peers": measure_peers,
     "growth": measure_growth,
+    "messages": measure_messages,
 }
 
 
