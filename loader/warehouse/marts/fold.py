@@ -88,9 +88,8 @@ _SELECT_IS_OFF = text(
     """
 )
 _SEEN = select(func.coalesce(func.max(marts.c.loads_seen), 0)).scalar_subquery()
-_LACKS_BATCHES = (loads.c.id > _SEEN) & (
-    loads.c.batches > select(func.count()).where(batches.c.load_id == loads.c.id).scalar_subquery()
-)
+_RECORDED = select(func.count()).where(batches.c.load_id == loads.c.id).scalar_subquery()
+_LACKS_BATCHES = (loads.c.id > _SEEN) & (loads.c.batches > 0) & (loads.c.batches > _RECORDED)
 
 
 def select_state(connection: Connection, schema: str) -> State:
@@ -184,7 +183,6 @@ def fold_all(run: Run, schema: str, *, load_id: int | None, seconds: float | Non
 
     Returns what is left. One slice of the others is folded however few seconds there are.
     """
-
     most, end = _BATCHES_AT_ONCE, None
     while True:
         step = partial(fold_some, schema=schema, load_id=load_id, most=most)
