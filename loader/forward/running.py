@@ -34,7 +34,8 @@ class Forwarder:
     def __init__(
         self, settings: Settings, *, since: datetime | None, once: bool, say: Say, note: Say
     ) -> None:
-        self.stop, self._once = Event(), once
+        self.stop = Event()
+        self._once, self._has_begun = once, False
         self._spool_dir = settings.spool_dir
         self._broken: list[BaseException] = []
         self._senders = [
@@ -50,6 +51,7 @@ class Forwarder:
         _make_folder(self._spool_dir)
         with only_one(self._spool_dir):
             State(self._spool_dir).close()  # made once, before all threads want to
+            self._has_begun = True
             threads = [
                 threading.Thread(target=self._guard, args=(sender,), name=sender.name, daemon=True)
                 for sender in self._senders
@@ -64,7 +66,7 @@ class Forwarder:
     def summary(self) -> Iterator[tuple[str, str]]:
         """What was done for each destination, by name; of a service where it is anything."""
         for sender in self._senders:
-            if self._once or sender.sent or sender.dead:
+            if (self._once and self._has_begun) or sender.sent or sender.dead:
                 yield sender.name, f"{sender.sent:,} sent, {_letters(sender.dead)}"
 
     def _guard(self, sender: "Sender") -> None:

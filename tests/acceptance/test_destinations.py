@@ -24,6 +24,8 @@ def test_dead_letters_are_shown_and_sent_again(place: Place, serve: Serve) -> No
     done = place.run("forward", "--once", *ALL_TIME)
     assert done.code == 0
     assert done.err.splitlines() == [
+        "customerio-loader: destination 'D': begins with what was received since "
+        "2020-01-01T00:00:00Z",
         "customerio-loader: destination 'D': 2 dead letters (1: unknown_form: neither a Segment "
         f"track call nor a Customer.io reporting webhook; 1: {host} answers 400): "
         "see `destinations dead D`",
