@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from loader.cli import log
@@ -90,6 +90,25 @@ def require_one_warehouse(pairs: "Sequence[Pair]") -> None:
         raise UsageError(
             f"--sql prints a script for one warehouse, and there are {', '.join(names)}: "
             "say --warehouse NAME"
+        )
+
+
+def tell_unfinished(settings: "Settings", schemas: "Iterable[str]") -> None:
+    """Say how much was received that cannot be read yet, if anything. It is a hint: never fails."""
+    from loader.errors import LoaderError
+    from loader.spool import unfinished
+
+    count = 0
+    for schema in schemas:
+        with suppress(LoaderError):
+            count += len(unfinished(settings.spool_dir, schema))
+    if count:
+        files, are = ("file", "is") if count == 1 else ("files", "are")
+        log.tell(
+            f"{count:,} {files} of received events {are} being written: ready within a minute, or "
+            "by `customerio-loader spool recover` where no receiver runs",
+            "spool.unfinished",
+            files=count,
         )
 
 

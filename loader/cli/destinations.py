@@ -101,6 +101,8 @@ def destinations_dead(
             out(f"{number(state.discard(name) if state else 0, 'dead letter')} discarded")
         elif state:
             _show_dead(state, name, raw=raw, as_json=as_json)
+        elif not (raw or as_json):
+            out("no dead letters")
 
 
 @app.command("replay", epilog=_REPLAY_EPILOG)
@@ -109,8 +111,17 @@ def destinations_replay(name: Name) -> int:
     from loader.forward.by_hand import Replayed, replay
 
     settings = read_settings()
-    destination = settings.find_destination(name)
     with _state(settings) as state:
+        if (
+            name not in (one.name for one in settings.destination)
+            and state
+            and name in state.names()
+        ):
+            raise UsageError(
+                f"the destination {name!r} is configured no longer: give a [[destination]] that "
+                "name again to send them, or delete them with `destinations dead --discard`"
+            )
+        destination = settings.find_destination(name)
         done = replay(settings, destination, state) if state else Replayed(0, 0, 0)
     out(f"{number(done.accepted, 'dead letter')} accepted, {done.refused:,} refused again")
     if done.excluded:
@@ -130,7 +141,9 @@ def _show_dead(state: "State", name: str, *, raw: bool, as_json: bool) -> None:
     elif as_json:
         for one in letters:
             out_json({"destination": name} | _shown(one))
-    elif shown := [list(_shown(one).values()) for one in islice(letters, _MOST_SHOWN)]:
+    elif not (shown := [list(_shown(one).values()) for one in islice(letters, _MOST_SHOWN)]):
+        out("no dead letters")
+    else:
         out_table(("position", "message id", "reason", "died at"), shown)
         standing = state.standing(name)
         if standing and standing.dead > _MOST_SHOWN:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loader.cli.context import read_settings
+from loader.cli.context import read_settings, tell_unfinished
 from loader.cli.exits import FAILED
 from loader.cli.log import complain, tell
 from loader.cli.options import LogFormat, examples
@@ -32,7 +32,7 @@ def forward(
         typer.Option(
             "--from",
             metavar="TIME",
-            help="A destination that is new begins with what was received since; default: now.",
+            help="A destination that is new begins with what was received since (UTC); else: now.",
         ),
     ] = None,
     metrics_port: Annotated[
@@ -51,7 +51,7 @@ def forward(
     settings = read_settings(log_format=log_format)
     if not settings.destination:
         raise UsageError("no [[destination]] is configured: there is nothing to send to")
-    forwarder = Forwarder(settings, since=_moment(since), once=once, say=_say)
+    forwarder = Forwarder(settings, since=_moment(since), once=once, say=_say, note=_note)
     if metrics_port is not None:
         serve_metrics(settings, metrics_host, metrics_port)
     stopped: list[int] = []
@@ -68,6 +68,8 @@ def forward(
             signal.signal(each, handler)
         for name, done in forwarder.summary():
             tell(f"destination {name!r}: {done}", "forward.ended", destination=name)
+    if once and not stopped:
+        tell_unfinished(settings, [one.schema_ for one in settings.sources()])
     if stopped:
         return 128 + stopped[0] if once else 0  # it was asked to do nothing else
     return 0 if is_all else FAILED
@@ -75,6 +77,10 @@ def forward(
 
 def _say(destination: str, problem: str) -> None:
     complain(f"destination {destination!r}: {problem}", "forward.failed", destination=destination)
+
+
+def _note(destination: str, words: str) -> None:
+    tell(f"destination {destination!r}: {words}", "forward.noted", destination=destination)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -11,6 +11,7 @@ from loader.cli.context import (
     pairs_to_load,
     read_settings,
     require_one_warehouse,
+    tell_unfinished,
 )
 from loader.cli.exits import EXIT_CODES, FAILED, TOO_MANY_REJECTS, Outcomes
 from loader.cli.log import complain, record, warn
@@ -81,6 +82,8 @@ def load(
             out_json(facts(result))
         elif not quiet:
             print_load(result)
+            if not (paths or result.counts.records_read or result.errors):
+                tell_unfinished(settings, [result.schema])
             is_embedded = pairs[0].warehouse.is_embedded  # then it is the only one
             if result.is_first and result.counts.rows_loaded and is_embedded:
                 print_hints(result.schema)

@@ -72,7 +72,7 @@ def sources_add(
         return
     out(f"source     {name}")
     out(f"schema     {schema}")
-    out(f"webhooks   /v1/webhook/{schema}, once it has `signing_keys`")
+    out(f'webhooks   /v1/webhook/{schema}, once it has e.g. signing_keys = ["env:CIO_SIGNING_KEY"]')
     _show_key(key)
     if to_paste:
         out()

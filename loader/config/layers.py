@@ -164,6 +164,13 @@ def _advice(name: str, known: Collection[str]) -> str:
     return did_you_mean(name, known, "correct its name or remove it")
 
 
+def setting_keys() -> list[str]:
+    """The settings of the whole `loader.toml`."""
+    from loader.config.settings import Settings
+
+    return list(Settings.model_fields)
+
+
 def source_keys() -> list[str]:
     """The keys of a source, as `loader.toml` has them."""
     from loader.config.source import Source

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from loader.config.layers import (
     destination_keys,
     keyword,
+    setting_keys,
     source_keys,
     storage_keys,
     warehouse_keys,
@@ -67,6 +68,10 @@ def explain(
             "destination": (destination_keys, "destination"),
         }[str(location[0])]
         advice = did_you_mean(str(location[-1]), keys(), f"there are {', '.join(keys())}")
+        if location[-1] in setting_keys():
+            advice = (
+                ": it is a setting of the whole file, so write it above the first line in brackets"
+            )
         return f"{_where(location, given)} is not a key of a {owner}{advice}"
     if location[0] in _TABLES and (len(location) == 1 or kind.startswith("model")):
         return f"{_where(location[:1], given)} {_TABLES[str(location[0])]}"

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import re
+import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
@@ -144,7 +145,7 @@ class Delivery:
                 preload_content=False,
             )
         except (HTTPError, OSError) as error:
-            return Answer(0, f"no answer from {self._destination.host} ({type(error).__name__})")
+            return Answer(0, f"no answer from {self._destination.host} ({_why(error)})")
         try:
             is_cut = bool(response.read(_READ_OF_ANSWER + 1)[_READ_OF_ANSWER:])
             if is_cut or response.status < 200:  # the answer proper may come behind it
@@ -195,6 +196,26 @@ def _batches(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
             first, size = at + 1, 0
     if first < len(calls):
         yield calls[first:]
+
+
+def _why(error: Exception) -> str:
+    """Why there was no answer. The words of an error may have the address of a proxy."""
+    from urllib3 import exceptions
+
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    for kind, words in (
+        (exceptions.NameResolutionError, "its name is not found"),
+        (ConnectionRefusedError, "it refuses the connection"),
+        (exceptions.NewConnectionError, "it cannot be reached"),
+        ((exceptions.TimeoutError, TimeoutError), "it took too long"),
+        ((exceptions.SSLError, ssl.SSLError), "its certificate or TLS is not accepted"),
+        (ConnectionError, "it closed the connection"),
+    ):
+        if any(isinstance(one, kind) for one in chain):
+            return words
+    return type(error).__name__
 
 
 def _id_of(calls: Sequence[Call]) -> str:

@@ -25,18 +25,21 @@ _SETTLED_SECONDS = 2.0  # a folder may change twice in one tick of its clock
 _SECONDS_TO_LEAVE = 8.0  # of the ten that a service mostly has
 _MOST_REASONS = 3  # that are said of the dead letters of a batch
 _Listed = dict[str, list[SpoolFile] | None]  # by schema; None: it has no folder
-Say = Callable[[str, str], None]  # (name of a destination, what is wrong)
+Say = Callable[[str, str], None]  # (name of a destination, what is wrong, or goes on)
 
 
 class Forwarder:
     """Sends what is finished in the spool to every destination."""
 
-    def __init__(self, settings: Settings, *, since: datetime | None, once: bool, say: Say) -> None:
+    def __init__(
+        self, settings: Settings, *, since: datetime | None, once: bool, say: Say, note: Say
+    ) -> None:
         self.stop = Event()
+        self._once, self._has_begun = once, False
         self._spool_dir = settings.spool_dir
         self._broken: list[BaseException] = []
         self._senders = [
-            Sender(one, settings, stop=self.stop, since=since, once=once, say=say)
+            Sender(one, settings, stop=self.stop, since=since, once=once, say=say, note=note)
             for one in settings.destination
         ]
 
@@ -48,6 +51,7 @@ class Forwarder:
         _make_folder(self._spool_dir)
         with only_one(self._spool_dir):
             State(self._spool_dir).close()  # made once, before all threads want to
+            self._has_begun = True
             threads = [
                 threading.Thread(target=self._guard, args=(sender,), name=sender.name, daemon=True)
                 for sender in self._senders
@@ -60,9 +64,9 @@ class Forwarder:
         return all(sender.is_done for sender in self._senders)
 
     def summary(self) -> Iterator[tuple[str, str]]:
-        """What was done for each destination for which anything was; by name."""
+        """What was done for each destination, by name; of a service where it is anything."""
         for sender in self._senders:
-            if sender.sent or sender.dead:
+            if (self._once and self._has_begun) or sender.sent or sender.dead:
                 yield sender.name, f"{sender.sent:,} sent, {_letters(sender.dead)}"
 
     def _guard(self, sender: "Sender") -> None:
@@ -94,6 +98,7 @@ class Sender:
         since: datetime | None,
         once: bool,
         say: Say,
+        note: Say,
     ) -> None:
         self.name = destination.name
         self.is_done = False
@@ -114,7 +119,8 @@ class Sender:
         self._seen: _Listed = {}  # last
         self._sending: Key | None = None
         self._known: _Listed = {}  # of which all is sent
-        self._stop, self._since, self._once, self._say = stop, since, once, say
+        self._stop, self._since, self._once = stop, since, once
+        self._say, self._note = say, note
         self._state: State | None = None
         self._is_failing = False
         self._told: str | None = None  # what of it was said last
@@ -177,7 +183,13 @@ class Sender:
             if since is None or file.written_at < since
         }
         if self.state.begin(self.name, old):
-            self._since = None
+            self._tell_beginning(sum(self._schemas[schema] for schema, _ in old))
+        elif since is not None:
+            self._say(
+                self.name,
+                "--from changes nothing: it has begun before; under a new name it begins anew",
+            )
+        self._since = None
         progress = self.state.progress(self.name)
         there = {*files, self._sending}  # what is open is sent, though it was removed
         gone = [key for key in progress if listed.get(key[0]) is not None and key not in there]
@@ -192,6 +204,13 @@ class Sender:
             self.state.add(self.name, new, done=not is_taken)
             progress |= dict.fromkeys(new, 0 if is_taken else None)
         return files, progress
+
+    def _tell_beginning(self, old: int) -> None:
+        """Say from when on a destination that is new gets what was received."""
+        since = self._since and f"{self._since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        files = "1 older file is" if old == 1 else f"{old:,} older files are"
+        left = f"; {files} not sent (under a new name `--from TIME` sends them)" if old else ""
+        self._note(self.name, f"begins with what was received since {since or 'now'}{left}")
 
     def _send_file(self, key: Key, path: Path, at: int) -> None:
         try:
@@ -217,6 +236,8 @@ class Sender:
     def _works(self) -> None:
         if self._is_failing:
             self.state.works(self.name)
+            if self._told is not None:
+                self._note(self.name, "it goes on")
             self._is_failing, self._told = False, None
 
     def _count(self, sent: int, dead: Sequence[Refused]) -> None:
@@ -238,7 +259,8 @@ class Sender:
         # What comes while it is tried may be gone before that ends.
         self._know({schema: listing.files() for schema, listing in self._listings.items()})
         if tries == _TRIES_UNTOLD:
-            self._say(self.name, f"{problem}; it is tried again and again")
+            self._told = f"{problem}; it is tried again and again"
+            self._say(self.name, self._told)
 
     def _pause(self, error: Exception) -> None:
         """It is no use to go on; it is tried again after a long time."""

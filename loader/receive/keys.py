@@ -65,7 +65,9 @@ def read_keys(settings: Settings, old: Keys | None = None) -> tuple[Keys, list[s
                 keys.append(resolve(key).encode())
             except UsageError as error:
                 if old is None:
-                    raise
+                    raise UsageError(
+                        f"a signing key of the source {source.name!r}: {error}"
+                    ) from None
                 keys += old.signing.get(source.schema_, ())
                 wrong.append(f"those that sign webhooks of the source {source.name!r}: {error}")
     return Keys(written, signing), wrong

@@ -94,8 +94,8 @@ class Bucket:
         if denied is not None and not is_pattern:
             raise denied
         raise InputUnreadable(
-            f"no object matches {url!r}: check the address and its spelling; an address is that of "
-            "a whole folder or object, and what only begins like it is named with a star, as in "
+            f"no object matches {url!r}: nothing is there yet, or the address is wrong; it is that "
+            "of a whole folder or object, and what only begins like it is named with a star, as in "
             f"{self.root + folder + '*'!r}"
         )
 

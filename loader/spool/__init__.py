@@ -18,6 +18,7 @@ from loader.spool.files import (
     spool_folder,
     spool_input,
     spool_uri,
+    unfinished,
 )
 from loader.spool.recovery import make_folder, recover
 from loader.spool.writer import SpoolFailed, SpoolWriter
@@ -34,4 +35,5 @@ __all__ = [
     "spool_folder",
     "spool_input",
     "spool_uri",
+    "unfinished",
 ]

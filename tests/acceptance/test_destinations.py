@@ -24,6 +24,8 @@ def test_dead_letters_are_shown_and_sent_again(place: Place, serve: Serve) -> No
     done = place.run("forward", "--once", *ALL_TIME)
     assert done.code == 0
     assert done.err.splitlines() == [
+        "customerio-loader: destination 'D': begins with what was received since "
+        "2020-01-01T00:00:00Z",
         "customerio-loader: destination 'D': 2 dead letters (1: unknown_form: neither a Segment "
         f"track call nor a Customer.io reporting webhook; 1: {host} answers 400): "
         "see `destinations dead D`",
@@ -54,7 +56,7 @@ def test_a_replay_takes_what_is_accepted_out(place: Place, serve: Serve) -> None
     done = place.run("destinations", "replay", "D")
     assert (done.code, done.out) == (0, "2 dead letters accepted, 0 refused again\n")
     assert there.ids() == ["a", "b"]
-    assert place.run("destinations", "dead", "D").out == ""
+    assert place.run("destinations", "dead", "D").out == "no dead letters\n"
     assert place.listed()["sent"] == 2
 
 
@@ -96,9 +98,12 @@ def test_dead_letters_of_a_name_that_is_no_more_are_shown_until_they_are_discard
     place.settings(("New", url))
     assert "Old: 1 dead letter left" in place.run("destinations", "list").out
     assert "answers 400" in place.run("destinations", "dead", "Old").out
+    done = place.run("destinations", "replay", "Old")
+    assert done.code == 2
+    assert "configured no longer: give a [[destination]] that name again" in done.err
     place.settings()  # nothing is forwarded any more
     assert place.run("destinations", "dead", "Old", "--discard").out == "1 dead letter discarded\n"
-    assert place.run("destinations", "dead", "Old").out == ""
+    assert place.run("destinations", "dead", "Old").out == "no dead letters\n"
 
 
 def test_a_test_is_never_taken_for_another_one(place: Place, serve: Serve) -> None:

@@ -27,7 +27,9 @@ def test_what_is_finished_is_sent_and_what_follows(place: Place, serve: Serve) -
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, b"")
     assert err.decode().splitlines() == [
-        "customerio-loader: destination 'D': 3 sent, 0 dead letters"
+        "customerio-loader: destination 'D': begins with what was received since now; "
+        "1 older file is not sent (under a new name `--from TIME` sends them)",
+        "customerio-loader: destination 'D': 3 sent, 0 dead letters",
     ]
     assert there.ids() == ["a", "b", "c"]  # and nothing that was there before
 
@@ -39,9 +41,13 @@ def test_a_file_that_is_being_written_is_sent_when_it_is_finished(
     place.settings(("D", there.url))
     open_file = place.received(track("Email Opened", messageId="a"), finished=False)
     place.received(track("Email Opened", messageId="old"))
-    assert place.run("forward", "--once").code == 0
+    done = place.run("forward", "--once")
+    assert done.code == 0
+    assert "'D': 0 sent, 0 dead letters" in done.err  # nothing is a result, too
+    assert "1 file of received events is being written" in done.err
     open_file.rename(open_file.with_name(open_file.name.removeprefix(".")))
     assert place.run("forward", "--once").code == 0
+    assert "being written" not in place.run("forward", "--once").err
     assert there.ids() == ["a"]  # although its name is older than one that was passed over
 
 
@@ -52,9 +58,13 @@ def test_a_destination_may_begin_earlier(place: Place, serve: Serve) -> None:
         path = place.received(track("Email Opened", messageId=f"m{at}"))
         moment = time.mktime(time.strptime(day, "%Y-%m-%d"))
         os.utime(path, (moment, moment))
-    assert place.run("forward", "--once", "--from", "2026-01-15").code == 0
+    done = place.run("forward", "--once", "--from", "2026-01-15")
+    assert done.code == 0
+    assert "'D': begins with what was received since 2026-01-15T00:00:00Z; 1 older file" in done.err
     assert there.ids() == ["m1"]
-    assert place.run("forward", "--once", *ALL_TIME).code == 0
+    done = place.run("forward", "--once", *ALL_TIME)
+    assert done.code == 0
+    assert "'D': --from changes nothing: it has begun before" in done.err  # was silent
     assert there.ids() == ["m1"]
 
 
@@ -128,8 +138,9 @@ def test_a_pause_is_told_once_and_over_when_it_is_mended(place: Place, serve: Se
         process.send_signal(signal.SIGINT)
         err = process.communicate(timeout=30)[1].decode()
     assert re.findall("destination 'D': .*", err) == [
+        "destination 'D': begins with what was received since 2020-01-01T00:00:00Z",
         f"destination 'D': 127.0.0.1:{port} answers 401: see to its key; "
-        "nothing is sent to it until then"
+        "nothing is sent to it until then",
     ]
     assert "answers 401" in place.run("destinations", "list").out
     mended = serve(port=port)

@@ -153,6 +153,11 @@ IN_FILE = [
         "'input' of the source 'EU' (loader.toml) is not a key of a source: did you mean 'inputs'?",
     ),
     (
+        '[[source]]\nname = "EU"\nspool_dir = "spool"',  # as by `>>` at the end of the file
+        "'spool_dir' of the source 'EU' (loader.toml) is not a key of a source: it is a setting of "
+        "the whole file, so write it above the first line in brackets",
+    ),
+    (
         "[[source]]\nkey = 1",
         "'key' of the source number 1 (loader.toml) is not a key of a source: "
         f"there are {', '.join(source_keys())}",

@@ -1,6 +1,7 @@
 """The threads of the forwarder: what one of them meets is not the end of the others."""
 
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from forward.served import served
 
 from loader.config import load_settings
 from loader.forward.delivery import Delivery
-from loader.forward.running import Forwarder
+from loader.forward.running import Forwarder, Sender
 from loader.forward.state import State
 from loader.spool import SpoolWriter
 
@@ -45,7 +46,13 @@ def test_a_defect_pauses_one_destination_and_not_the_others(
         writer = SpoolWriter(settings.spool_dir, "eu")
         writer.append(ndjson(track("Email Opened", messageId="a")))
         writer.finish()
-        forwarder = Forwarder(settings, since=None, once=True, say=lambda *one: told.append(one))
+        forwarder = Forwarder(
+            settings,
+            since=None,
+            once=True,
+            say=lambda *one: told.append(one),
+            note=lambda *one: None,
+        )
         assert not forwarder.run()
         assert there.ids() == ["a"]
     [(name, words)] = told
@@ -55,3 +62,38 @@ def test_a_defect_pauses_one_destination_and_not_the_others(
     found = state.standing("bad")
     assert found is not None
     assert found.paused
+
+
+def test_that_it_goes_on_is_told_where_its_failing_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who read "again and again" was never told that it was over."""
+    monkeypatch.chdir(tmp_path)
+    Path("loader.toml").write_text(
+        'spool_dir = "spool"\n[[destination]]\nname = "D"\nkind = "segment"\n'
+        'url = "http://127.0.0.1:9"\nkey = "env:KEY"\n'
+    )
+    settings = load_settings()
+    settings.spool_dir.mkdir()
+    told: list[str] = []
+
+    def tell(_name: str, words: str) -> None:
+        told.append(words)
+
+    sender = Sender(
+        settings.destination[0],
+        settings,
+        stop=Event(),
+        since=None,
+        once=False,
+        say=tell,
+        note=tell,
+    )
+    sender._know({})
+    told.clear()
+    sender._failed("no answer", 1)
+    sender._works()
+    assert told == []  # a fault that passes is nobody's business
+    sender._failed("no answer", 5)
+    sender._works()
+    assert told == ["no answer; it is tried again and again", "it goes on"]

@@ -68,7 +68,8 @@ def test_of_two_signing_keys_either_will_do(receiver: Start) -> None:
 def test_a_signing_key_that_is_not_there_is_told(receiver: Start) -> None:
     running = receiver(settings=config(signing="env:NOT_SET"), wait=False)
     assert running.process.wait(60) == 2
-    assert "the environment variable NOT_SET is not set" in running.log()
+    log = running.log()
+    assert "a signing key of the source 'Customer.io': the environment variable NOT_SET" in log
 
 
 @pytest.mark.parametrize(
