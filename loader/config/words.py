@@ -61,14 +61,15 @@ def explain(
         message = first["msg"].removeprefix("Value error, ")
         return f"{_where(location, given)}: {message}" if location else message
     if kind == "extra_forbidden":
-        keys, owner = {
+        tables = {
             "source": (source_keys, "source"),
             "storage": (storage_keys, "bucket"),
             "warehouse": (warehouse_keys, "warehouse"),
             "destination": (destination_keys, "destination"),
-        }[str(location[0])]
+        }
+        keys, owner = tables[str(location[0])]
         advice = did_you_mean(str(location[-1]), keys(), f"there are {', '.join(keys())}")
-        if location[-1] in setting_keys():
+        if location[-1] in setting_keys() and location[-1] not in tables:
             advice = (
                 ": it is a setting of the whole file, so write it above the first line in brackets"
             )
