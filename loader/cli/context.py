@@ -105,8 +105,9 @@ def tell_unfinished(settings: "Settings", schemas: "Iterable[str]") -> None:
     if count:
         files, are = ("file", "is") if count == 1 else ("files", "are")
         log.tell(
-            f"{count:,} {files} of received events {are} being written: ready within a minute, or "
-            "by `customerio-loader spool recover` where no receiver runs",
+            f"{count:,} {files} of received events {are} being written: ready within "
+            f"{settings.spool_file_seconds:g} s, or by `customerio-loader spool recover` where no "
+            "receiver runs",
             "spool.unfinished",
             files=count,
         )

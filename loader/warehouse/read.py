@@ -8,21 +8,18 @@ from sqlalchemy import Connection, text
 from loader.errors import UsageError
 from loader.normalize.collections import Type
 from loader.warehouse.engine import server_connection
+from loader.warehouse.tables import TYPE_NAMES
 
 _ROWS_AT_ONCE = 10_000
 
 # How a type of the server is read, and as which of ours.
 _AS_TEXT: tuple[str, Type] = ("CAST({} AS text)", "text")
 _READ: dict[str, tuple[str, Type]] = {
-    "text": ("{}", "text"),
-    "bigint": ("{}", "bigint"),
+    **{name: ("{}", type_) for name, type_ in TYPE_NAMES.items()},
     "integer": ("{}", "bigint"),
     "smallint": ("{}", "bigint"),
-    "numeric": ("{}", "numeric"),
     "double precision": ("CAST({} AS numeric)", "numeric"),
-    "boolean": ("{}", "boolean"),
     "jsonb": ("CAST({} AS text)", "jsonb"),  # which the driver would read with floats
-    "timestamp with time zone": ("{}", "timestamptz"),
 }
 
 _SELECT_COLUMNS = text(

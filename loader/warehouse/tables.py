@@ -44,7 +44,7 @@ SQL_TYPES: dict[Type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
     "timestamptz": DateTime(timezone=True),
 }
 # PostgreSQL's own names of these types.
-_TYPE_NAMES: dict[str, Type] = {
+TYPE_NAMES: dict[str, Type] = {
     "text": "text",
     "character varying": "text",
     "bigint": "bigint",
@@ -342,5 +342,5 @@ def select_tables(
     tables: dict[str, dict[str, Type]] = {}
     for table, column, type_name in connection.execute(_SELECT_COLUMNS, names):
         if table not in _OWN:
-            tables.setdefault(table, {})[column] = _TYPE_NAMES.get(type_name, "other")
+            tables.setdefault(table, {})[column] = TYPE_NAMES.get(type_name, "other")
     return tables

@@ -47,7 +47,7 @@ def test_a_file_that_is_being_written_is_left_for_later(
     writer = SpoolWriter(spool, SCHEMA)
     writer.append(ndjson(track("A")))
     assert run("load", "--json").json["files"] == 0
-    told = "1 file of received events is being written: ready within a minute"
+    told = "1 file of received events is being written: ready within 60 s"
     assert told in run("load").err  # "nothing new" alone looks as if they were lost
     assert told not in run("load", "--quiet").err
     writer.finish()
