@@ -12,8 +12,18 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import psycopg2
 from psycopg2 import sql
-from sqlalchemy import Connection, delete, exists, func, or_, select, text, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    delete,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from loader.errors import TransientFault
 from loader.normalize.collections import EMAIL_MESSAGES
@@ -37,8 +47,6 @@ _BATCHES_AT_ONCE = 20
 # the number of messages cannot be estimated, and hashing too many takes longer than sorting them;
 # and compiling such wide statements takes longer than running them.
 _SETTINGS = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_hashagg = off; SET LOCAL jit = off"
-# For the lock on an index that is brought up to date, which a vacuum of its table holds, too.
-_SUMMARIZING_WAITS = "100ms"
 # What a load folds of others; a small one must not take minutes.
 _SECONDS_FOR_OTHERS = 60.0
 # The load of batches that are known by their rows alone.
@@ -215,24 +223,32 @@ def fold_some(
         _summarize(connection, schema, tables)
         _fold(connection, schema, tables, stamps)
         _summarize(connection, schema, [EMAIL_MESSAGES])
-    left = _count_waiting(connection, load_id)
-    if not (left.own or left.others):
+    left, is_stale = _count_waiting(connection, load_id)
+    if is_stale and not (left.own or left.others):
         _refold(connection, schema, tables)
     return left
 
 
 def _claim_batches(connection: Connection, load_id: int | None, most: int) -> list[datetime]:
-    """The stamps of some batches that nobody folds before this transaction ends."""
+    """The stamps of some batches that nobody folds before this transaction ends.
+
+    They are the load's own while it has some, and then others; the newest ones first, for they are
+    what people look at.
+    """
+    is_own = _is_own(load_id)
     waiting = (
-        select(batches.c.uuid_ts)
+        select(batches.c.uuid_ts, is_own)
         .where(~batches.c.folded)
-        # The newest ones first: they are what people look at.
-        .order_by(batches.c.uuid_ts.desc())
+        .order_by(is_own.desc(), batches.c.uuid_ts.desc())
         .limit(most)
         .with_for_update()
     )
-    own = list(connection.scalars(waiting.where(batches.c.load_id == load_id)))
-    return own or list(connection.scalars(waiting))
+    found = connection.execute(waiting).all()
+    return [stamp for stamp, own in found if own] or [stamp for stamp, _ in found]
+
+
+def _is_own(load_id: int | None) -> ColumnElement[bool]:
+    return func.coalesce(batches.c.load_id == load_id, false())
 
 
 def _fold(
@@ -248,18 +264,20 @@ def _fold(
     require_rows(batches.name, sent=len(stamps), stored=done.rowcount)
 
 
-def _count_waiting(connection: Connection, load_id: int | None) -> Waiting:
-    is_own = batches.c.load_id == load_id
+def _count_waiting(connection: Connection, load_id: int | None) -> tuple[Waiting, bool]:
+    """What waits, and whether there are stale messages."""
+    is_own = _is_own(load_id)
     counts = select(
-        func.count().filter(is_own), func.count().filter(func.coalesce(~is_own, True))
+        func.count().filter(is_own),
+        func.count().filter(~is_own),
+        exists(stale_messages.select()),
     ).where(~batches.c.folded)
-    return Waiting(*connection.execute(counts).one())
+    own, others, is_stale = connection.execute(counts).one()
+    return Waiting(own, others), is_stale
 
 
 def _refold(connection: Connection, schema: str, tables: definition.Tables) -> None:
     """Make stale messages anew, once every batch is folded."""
-    if not connection.scalar(select(exists(stale_messages.select()))):
-        return
     gone = email_messages.c.message_key.in_(select(stale_messages.c.message_key))
     connection.execute(delete(email_messages).where(gone))
     with driver_cursor(connection) as cursor:
@@ -291,30 +309,32 @@ def _summarize(connection: Connection, schema: str, tables: Collection[str]) -> 
     Until then each of these pages is read whatever is looked for. That is slow and not wrong, so
     it is done without where somebody holds an index, or another role owns it.
     """
-    before = connection.scalar(text("SHOW lock_timeout"))
-    limit = func.set_config("lock_timeout", _SUMMARIZING_WAITS, True)
-    try:
-        with connection.begin_nested():
-            connection.execute(select(limit))
-            connection.execute(_SUMMARIZE, {"schema": schema, "tables": list(tables)})
-    except (psycopg2.Error, DBAPIError):
-        if connection.invalidated:
-            raise
-    connection.execute(select(func.set_config("lock_timeout", before, True)))
+    with driver_cursor(connection) as cursor:
+        try:
+            cursor.execute(_SUMMARIZE, {"schema": schema, "tables": list(tables)})
+        except psycopg2.Error:
+            if cursor.connection.closed:
+                raise
+            cursor.execute("ROLLBACK TO SAVEPOINT summarizing; RELEASE SAVEPOINT summarizing")
 
 
-_SUMMARIZE = text(
-    """
-    -- Bring the BRIN indexes of some tables up to date.
-    SELECT brin_summarize_new_values(i.oid)
-    FROM pg_index x
-    JOIN pg_class t ON t.oid = x.indrelid
-    JOIN pg_namespace n ON n.oid = t.relnamespace
-    JOIN pg_class i ON i.oid = x.indexrelid AND i.relkind = 'i'
-    JOIN pg_am a ON a.oid = i.relam AND a.amname = 'brin'
-    WHERE n.nspname = :schema AND t.relname = ANY(:tables)
-    """
-)
+# In one message to the server, since a load of a few events does it as well. For the lock on an
+# index that is brought up to date, which a vacuum of its table holds, too, it waits an instant.
+_SUMMARIZE = """
+SAVEPOINT summarizing;
+SELECT set_config('loader.lock_timeout', current_setting('lock_timeout'), true),
+       set_config('lock_timeout', '100ms', true);
+-- Bring the BRIN indexes of some tables up to date.
+SELECT brin_summarize_new_values(i.oid)
+FROM pg_index x
+JOIN pg_class t ON t.oid = x.indrelid
+JOIN pg_namespace n ON n.oid = t.relnamespace
+JOIN pg_class i ON i.oid = x.indexrelid AND i.relkind = 'i'
+JOIN pg_am a ON a.oid = i.relam AND a.amname = 'brin'
+WHERE n.nspname = %(schema)s AND t.relname = ANY(%(tables)s);
+SELECT set_config('lock_timeout', current_setting('loader.lock_timeout'), true);
+RELEASE SAVEPOINT summarizing
+"""
 
 
 def find_batches(connection: Connection, schema: str, *, everything: bool = False) -> None:
