@@ -32,7 +32,23 @@ TRACKS_COMMENT = "One row per event of any name, with the columns that all event
 # Tables and views that the loader makes of the events; no event may take their names.
 EMAIL_MESSAGES = "email_messages"
 EMAIL_MESSAGES_NOW = "email_messages_now"
-MARTS = frozenset({EMAIL_MESSAGES, EMAIL_MESSAGES_NOW})
+DIM_MESSAGES = "dim_messages"
+VIEWS = (
+    "campaign_performance",
+    "email_funnel",
+    "email_links",
+    "deliverability",
+    "people_engagement",
+    "marketing_pressure",
+    "identities",
+    "messages",
+    "load_health",
+    "schema_changes",
+    "rejects_by_reason",
+)
+MARTS = frozenset({EMAIL_MESSAGES, EMAIL_MESSAGES_NOW, DIM_MESSAGES, *VIEWS})
+# What describes things by their ids has a name that begins so, whoever makes it.
+DIMENSIONS = "dim_"
 
 EXTRA = Column(
     "_extra", "jsonb", "Values that fit no column, by column name; null if there are none."

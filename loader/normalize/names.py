@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 
-from loader.normalize.collections import MARTS, SHARED_NAMES, TRACKS
+from loader.normalize.collections import DIMENSIONS, MARTS, SHARED_NAMES, TRACKS
 
 MAX_BYTES = 63
 
@@ -98,8 +98,16 @@ def table_name(event_text: str) -> str:
     """
     name = identifier(event_text)
     if name.endswith("_pkey"):
-        return shorten(name + "_0")
-    return "_" + name if name in OWN_TABLES else name
+        name = shorten(name + "_0")
+    return "_" + name if name in OWN_TABLES or is_dimension(name) else name
+
+
+def is_dimension(table: str) -> bool:
+    """Whether a table describes things by their ids, and has no events.
+
+    None has a name of 63 bytes, so there is always room for a `_` in front.
+    """
+    return table.startswith(DIMENSIONS) and len(table) < MAX_BYTES
 
 
 def is_context_column(column: str) -> bool:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -198,3 +199,58 @@ def refuse_loss(op: "Operations", tables: list[str]) -> None:
                 f"this downgrade would destroy the rows of {name!r}: "
                 "save them, then say `-x drop=yes`"
             )
+
+
+_SELECT_TAKEN = text(
+    """
+    -- Of some names, those that something in the schema on the search path has.
+    SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = current_schema() AND c.relname = ANY(:names) ORDER BY 1
+    """
+)
+
+
+def refuse_taken(op: "Operations", names: Sequence[str]) -> None:
+    """Stop an upgrade that needs names which somebody has given to something else."""
+    from alembic import context
+
+    if context.is_offline_mode():
+        return  # the server will say so
+    taken = list(op.get_bind().scalars(_SELECT_TAKEN, {"names": list(names)}))
+    if taken:
+        raise SchemaRefused(
+            f"this migration makes {', '.join(taken)}, and the schema has something else of that "
+            "name: rename it, or move it to another schema"
+        )
+
+
+_SELECT_USERS = text(
+    """
+    -- Views that use some others of the schema on the search path, and are none of these.
+    SELECT DISTINCT v.oid::regclass::text
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_depend d ON d.refobjid = c.oid AND d.refclassid = 'pg_class'::regclass
+        AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_rewrite r ON r.oid = d.objid
+    JOIN pg_class v ON v.oid = r.ev_class
+    WHERE n.nspname = current_schema() AND c.relname = ANY(:names)
+      AND NOT (v.relnamespace = n.oid AND v.relname = ANY(:names))
+    ORDER BY 1
+    """
+)
+
+
+def refuse_users(op: "Operations", names: Sequence[str]) -> None:
+    """Stop a downgrade that would take away what somebody else's views use."""
+    from alembic import context
+    from alembic.util import CommandError
+
+    if context.is_offline_mode():
+        return  # the server will say so
+    users = list(op.get_bind().scalars(_SELECT_USERS, {"names": list(names)}))
+    if users:
+        raise CommandError(
+            f"views use what this downgrade takes away: {', '.join(users)}; "
+            "drop them, and make them again when there is something to use"
+        )

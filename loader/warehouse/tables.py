@@ -24,8 +24,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from loader.normalize import collections as catalogue
-from loader.normalize.collections import EMAIL_MESSAGES, Type
-from loader.warehouse.marts.messages import COLUMNS, TABLE_COMMENT, MessageColumn
+from loader.normalize.collections import DIM_MESSAGES, EMAIL_MESSAGES, Type
+from loader.normalize.names import is_dimension
+from loader.warehouse.marts.messages import COLUMNS, DAY_OF_INDEX, TABLE_COMMENT, MessageColumn
 
 # Constraints have names, or a later migration could not drop them.
 NAMING = {
@@ -185,7 +186,7 @@ marts = Table(
         server_default=text("0"),
         comment="All batches of the loads up to this one are in _batches.",
     ),
-    comment="One row per mart that is folded from the events.",
+    comment="One row per mart that a function makes of the events.",
 )
 
 stale_messages = Table(
@@ -215,8 +216,24 @@ email_messages = Table(
     metadata,
     *map(_message_column, COLUMNS),
     Index(None, "delivered_at", **_BRIN),
+    Index("email_messages_day_idx", text(DAY_OF_INDEX), **_BRIN),
     comment=TABLE_COMMENT,
     postgresql_with={"fillfactor": 80},  # a message is updated when it is opened, clicked, ...
+)
+
+dim_messages = Table(
+    DIM_MESSAGES,
+    metadata,
+    Column(
+        "message_kind",
+        _KEY_TYPE,
+        primary_key=True,
+        comment="campaign, newsletter, broadcast or transactional.",
+    ),
+    Column("message_source_id", _KEY_TYPE, primary_key=True, comment="Id of that one."),
+    Column("name", _KEY_TYPE, nullable=False, comment="The name that views and reports show."),
+    comment="Names of campaigns, newsletters, broadcasts and transactional messages. The loader "
+    "leaves it empty: fill it with the names that you want to see.",
 )
 
 files = Table(
@@ -341,6 +358,6 @@ def select_tables(
     names = {"schema": schema, "tables": None if only is None else list(only)}
     tables: dict[str, dict[str, Type]] = {}
     for table, column, type_name in connection.execute(_SELECT_COLUMNS, names):
-        if table not in _OWN:
+        if table not in _OWN and not is_dimension(table):
             tables.setdefault(table, {})[column] = TYPE_NAMES.get(type_name, "other")
     return tables

@@ -16,7 +16,7 @@ from loader.warehouse.engine import driver_cursor
 from loader.warehouse.evolve import WidenColumn, apply_changes
 from loader.warehouse.extra import move_back
 from loader.warehouse.ledger import end_forgotten, require_rows
-from loader.warehouse.marts import fold
+from loader.warehouse.marts.renewal import renew_views
 from loader.warehouse.tables import loads, select_tables
 
 _KEY = re.compile(r'^(?:Property|Context key) "(.*)"\.$', re.DOTALL)
@@ -158,7 +158,7 @@ def widen(
         change.table: move_back(connection, schema, change.table, change.column, change.type)
         for change in changes
     }
-    fold.renew_view(connection, schema)
+    renew_views(connection, schema)
     # A load that comes back after it lost its connection has prepared rows of the old type.
     end_forgotten(connection)
     done = connection.execute(

@@ -75,7 +75,7 @@ def test_a_harmless_change_by_hand_loses_no_record_and_no_value(
         "ALTER TABLE tracks ALTER COLUMN id TYPE bytea USING id::bytea",
         "DROP TABLE tracks",
         "DROP TABLE _files",
-        "ALTER TABLE _loads DROP COLUMN rows_loaded",
+        "ALTER TABLE _loads DROP COLUMN rows_loaded CASCADE",
         "ALTER TABLE _rejects RENAME COLUMN raw TO text",
     ],
 )

@@ -96,7 +96,7 @@ def test_an_error_of_one_source_does_not_end_the_others(
 ) -> None:
     if command == "status":
         run("load", env=ANY)
-        db.execute("DROP TABLE bad._rejects")
+        db.execute("DROP TABLE bad._rejects CASCADE")
     done = run(command)
     assert done.code == 1, done
     assert "Traceback" not in done.err

@@ -93,7 +93,7 @@ def test_every_constraint_has_a_name_by_the_convention(db: Database) -> None:
         "SELECT conrelid::regclass::text, conname::text FROM pg_constraint "
         "WHERE connamespace = 'customerio'::regnamespace AND contype <> 'n' ORDER BY 1"
     )
-    assert len(found) == 17
+    assert len(found) == 18
     assert all(name == f"{table}_pkey" for table, name in found if table != "alembic_version")
 
 

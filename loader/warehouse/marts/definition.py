@@ -11,7 +11,6 @@ Revision 0008 makes both by the functions below. A later revision that changes w
 them anew, and takes that step out of 0008, which might not have what they say it has.
 """
 
-import hashlib
 from collections.abc import Mapping
 
 from loader.normalize.collections import (
@@ -21,9 +20,15 @@ from loader.normalize.collections import (
     declared_tables,
 )
 from loader.warehouse.marts.messages import COLUMNS, SOURCES, VIEW_COMMENT, MessageColumn
-
-# Types of columns, by table and column.
-Tables = Mapping[str, Mapping[str, Type]]
+from loader.warehouse.marts.texts import (
+    Tables,
+    address_of,
+    digest_of,
+    flag_of,
+    in_schema,
+    literal,
+    text_of,
+)
 
 _FUNCTION = "_email_messages_now"
 
@@ -79,16 +84,16 @@ def key_sql(columns: Mapping[str, Type], row: str) -> str:
     of a template and a person; else the event itself. A person that is null is not one whose id is
     the word.
     """
-    delivery, email = _text(columns, "delivery_id", row), _text(columns, "email_id", row)
+    delivery, email = text_of(columns, "delivery_id", row), text_of(columns, "email_id", row)
     person = _person(columns, row)
-    template = [_text(columns, column, row) for column in _TOLD_APART_BY]
+    template = [text_of(columns, column, row) for column in _TOLD_APART_BY]
     together = " || ',' || ".join(f"quote_nullable({part})" for part in (person, *template))
     return (
         f"(CASE WHEN {delivery} IS NOT NULL THEN "
         f"CASE WHEN octet_length({delivery}) > {_LONGEST_KEY} THEN 'd:' || {_digest(delivery)} "
         # No id may look as if it were one of the other kinds.
         f"WHEN substr({delivery}, 2, 1) = ':' THEN 'd:' || {delivery} ELSE {delivery} END "
-        f"WHEN {_text(columns, 'event_type', row)} IS NULL AND {email} IS NOT NULL "
+        f"WHEN {text_of(columns, 'event_type', row)} IS NULL AND {email} IS NOT NULL "
         f"THEN 'e:' || {_short(email)} "
         f"WHEN {person} IS NOT NULL AND coalesce({', '.join(template)}) IS NOT NULL "
         f"THEN 'p:' || {_digest(together)} "
@@ -98,7 +103,7 @@ def key_sql(columns: Mapping[str, Type], row: str) -> str:
 
 def _person(columns: Mapping[str, Type], row: str) -> str:
     names = ("user_id", "context_traits_email")
-    return f"coalesce({', '.join(_text(columns, name, row) for name in names)})"
+    return f"coalesce({', '.join(text_of(columns, name, row) for name in names)})"
 
 
 def _short(text: str) -> str:
@@ -109,32 +114,12 @@ def _digest(text: str) -> str:
     return f"encode(sha256(convert_to({text}, 'UTF8')), 'hex')"
 
 
-def _text(columns: Mapping[str, Type], column: str, row: str = "e") -> str:
-    """A column as text, null where it is blank; the same whatever wider type it has got."""
-    type_ = columns.get(column)
-    if type_ is None:
-        return "NULL::text"
-    if type_ == "jsonb":
-        return f"nullif({row}.{column} #>> '{{}}', '')"
-    return f"nullif({row}.{column}, '')" if type_ == "text" else f"{row}.{column}::text"
-
-
-def _flag(columns: Mapping[str, Type], column: str) -> str:
-    """Whether a flag is known to be true."""
-    if columns.get(column) == "boolean":
-        return f"e.{column} IS TRUE"
-    return f"coalesce({_text(columns, column)} = 'true', false)"
-
-
 def _events_of(schema: str, table: str, columns: Mapping[str, Type], where: str) -> str:
     """The events of one table, in the columns that `COLUMNS` is made of."""
 
     def text(column: str) -> str:
-        return _text(columns, column)
+        return text_of(columns, column)
 
-    sender = text("anonymous_id")  # an address, from Customer.io
-    address = f"CASE WHEN position('@' in {sender}) > 0 THEN {sender} END"
-    email = f"coalesce({text('context_traits_email')}, {text('recipient')}, {address})"
     made = {
         "kind": f"'{SOURCES[table]}'::text",
         "message_key": key_sql(columns, "e"),
@@ -143,13 +128,12 @@ def _events_of(schema: str, table: str, columns: Mapping[str, Type], where: str)
         "campaign_name": text("campaign_name"),
         "subject": f"coalesce({text('subject')}, {text('email_subject')})",
         "user_id": text("user_id"),
-        # The first of several addresses.
-        "email": f"nullif(lower(btrim(split_part({email}, ',', 1))), '')",
-        **{name: _flag(columns, column) for column, name in _FLAGS.items()},
+        "email": address_of(columns, "recipient"),
+        **{name: flag_of(columns, column) for column, name in _FLAGS.items()},
         "bounce_reason": text("failure_message"),
     }
     shown = ",\n    ".join(f"{sql} AS {name}" for name, sql in made.items())
-    return f"SELECT {shown}\nFROM {_in(schema, table)} AS e{where}"
+    return f"SELECT {shown}\nFROM {in_schema(schema, table)} AS e{where}"
 
 
 def _aggregate(schema: str, tables: Tables, *, of_rows: str = "", of_messages: str = "") -> str:
@@ -178,7 +162,7 @@ def function_sql(schema: str, tables: Tables) -> str:
         f"({c.sql}) AS {c.name}" if c.combine == "derived" else c.name for c in COLUMNS
     )
     return (
-        f"CREATE OR REPLACE FUNCTION {_in(schema, _FUNCTION)}()\nRETURNS TABLE ({types})\n"
+        f"CREATE OR REPLACE FUNCTION {in_schema(schema, _FUNCTION)}()\nRETURNS TABLE ({types})\n"
         f"LANGUAGE sql STABLE PARALLEL SAFE AS $messages$\n"
         f"SELECT {shown}\nFROM (\n{_aggregate(schema, tables)}\n) AS message\n$messages$"
     )
@@ -186,32 +170,24 @@ def function_sql(schema: str, tables: Tables) -> str:
 
 def view_sql(schema: str) -> list[str]:
     """Make the view, with its comments."""
-    view = _in(schema, EMAIL_MESSAGES_NOW)
+    view = in_schema(schema, EMAIL_MESSAGES_NOW)
     shown = ", ".join(
         f'{c.name} COLLATE "C" AS {c.name}' if c.type == "text" else c.name for c in COLUMNS
     )
-    function = _in(schema, _FUNCTION)
+    function = in_schema(schema, _FUNCTION)
     return [
         f"COMMENT ON FUNCTION {function}() IS 'The rows of {EMAIL_MESSAGES_NOW}.'",
         f"CREATE VIEW {view} AS SELECT {shown} FROM {function}()",
-        f"COMMENT ON VIEW {view} IS {_literal(VIEW_COMMENT)}",
-        *(f"COMMENT ON COLUMN {view}.{c.name} IS {_literal(c.comment)}" for c in COLUMNS),
+        f"COMMENT ON VIEW {view} IS {literal(VIEW_COMMENT)}",
+        *(f"COMMENT ON COLUMN {view}.{c.name} IS {literal(c.comment)}" for c in COLUMNS),
     ]
-
-
-def _in(schema: str, name: str) -> str:
-    return '"' + schema.replace('"', '""') + f'".{name}'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def index_sql(schema: str, tables: Tables) -> list[str]:
     """Give tables that events have made the index that the declared ones have from the start."""
     made = SOURCES.keys() & tables.keys() - declared_tables().keys()
     return [
-        f"CREATE INDEX IF NOT EXISTS {table}_uuid_ts_idx ON {_in(schema, table)} "
+        f"CREATE INDEX IF NOT EXISTS {table}_uuid_ts_idx ON {in_schema(schema, table)} "
         "USING brin (uuid_ts) WITH (pages_per_range = 32)"
         for table in sorted(made)
     ]
@@ -219,7 +195,7 @@ def index_sql(schema: str, tables: Tables) -> list[str]:
 
 def digest(schema: str, tables: Tables) -> str:
     """What tells whether the function is the one that the tables need."""
-    return hashlib.blake2b(function_sql(schema, tables).encode(), digest_size=8).hexdigest()
+    return digest_of(function_sql(schema, tables))
 
 
 def fold_sql(schema: str, tables: Tables) -> str:
@@ -232,7 +208,7 @@ def fold_sql(schema: str, tables: Tables) -> str:
         "\nWHERE e.uuid_ts BETWEEN %(first)s AND %(last)s "
         "AND e.uuid_ts = ANY(CAST(%(stamps)s AS timestamptz[]))"
     )
-    messages = _in(schema, EMAIL_MESSAGES)
+    messages = in_schema(schema, EMAIL_MESSAGES)
     names = ", ".join(column.name for column in _STORED)
     merged = ",\n    ".join(
         f"{column.name} = {_MERGE[column.combine].format(column.name)}"
@@ -251,7 +227,7 @@ def fold_sql(schema: str, tables: Tables) -> str:
 def refold_sql(schema: str, tables: Tables) -> str:
     """Make the messages anew whose keys are in `_stale_messages`, and that are no more there."""
     names = ", ".join(column.name for column in _STORED)
-    stale = _in(schema, "_stale_messages")
+    stale = in_schema(schema, "_stale_messages")
     some = f"\nWHERE message_key IN (SELECT message_key FROM {stale})"
     messages = _aggregate(schema, tables, of_messages=some)
-    return f"INSERT INTO {_in(schema, EMAIL_MESSAGES)} ({names})\n{messages}"
+    return f"INSERT INTO {in_schema(schema, EMAIL_MESSAGES)} ({names})\n{messages}"

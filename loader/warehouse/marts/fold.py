@@ -32,6 +32,8 @@ from loader.warehouse.engine import driver_cursor
 from loader.warehouse.ledger import require_rows
 from loader.warehouse.marts import definition
 from loader.warehouse.marts.messages import OFF_COMMENT, SOURCES, TABLE_COMMENT
+from loader.warehouse.marts.renewal import renew_views
+from loader.warehouse.marts.texts import Tables
 from loader.warehouse.tables import (
     batches,
     email_messages,
@@ -217,7 +219,7 @@ def fold_some(
     Returns what is left; where that is nothing, stale messages are made anew.
     """
     find_batches(connection, schema)
-    tables = renew_view(connection, schema)
+    tables = renew_views(connection, schema)
     stamps = _claim_batches(connection, load_id, most)
     if stamps:
         _summarize(connection, schema, tables)
@@ -251,9 +253,7 @@ def _is_own(load_id: int | None) -> ColumnElement[bool]:
     return func.coalesce(batches.c.load_id == load_id, false())
 
 
-def _fold(
-    connection: Connection, schema: str, tables: definition.Tables, stamps: list[datetime]
-) -> None:
+def _fold(connection: Connection, schema: str, tables: Tables, stamps: list[datetime]) -> None:
     statement = definition.fold_sql(schema, tables)
     facts = {"first": min(stamps), "last": max(stamps), "stamps": stamps}
     with driver_cursor(connection) as cursor:
@@ -276,7 +276,7 @@ def _count_waiting(connection: Connection, load_id: int | None) -> tuple[Waiting
     return Waiting(own, others), is_stale
 
 
-def _refold(connection: Connection, schema: str, tables: definition.Tables) -> None:
+def _refold(connection: Connection, schema: str, tables: Tables) -> None:
     """Make stale messages anew, once every batch is folded."""
     gone = email_messages.c.message_key.in_(select(stale_messages.c.message_key))
     connection.execute(delete(email_messages).where(gone))
@@ -284,23 +284,6 @@ def _refold(connection: Connection, schema: str, tables: definition.Tables) -> N
         cursor.execute(_SETTINGS)
         cursor.execute(definition.refold_sql(schema, tables))
     connection.execute(delete(stale_messages))
-
-
-def renew_view(connection: Connection, schema: str) -> definition.Tables:
-    """See that the view reads the tables as they are: one may be new, or wider, or gone.
-
-    Returns the types of their columns.
-    """
-    tables = select_tables(connection, schema, SOURCES)
-    digest = definition.digest(schema, tables)
-    own = marts.c.name == EMAIL_MESSAGES
-    if connection.scalar(select(marts.c.definition).where(own)) != digest:
-        with driver_cursor(connection) as cursor:
-            cursor.execute(definition.function_sql(schema, tables))
-            for statement in definition.index_sql(schema, tables):
-                cursor.execute(statement)
-        connection.execute(update(marts).where(own).values(definition=digest))
-    return tables
 
 
 def _summarize(connection: Connection, schema: str, tables: Collection[str]) -> None:

@@ -63,6 +63,9 @@ def _derived(name: str, type_: Type, comment: str, sql: str) -> MessageColumn:
     return MessageColumn(name, type_, comment, "derived", sql)
 
 
+# The day of a message, `metrics.DAY`, as PostgreSQL prints it, for Alembic compares the two.
+DAY_OF_INDEX = "((COALESCE(delivered_at, bounced_at) AT TIME ZONE 'UTC'::text)::date)"
+
 _HUMAN = "NOT by_machine AND NOT prefetched AND NOT synthetic"
 
 COLUMNS = (
