@@ -8,6 +8,11 @@ from loader.warehouse.tables import loads
 
 _SUCCESS, _RUNNING = "success", "running"
 _WANTED = loads.c.records_read - loads.c.ignored
+# `columns widen` has a row of its own in the ledger, and is no load.
+_IS_WIDENING = func.coalesce(loads.c.schema_changes.contains([{"change": "widen column"}]), False)
+_IS_GOOD = (loads.c.status == _SUCCESS) & ~_IS_WIDENING
+# No event has arrived later than the load that read it: a sender's clock may run ahead for years.
+_RECEIVED = func.least(loads.c.last_received_at, func.coalesce(loads.c.finished_at, func.now()))
 
 
 def find_alerts(
@@ -19,8 +24,8 @@ def find_alerts(
     last good one; more than a share of the records were rejected since the last good load that read
     some, which a load that finds nothing new leaves as it is.
     """
-    good = select(func.max(loads.c.finished_at)).where(loads.c.status == _SUCCESS)
-    newest = select(func.max(loads.c.last_received_at))
+    good = select(func.max(loads.c.finished_at)).where(_IS_GOOD)
+    newest = select(func.max(_RECEIVED)).where(loads.c.last_received_at.is_not(None))
     now: datetime = connection.execute(select(func.now())).scalar_one()
     found = []
     for what, statement, age in (
@@ -51,5 +56,5 @@ def find_alerts(
 
 def _last(*, with_records: bool = False) -> ScalarSelect[int]:
     """The last good load; 0 where there is none."""
-    statement = select(func.coalesce(func.max(loads.c.id), 0)).where(loads.c.status == _SUCCESS)
+    statement = select(func.coalesce(func.max(loads.c.id), 0)).where(_IS_GOOD)
     return (statement.where(_WANTED > 0) if with_records else statement).scalar_subquery()
