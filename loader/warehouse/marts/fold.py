@@ -15,6 +15,9 @@ from psycopg2 import sql
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    DateTime,
+    Text,
+    cast,
     delete,
     exists,
     false,
@@ -24,6 +27,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from loader.errors import TransientFault
 from loader.normalize.collections import EMAIL_MESSAGES
@@ -229,15 +233,15 @@ def fold_some(
     return left
 
 
-def _claim_batches(connection: Connection, load_id: int | None, most: int) -> list[datetime]:
+def _claim_batches(connection: Connection, load_id: int | None, most: int) -> list[str]:
     """The stamps of some batches that nobody folds before this transaction ends.
 
     They are the load's own while it has some, and then others; the newest ones first, for they are
-    what people look at.
+    what people look at. As texts: rows that came by hand may have one that Python has no time for.
     """
     is_own = _is_own(load_id)
     waiting = (
-        select(batches.c.uuid_ts, is_own)
+        select(cast(batches.c.uuid_ts, Text), is_own)
         .where(~batches.c.folded)
         .order_by(is_own.desc(), batches.c.uuid_ts.desc())
         .limit(most)
@@ -252,14 +256,15 @@ def _is_own(load_id: int | None) -> ColumnElement[bool]:
 
 
 def _fold(
-    connection: Connection, schema: str, tables: definition.Tables, stamps: list[datetime]
+    connection: Connection, schema: str, tables: definition.Tables, stamps: list[str]
 ) -> None:
     statement = definition.fold_sql(schema, tables)
-    facts = {"first": min(stamps), "last": max(stamps), "stamps": stamps}
+    facts = {"first": stamps[-1], "last": stamps[0], "stamps": stamps}
     with driver_cursor(connection) as cursor:
         cursor.execute(_SETTINGS)
         cursor.execute(statement, facts)
-    marked = update(batches).where(batches.c.uuid_ts == func.any(stamps)).values(folded=True)
+    done_now = func.any(cast(stamps, ARRAY(DateTime(timezone=True))))
+    marked = update(batches).where(batches.c.uuid_ts == done_now).values(folded=True)
     done = connection.execute(marked)
     require_rows(batches.name, sent=len(stamps), stored=done.rowcount)
 
