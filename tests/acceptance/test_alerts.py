@@ -36,6 +36,13 @@ def test_old_loads_and_old_events_are_told(loaded: Database, run: Run) -> None:
     assert (done.code, done.out) == (0, "")
 
 
+def test_an_age_that_is_no_time_ago_is_refused(loaded: Database, run: Run) -> None:
+    """It ended in a defect of the loader."""
+    for age in ("inf", "1e9"):
+        done = run("status", "--check", "--load-age", age, url=loaded.url)
+        assert (done.code, "--load-age" in done.err) == (2, True)
+
+
 def test_rejects_are_told_until_a_good_load_with_records(
     loaded: Database, run: Run, write: Write
 ) -> None:
