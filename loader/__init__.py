@@ -186,9 +186,9 @@ def read(
     """A table or view of the schema of a source as a DataFrame, with the types of `normalize`.
 
     `since` and `until` narrow it to rows from one time on and before another (UTC, where they do
-    not say), by `timestamp`, or where there is none by the first column that is a time. Types that
-    `normalize` does not have come as text. The rest is as for `load`. Changes nothing. Raises
-    LoaderError; a UsageError where there is no such table.
+    not say), by `timestamp`, or where there is none by the first column that is a time or a date.
+    Types that `normalize` does not have come as text. The rest is as for `load`. Changes nothing.
+    Raises LoaderError; a UsageError where there is no such table.
     """
     from loader.config import load_settings
     from loader.load.frames import read_frame

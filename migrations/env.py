@@ -92,10 +92,10 @@ def run_online(connection: Connection, source: Source) -> None:
             raise LockHeld(f"a load of {source.name!r} is running: migrate when it has ended")
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         if state.kind == "missing":
-            connection.execute(text(f"CREATE SCHEMA {quoted}"))
+            connection.exec_driver_sql(f"CREATE SCHEMA {quoted}")
     elif state.revision is None:
         raise CommandError(f"the schema {source.schema_!r} is not there: `alembic upgrade head`")
-    connection.execute(text(f"SET LOCAL search_path = {quoted}"))
+    connection.exec_driver_sql(f"SET LOCAL search_path = {quoted}")
     config.attributes["schema"] = source.schema_
     # With `mart = "off"` the table says that it is not filled, which is no drift.
     is_off = fold.is_off(connection, source.schema_)

@@ -28,6 +28,8 @@ STATUS_EPILOG = examples(
     after=EXIT_CODES,
 )
 
+_MOST_HOURS = 876_600  # a century; more, and "inf", are no time ago
+
 
 def check(
     paths: Paths = None,
@@ -126,10 +128,12 @@ def status(
         bool, typer.Option("--check", help="Only say what is wrong; exit 1 if anything is.")
     ] = False,
     load_age: Annotated[
-        float, typer.Option(min=0, help="With --check: hours without a good load.")
+        float,
+        typer.Option(min=0, max=_MOST_HOURS, help="With --check: hours without a good load."),
     ] = 26,
     event_age: Annotated[
-        float, typer.Option(min=0, help="With --check: hours without a new event.")
+        float,
+        typer.Option(min=0, max=_MOST_HOURS, help="With --check: hours without a new event."),
     ] = 48,
     as_json: AsJson = False,
 ) -> int:
@@ -163,6 +167,7 @@ def status(
                 if alerts:
                     wrong = find_alerts(
                         named,
+                        chosen.schema_,
                         load_age=timedelta(hours=load_age),
                         event_age=timedelta(hours=event_age),
                         reject_ratio=settings.max_reject_ratio,

@@ -122,8 +122,9 @@ def read_frame(
 
 
 def _time_text(name: str, time: Time) -> str:
-    found = parse_time(time if isinstance(time, str) else time.isoformat())
-    if found is None:
+    # Whatever a notebook has there.
+    found = parse_time(time.isoformat() if isinstance(time, date) else time)
+    if found is None or not isinstance(time, str | date):
         raise UsageError(f"{name} is no time: give a date, a datetime or ISO 8601, as 2026-05-01")
     return found
 

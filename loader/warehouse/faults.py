@@ -80,6 +80,11 @@ def explain(error: BaseException | None, url: URL) -> LoaderError:
             f"a table in {where} is not as the loader made it: {said}; "
             "`alembic check` shows the difference"
         )
+    if code == errorcodes.DEPENDENT_OBJECTS_STILL_EXIST:
+        which = "; ".join((getattr(diag, "message_detail", None) or "").splitlines())
+        return WarehouseFailed(
+            f"{where} refused: {said} ({which}): drop them, try again, and make them again"
+        )
     if code == errorcodes.DUPLICATE_TABLE:
         return SchemaDrift(
             f"a view, an index or a sequence in {where} has the name of a table that an event "

@@ -25,6 +25,19 @@ _SELECT_MISSING = text(
 )
 
 
+# The views of ours that select from functions do so with the rights of the reader. Everybody may
+# call these, unless the owner of the database has default privileges that say otherwise.
+_SELECT_FUNCTIONS = text(
+    """
+    -- Functions of the views of a schema that a role may not call yet.
+    SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = :schema AND p.proname LIKE '!_%' ESCAPE '!' AND p.pronargs = 0
+      AND NOT has_function_privilege(:role, p.oid, 'EXECUTE')
+    ORDER BY p.proname
+    """
+)
+
+
 def grant_reader(connection: Connection, schema: str, role: str) -> None:
     """Let `role` read the events, what is made of them, and the ledger but for the raw texts."""
     ledger = [table.name for table in LEDGER if table is not rejects]
@@ -42,6 +55,8 @@ def grant_reader(connection: Connection, schema: str, role: str) -> None:
     if missing:
         _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", schema, role, [])
         grant_tables(connection, schema, role, [name for name, _ in missing])
+    for name in connection.scalars(_SELECT_FUNCTIONS, {"role": role, "schema": schema}).all():
+        _run(connection, "GRANT EXECUTE ON FUNCTION {tables}() TO {role}", schema, role, [name])
 
 
 def grant_tables(connection: Connection, schema: str, role: str, tables: Iterable[str]) -> None:

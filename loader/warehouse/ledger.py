@@ -112,14 +112,15 @@ class Counts:
             setattr(self, f"last_{name}", last)
 
 
-def require_rows(table: str, *, sent: int, stored: int) -> None:
+def require_rows(
+    table: str, *, sent: int, stored: int, undone: str = "Nothing of this batch was loaded"
+) -> None:
     """Raise RowsDropped unless the server did with each row what it was told to."""
     if stored != sent:
         rows = f"{sent:,} row" + "s" * (sent != 1)
         raise RowsDropped(
             f"the server took {rows} for the table {table} and kept {stored:,}: look for a trigger "
-            "or a rule on it that drops rows, and remove it; then load again. Nothing of this "
-            "batch was loaded"
+            f"or a rule on it that drops rows, and remove it; then load again. {undone}"
         )
 
 

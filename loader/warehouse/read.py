@@ -1,12 +1,14 @@
 """Rows of a table or view, as they are now; for notebooks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from psycopg2 import sql
 from sqlalchemy import Connection, text
 
 from loader.errors import UsageError
 from loader.normalize.collections import Type
+from loader.normalize.text import clean_text
 from loader.warehouse.engine import server_connection
 from loader.warehouse.tables import TYPE_NAMES
 
@@ -18,9 +20,13 @@ _READ: dict[str, tuple[str, Type]] = {
     **{name: ("{}", type_) for name, type_ in TYPE_NAMES.items()},
     "integer": ("{}", "bigint"),
     "smallint": ("{}", "bigint"),
-    "double precision": ("CAST({} AS numeric)", "numeric"),
+    # By its text, which has all digits: a cast to numeric keeps 15.
+    "double precision": ("CAST(CAST({} AS text) AS numeric)", "numeric"),
     "jsonb": ("CAST({} AS text)", "jsonb"),  # which the driver would read with floats
 }
+
+# Types of columns by which rows are chosen; a date begins at midnight, UTC.
+_TIMES = ("timestamp with time zone", "timestamp without time zone", "date")
 
 _SELECT_COLUMNS = text(
     """
@@ -55,8 +61,10 @@ def select_rows(
     column that is a time; all of them without. A jsonb value is its text. Raises UsageError where
     there is no such table, or no such column.
     """
-    found = connection.execute(_SELECT_COLUMNS, {"schema": schema, "table": table})
-    reads = {name: _READ.get(type_, _AS_TEXT) for name, type_ in found}
+    table = clean_text(table)  # what no name can have makes none of another table
+    asked = {"schema": schema, "table": table}
+    there: dict[str, str] = dict(iter(connection.execute(_SELECT_COLUMNS, asked)))
+    reads = {name: _READ.get(type_, _AS_TEXT) for name, type_ in there.items()}
     if not reads:
         names = ", ".join(connection.scalars(_SELECT_TABLES, {"schema": schema})) or "nothing"
         raise UsageError(f"there is no table {table!r} in the schema {schema!r}, which has {names}")
@@ -68,21 +76,36 @@ def select_rows(
     bounds = {">=": since, "<": until}
     limits = [(by, time) for by, time in bounds.items() if time is not None]
     if limits:
-        column = sql.Identifier(_time_column(table, types))
-        each = [sql.SQL(f"{{}} {by} CAST(%s AS timestamptz)").format(column) for by, _ in limits]
+        column = sql.Identifier(_time_column(table, there))
+        # No parameters: with one, a percent sign in a name would begin another.
+        each = [
+            sql.SQL(f"{{}} {by} CAST({{}} AS timestamptz)").format(column, sql.Literal(time))
+            for by, time in limits
+        ]
         query += sql.SQL(" WHERE ") + sql.SQL(" AND ").join(each)
     connection.execute(text("SET LOCAL TimeZone = 'UTC'"))
     values: list[list[object]] = [[] for _ in types]
     with server_connection(connection).cursor("rows") as cursor:
-        cursor.execute(query, [time for _, time in limits])
-        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+        cursor.execute(query)
+        while rows := _fetch(cursor, table):
             for column_values, some in zip(values, zip(*rows, strict=True), strict=True):
                 column_values.extend(some)
     return types, values
 
 
-def _time_column(table: str, types: dict[str, Type]) -> str:
-    times = [name for name, type_ in types.items() if type_ == "timestamptz"]
+def _fetch(cursor: Any, table: str) -> Sequence[Sequence[object]]:
+    try:
+        rows: Sequence[Sequence[object]] = cursor.fetchmany(_ROWS_AT_ONCE)
+    except ValueError as error:  # no load writes such a time
+        raise UsageError(
+            f"{table!r} has a time outside of the years 1 to 9999, which Python cannot hold: "
+            "leave it out by `since` and `until`, or by a view"
+        ) from error
+    return rows
+
+
+def _time_column(table: str, there: Mapping[str, str]) -> str:
+    times = [name for name, type_ in there.items() if type_ in _TIMES]
     if not times:
         raise UsageError(f"{table!r} has no column with times: leave `since` and `until` out")
     return "timestamp" if "timestamp" in times else times[0]

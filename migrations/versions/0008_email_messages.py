@@ -12,7 +12,8 @@ second; nobody who reads waits for that, only who writes, which is a load, and t
 migration anyway.
 
 A table that an event called "Email Messages" has made gets `_` in front, like all names that the
-loader needs itself.
+loader needs itself, and loses it on the way back. So does an index that somebody has made on a
+`uuid_ts` and left its name to PostgreSQL; it keeps the `_`.
 
 Only adds, but for that: a loader of `oldest_loader` or newer can work with this schema too, even if
 it does not know this revision. On the way back the table goes, which loses nothing: all that it has
@@ -307,6 +308,8 @@ def upgrade() -> None:
     create_index("_batches_uuid_ts_idx ON _batches (uuid_ts)", "UNIQUE ")
     create_index("_batches_waiting_idx ON _batches (uuid_ts) WHERE NOT folded")
     op.create_table_comment("_batches", f"{BATCHES}; those of load 0 were found by their rows.")
+    for table in (*COLLECTIONS, "email_converted"):
+        rename("INDEX", f"{table}_uuid_ts_idx")
     for table in COLLECTIONS:
         create_index(f"{table}_uuid_ts_idx ON {table} USING brin (uuid_ts) {RANGES}")
     make_marts()
@@ -325,9 +328,11 @@ def upgrade() -> None:
     )
 
 
-def rename(kind: str, name: str) -> None:
+def rename(kind: str, name: str, *, back: bool = False) -> None:
+    """Put `_` in front of a name that is taken, or take it away again."""
+    before, after = (f"_{name}", name) if back else (name, f"_{name}")
     rule = "renaming-table" if kind == "TABLE" else "renaming-object"
-    op.execute(f"-- squawk-ignore {rule}\nALTER {kind} IF EXISTS {name} RENAME TO _{name}")
+    op.execute(f"-- squawk-ignore {rule}\nALTER {kind} IF EXISTS {before} RENAME TO {after}")
 
 
 def create_index(what: str, kind: str = "") -> None:
@@ -391,6 +396,9 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION IF EXISTS _email_messages_now()")
     for table in ("email_messages", "_stale_messages", "_marts"):
         op.drop_table(table)
+    for name in ("email_messages", "email_messages_now"):  # no event can have made one with `_`
+        rename("TABLE", name, back=True)
+        rename("INDEX", f"{name}_pkey", back=True)
     for table in reversed(COLLECTIONS):
         op.drop_index(f"{table}_uuid_ts_idx")
     op.execute("DROP INDEX IF EXISTS email_converted_uuid_ts_idx")

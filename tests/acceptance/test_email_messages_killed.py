@@ -105,3 +105,20 @@ def test_a_rebuild_waits_for_nobody_and_says_who_is_in_the_way(
     assert run("marts", "rebuild").code == 0
     assert db.value("SELECT sum(opens) FROM email_messages") == 0
     assert db.value(DIFFERENCE) == 0
+
+
+def test_a_widening_ends_well_where_somebody_holds_email_messages(
+    run: Run, db: Database, path: Path
+) -> None:
+    """It said that it had failed, and done once more that there was nothing to widen."""
+    assert run("load", path).code == 0
+    with locked(db, "email_messages", "SHARE"):
+        env = {"LOADER_RETRY_TIMEOUT": "0", "LOADER_LOCK_TIMEOUT": "0.1"}
+        db.execute("INSERT INTO _stale_messages SELECT message_key FROM email_messages LIMIT 1")
+        done = run("columns", "widen", "email_opened", "campaign_id", "text", env=env)
+        assert (done.code, done.err) == (0, "")
+        assert "email_opened.campaign_id is text now" in done.out
+        assert "email_messages: " in done.out
+        assert "the next load tries again" in done.out
+    assert run("load", path).code == 0
+    check_messages(db, GIVEN)

@@ -288,6 +288,40 @@ def test_read_takes_rows_from_one_time_on_until_before_another(
         loader.read("alembic_version", warehouse_url=db.url, since="2026-05-01")
 
 
+def test_read_takes_names_and_days_of_views_of_analysts(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A percent sign began a parameter; and a day was no time to choose rows by."""
+    monkeypatch.chdir(tmp_path)
+    db.execute(
+        'CREATE VIEW "open rate %" AS '
+        "SELECT date '2026-05-01' + n AS day, n AS \"%s of all\" FROM generate_series(0, 3) AS n"
+    )
+    frame = loader.read(
+        "open rate %", since="2026-05-02", until=date(2026, 5, 4), warehouse_url=db.url
+    )
+    assert frame["%s of all"].tolist() == [1, 2]
+
+
+def test_read_keeps_every_digit_and_refuses_in_words(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    db.execute(
+        "CREATE VIEW floats AS SELECT 0.1::float8 + 0.2::float8 AS f; "
+        "CREATE VIEW far AS SELECT timestamptz '20000-01-01' AS t"
+    )
+    assert loader.read("floats", warehouse_url=db.url)["f"].tolist() == [
+        Decimal("0.30000000000000004")
+    ]
+    with pytest.raises(loader.UsageError, match="years 1 to 9999"):
+        loader.read("far", warehouse_url=db.url)
+    assert loader.read("far", until="2030-01-01", warehouse_url=db.url).empty
+    for name in ("tracks\0", "\ud800"):
+        with pytest.raises(loader.UsageError, match="there is no table"):
+            loader.read(name, warehouse_url=db.url)
+
+
 def test_objects_that_are_to_stay_whole_are_normalized_so() -> None:
     records = [track("Cart", cart={"a": 1}), track("Cart", cart={"b": {"c": 2}}, order={"n": 1})]
     frame = loader.normalize(records, json_columns=["cart"])["cart"]

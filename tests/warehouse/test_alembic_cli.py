@@ -213,3 +213,15 @@ def test_errors_are_a_sentence(alembic: Alembic) -> None:
     assert unreachable.code != 0
     assert "Traceback" not in unreachable.err
     assert "hush-hush" not in unreachable.out + unreachable.err
+
+
+def test_a_view_of_somebody_else_is_named_that_is_in_the_way_back(
+    alembic: Alembic, db: Database
+) -> None:
+    db.execute("CREATE VIEW public.theirs AS SELECT opens FROM email_messages")
+    done = alembic("-x", "source=Customer.io", "downgrade", "0007")
+    assert done.code != 0
+    assert "view public.theirs depends on table email_messages" in done.err
+    assert alembic("-x", "source=Customer.io", "current").out.strip() == HEAD
+    db.execute("DROP VIEW public.theirs")
+    assert alembic("-x", "source=Customer.io", "downgrade", "0007").code == 0

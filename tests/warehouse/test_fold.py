@@ -187,6 +187,35 @@ def test_a_load_whose_messages_cannot_be_folded_succeeds_and_tells(place: Place)
     place.agree()
 
 
+def test_messages_that_the_server_drops_are_not_folded(place: Place) -> None:
+    """The batches counted as folded, and the table said that it was up to date."""
+    place.db.execute(
+        "CREATE FUNCTION drop_row() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RETURN NULL; END $$; "
+        "CREATE TRIGGER dropping BEFORE INSERT ON email_messages "
+        "FOR EACH ROW EXECUTE FUNCTION drop_row()"
+    )
+    result = place.load(track("Email Opened", delivery_id="d"))
+    assert "look for a trigger" in result.mart_behind
+    assert place.waiting() > 0
+    place.db.execute("DROP FUNCTION drop_row CASCADE")
+    assert place.load().mart_behind == ""
+    place.agree()
+
+
+@pytest.mark.parametrize("stamp", ["infinity", "20000-01-01", "0044-03-15 BC", "-infinity"])
+def test_rows_that_came_by_hand_may_have_any_stamp(place: Place, stamp: str) -> None:
+    """One that Python has no time for ended each load after it with a ValueError."""
+    place.load(track("Email Opened", delivery_id="d"))
+    place.db.execute(
+        "INSERT INTO email_opened (id, delivery_id, uuid_ts) VALUES ('h', 'd', %s)", stamp
+    )
+    place.run("marts", "rebuild")
+    assert place.load(track("Email Opened", delivery_id="d")).mart_behind == ""
+    assert messages(place.db, "opens") == {"d": (3,)}
+    place.agree()
+
+
 def test_tables_that_come_go_and_change_hands_are_read_as_they_are(place: Place) -> None:
     place.load(track("Email Delivered", delivery_id="d"))
     place.load(track("Email Converted", delivery_id="d"))

@@ -214,6 +214,45 @@ def test_a_table_that_an_event_brought_gives_way_to_email_messages(empty_db: Dat
     assert empty_db.rows("SELECT * FROM email_messages_now") == []
 
 
+def test_a_table_that_gave_way_to_email_messages_gets_its_name_back_and_gives_way_again(
+    empty_db: Database,
+) -> None:
+    """An older loader made another one, for which no name was left on the way to head."""
+    from alembic import command
+
+    def migrated(how: Any, revision: str) -> None:
+        with connected(empty_db) as connection:
+            config = migrate._config()
+            config.attributes |= {"connection": connection, "source": SOURCE}
+            how(config, revision)
+
+    migrated(command.upgrade, "0007")
+    empty_db.execute(
+        "CREATE TABLE email_messages (LIKE tracks INCLUDING ALL); "
+        "INSERT INTO email_messages (id) VALUES ('kept')"
+    )
+    for _ in range(2):
+        migrated(command.upgrade, "head")
+        assert empty_db.rows("SELECT id FROM _email_messages") == [("kept",)]
+        migrated(command.downgrade, "0007")
+        assert empty_db.rows("SELECT id FROM email_messages") == [("kept",)]
+
+
+def test_an_index_of_a_reader_on_uuid_ts_stays_under_another_name(empty_db: Database) -> None:
+    """It had the name that PostgreSQL gives, which is that of an index of ours."""
+    from alembic import command
+
+    with connected(empty_db) as connection:
+        config = migrate._config()
+        config.attributes |= {"connection": connection, "source": SOURCE}
+        command.upgrade(config, "0007")
+        empty_db.execute("CREATE INDEX ON email_opened (uuid_ts)")
+        migrate.upgrade(connection, SOURCE)
+    found = "SELECT indexname FROM pg_indexes WHERE tablename = 'email_opened' ORDER BY 1"
+    names = [("_email_opened_uuid_ts_idx",), ("email_opened_pkey",), ("email_opened_uuid_ts_idx",)]
+    assert empty_db.rows(found) == names
+
+
 def test_the_view_reads_columns_that_were_widened_before_it_came(empty_db: Database) -> None:
     from alembic import command
 

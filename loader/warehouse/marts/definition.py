@@ -202,7 +202,8 @@ def fold_sql(schema: str, tables: Tables) -> str:
     """Fold the events with the stamps `stamps`, of which `first` and `last` are the outermost.
 
     Nobody else writes messages meanwhile, so no row has to be inserted ON CONFLICT, which takes
-    three times as long: those that are there are updated, and the others are new.
+    three times as long: those that are there are updated, and the others are new. Gives the number
+    of messages, and how many of them the server has written.
     """
     rows = (
         "\nWHERE e.uuid_ts BETWEEN %(first)s AND %(last)s "
@@ -218,16 +219,25 @@ def fold_sql(schema: str, tables: Tables) -> str:
     return (
         f"WITH part AS MATERIALIZED (\n{_aggregate(schema, tables, of_rows=rows)}\n),\n"
         f"known AS (UPDATE {messages} AS m SET {merged}\n"
-        "FROM part WHERE part.message_key = m.message_key RETURNING part.message_key)\n"
-        f"INSERT INTO {messages} ({names})\nSELECT {names} FROM part\n"
-        "WHERE NOT EXISTS (SELECT FROM known WHERE known.message_key = part.message_key)"
+        "FROM part WHERE part.message_key = m.message_key RETURNING part.message_key),\n"
+        f"added AS (INSERT INTO {messages} ({names})\nSELECT {names} FROM part\n"
+        "WHERE NOT EXISTS (SELECT FROM known WHERE known.message_key = part.message_key)\n"
+        "RETURNING 1)\nSELECT (SELECT count(*) FROM part), "
+        "(SELECT count(*) FROM known) + (SELECT count(*) FROM added)"
     )
 
 
 def refold_sql(schema: str, tables: Tables) -> str:
-    """Make the messages anew whose keys are in `_stale_messages`, and that are no more there."""
+    """Make the messages anew whose keys are in `_stale_messages`, and that are no more there.
+
+    Gives the same two numbers as `fold_sql`.
+    """
     names = ", ".join(column.name for column in _STORED)
     stale = in_schema(schema, "_stale_messages")
     some = f"\nWHERE message_key IN (SELECT message_key FROM {stale})"
-    messages = _aggregate(schema, tables, of_messages=some)
-    return f"INSERT INTO {in_schema(schema, EMAIL_MESSAGES)} ({names})\n{messages}"
+    return (
+        f"WITH part AS MATERIALIZED (\n{_aggregate(schema, tables, of_messages=some)}\n),\n"
+        f"added AS (INSERT INTO {in_schema(schema, EMAIL_MESSAGES)} ({names})\n"
+        f"SELECT {names} FROM part RETURNING 1)\n"
+        "SELECT (SELECT count(*) FROM part), (SELECT count(*) FROM added)"
+    )

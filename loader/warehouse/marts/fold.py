@@ -5,7 +5,7 @@ who goes on. Whoever calls this holds the lock of the schema.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
@@ -15,6 +15,9 @@ from psycopg2 import sql
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    DateTime,
+    Text,
+    cast,
     delete,
     exists,
     false,
@@ -24,6 +27,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from loader.errors import TransientFault
 from loader.normalize.collections import EMAIL_MESSAGES
@@ -231,15 +235,15 @@ def fold_some(
     return left
 
 
-def _claim_batches(connection: Connection, load_id: int | None, most: int) -> list[datetime]:
+def _claim_batches(connection: Connection, load_id: int | None, most: int) -> list[str]:
     """The stamps of some batches that nobody folds before this transaction ends.
 
     They are the load's own while it has some, and then others; the newest ones first, for they are
-    what people look at.
+    what people look at. As texts: rows that came by hand may have one that Python has no time for.
     """
     is_own = _is_own(load_id)
     waiting = (
-        select(batches.c.uuid_ts, is_own)
+        select(cast(batches.c.uuid_ts, Text), is_own)
         .where(~batches.c.folded)
         .order_by(is_own.desc(), batches.c.uuid_ts.desc())
         .limit(most)
@@ -253,13 +257,11 @@ def _is_own(load_id: int | None) -> ColumnElement[bool]:
     return func.coalesce(batches.c.load_id == load_id, false())
 
 
-def _fold(connection: Connection, schema: str, tables: Tables, stamps: list[datetime]) -> None:
-    statement = definition.fold_sql(schema, tables)
-    facts = {"first": min(stamps), "last": max(stamps), "stamps": stamps}
-    with driver_cursor(connection) as cursor:
-        cursor.execute(_SETTINGS)
-        cursor.execute(statement, facts)
-    marked = update(batches).where(batches.c.uuid_ts == func.any(stamps)).values(folded=True)
+def _fold(connection: Connection, schema: str, tables: Tables, stamps: list[str]) -> None:
+    facts = {"first": stamps[-1], "last": stamps[0], "stamps": stamps}
+    _write_messages(connection, definition.fold_sql(schema, tables), facts)
+    done_now = func.any(cast(stamps, ARRAY(DateTime(timezone=True))))
+    marked = update(batches).where(batches.c.uuid_ts == done_now).values(folded=True)
     done = connection.execute(marked)
     require_rows(batches.name, sent=len(stamps), stored=done.rowcount)
 
@@ -280,10 +282,19 @@ def _refold(connection: Connection, schema: str, tables: Tables) -> None:
     """Make stale messages anew, once every batch is folded."""
     gone = email_messages.c.message_key.in_(select(stale_messages.c.message_key))
     connection.execute(delete(email_messages).where(gone))
+    _write_messages(connection, definition.refold_sql(schema, tables))
+    connection.execute(delete(stale_messages))
+
+
+def _write_messages(
+    connection: Connection, statement: str, facts: Mapping[str, object] | None = None
+) -> None:
+    """Run a statement that says how many messages there are, and how many are written."""
     with driver_cursor(connection) as cursor:
         cursor.execute(_SETTINGS)
-        cursor.execute(definition.refold_sql(schema, tables))
-    connection.execute(delete(stale_messages))
+        cursor.execute(statement, facts)
+        sent, stored = cursor.fetchone()
+    require_rows(EMAIL_MESSAGES, sent=sent, stored=stored, undone="Nothing of them was folded")
 
 
 def _summarize(connection: Connection, schema: str, tables: Collection[str]) -> None:
