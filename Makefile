@@ -19,9 +19,10 @@ export LOADER_WAREHOUSE_DIR ?= $(CURDIR)/.warehouse
 help:  ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
-load: $(READY) $(SAMPLE)  ## Load the sample events, or EVENTS=path-or-glob
+load: $(READY) $(SAMPLE)  ## Load the sample events, or EVENTS=path-or-glob, and make report.html
 	@echo 'loading $(EVENTS) into $(if $(LOADER_WAREHOUSE_URL),the server of LOADER_WAREHOUSE_URL,$(LOADER_WAREHOUSE_DIR)) ...' >&2
 	@$(BIN)/customerio-loader load '$(EVENTS)'
+	@echo && $(BIN)/customerio-loader report
 
 test: $(READY) $(AZURITE) $(CLIENTS)  ## Format, lint, types, tests
 	$(BIN)/ruff format --check .
@@ -45,7 +46,7 @@ soak: $(READY)  ## The long tests: random kills, server deaths, harmed and huge 
 clean:  ## Remove everything that make has made, the embedded warehouse included
 	-@test ! -x $(BIN)/customerio-loader || $(BIN)/customerio-loader warehouse stop
 	-@test ! -L .warehouse || rm -rf "$$(readlink .warehouse)"
-	rm -rf $(VENV) loader/native/native.so .warehouse .samples .bench .site .cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) loader/native/native.so .warehouse report.html .samples .bench .site .cache .mypy_cache .pytest_cache .ruff_cache
 
 $(SAMPLE): $(wildcard samples/*.py) | $(READY)
 	@echo "making $@: the events of an invented month ..." >&2

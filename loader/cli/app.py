@@ -21,6 +21,7 @@ from loader.cli import (
     marts,
     receive,
     rejects,
+    report,
     schema,
     sources,
     spool,
@@ -56,6 +57,7 @@ app.command(epilog=load.PLAN_EPILOG)(load.plan)
 app.command(epilog=inputs.INPUTS_EPILOG)(inputs.inputs)
 app.command(epilog=look.CHECK_EPILOG)(look.check)
 app.command(epilog=look.STATUS_EPILOG)(look.status)
+app.command(epilog=report.EPILOG)(report.report)
 app.command(epilog=schema.EPILOG)(schema.migrate)
 app.command(epilog=receive.EPILOG)(receive.receive)
 app.command(epilog=forward.EPILOG)(forward.forward)

@@ -169,7 +169,7 @@ def _edit(file: Path, change: Callable[[str], str], expect: Callable[[Sources], 
         new = change(old)
         _check(file, old, new, expect)
         try:
-            _replace(target, new)
+            replace_file(target, new)
         except OSError as error:
             raise NotWritable(f"{file} cannot be written ({error.strerror})") from None
 
@@ -222,7 +222,7 @@ def _read(target: Path) -> str:
         raise UsageError(f"{target} cannot be read: {error}") from None
 
 
-def _replace(target: Path, text: str) -> None:
+def replace_file(target: Path, text: str) -> None:
     """Write a file beside the old one, with its mode and owner, and put it in its place."""
     new = target.parent / f".{target.name}.{secrets.token_hex(8)}"
     old = target.stat() if target.exists() else None

@@ -34,6 +34,11 @@ def test_the_wheel_works_in_an_empty_environment(empty_db: Database, tmp_path: P
         if path.suffix in (".py", ".mako")
     }
     assert migrations <= inside
+    templates = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "loader/report/templates").iterdir()
+    }
+    assert len(templates) > 3
+    assert templates <= inside
     assert {"loader/py.typed", "loader/native/native.so"} <= inside
     assert "-py3-none-" in wheel.name  # for each Python, and for this kind of machine
     assert any(name.endswith("licenses/LICENSE") for name in inside)
@@ -52,7 +57,13 @@ def test_the_wheel_works_in_an_empty_environment(empty_db: Database, tmp_path: P
         "LOADER_WAREHOUSE_URL": empty_db.url
     }
     program = python.with_name("customerio-loader")
-    for command in (["migrate"], ["load", "events.ndjson"], ["plan", "events.ndjson"], ["status"]):
+    for command in (
+        ["migrate"],
+        ["load", "events.ndjson"],
+        ["plan", "events.ndjson"],
+        ["status"],
+        ["report"],
+    ):
         call(program, *command, cwd=tmp_path, env=env)
     assert empty_db.rows("SELECT id, fresh FROM email_opened") == [("1", 1)]
     # The embedded server is an extra, so that a URL is enough where there is no wheel of it.

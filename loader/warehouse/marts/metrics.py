@@ -37,9 +37,11 @@ def _total(name: str, label: str, column: str, comment: str) -> Count:
     return Count(name, label, total, comment)
 
 
-# The day of a message, in UTC. One that was neither delivered nor bounced has none, and is in no
+# When a message counts. One that was neither delivered nor bounced has no such time, and is in no
 # view by day.
-DAY = "(coalesce(delivered_at, bounced_at) AT TIME ZONE 'UTC')::date"
+TIME = "coalesce(delivered_at, bounced_at)"
+# The day of it, in UTC.
+DAY = f"({TIME} AT TIME ZONE 'UTC')::date"
 
 COUNTS = (
     _messages(
