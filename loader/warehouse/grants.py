@@ -1,4 +1,4 @@
-"""What the role of the analysts may read: `reader_role` in the settings."""
+"""What the roles of the analysts may read: `reader_role`, and `analyst` of the embedded server."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from loader.errors import UsageError
 from loader.normalize.collections import MARTS
+from loader.warehouse.cluster import ANALYST
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.tables import LEDGER, rejects, select_tables
 
@@ -23,6 +24,25 @@ _SELECT_MISSING = text(
     ORDER BY c.relname
     """
 )
+
+
+# The comment of a role that the loader has made; one of that name may be somebody's own.
+MADE_BY_LOADER = "Reads what customerio-loader loads; made by `warehouse start --port`."
+
+_SELECT_ANALYST = text(
+    """
+    -- The role of the embedded server that reads, if there is one.
+    SELECT rolname FROM pg_roles
+    WHERE rolname = :name AND shobj_description(oid, 'pg_authid') = :comment
+    """
+)
+
+
+def select_readers(connection: Connection, configured: str) -> list[str]:
+    """The roles that read: the one that is configured, and the one that the loader has made."""
+    facts = {"name": ANALYST, "comment": MADE_BY_LOADER}
+    found = list(connection.scalars(_SELECT_ANALYST, facts))
+    return [configured, *found] if configured and configured not in found else found
 
 
 def grant_reader(connection: Connection, schema: str, role: str) -> None:
