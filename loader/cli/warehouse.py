@@ -18,18 +18,57 @@ app = typer.Typer(
 )
 
 
+_START_EPILOG = examples(
+    "customerio-loader warehouse start",
+    "customerio-loader warehouse start --port 15432",
+)
 _PSQL_EPILOG = examples(
     "customerio-loader warehouse psql",
     "customerio-loader warehouse psql -- -c 'SELECT count(*) FROM customerio.tracks'",
 )
 
 
-@app.command("start")
-def warehouse_start() -> None:
-    """Start it and leave it running; prints its URL."""
-    from loader.warehouse import embedded
+@app.command("start", epilog=_START_EPILOG)
+def warehouse_start(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            min=1024,
+            max=65535,
+            show_default=False,
+            help="Listen on this port of 127.0.0.1, too, for BI tools. It stays until --no-port.",
+        ),
+    ] = None,
+    no_port: Annotated[bool, typer.Option("--no-port", help="Listen on no port any more.")] = False,
+    new_password: Annotated[
+        bool, typer.Option("--new-password", help="Make another password for the port.")
+    ] = False,
+) -> None:
+    """Start it and leave it running; prints its URL, and how to connect through a port."""
+    from loader.warehouse import analyst
 
-    out(embedded.start(_embedded_folder()))
+    if no_port and (port or new_password):
+        raise UsageError("--no-port goes with neither --port nor --new-password")
+    folder = _embedded_folder()
+    opened = analyst.start(folder, port=0 if no_port else port, new_password=new_password)
+    out(opened.url)
+    if opened.port:
+        _show_port(opened.port, opened.password)
+
+
+def _show_port(port: int, password: str | None) -> None:
+    from loader.warehouse.cluster import ANALYST, DATABASE
+    from loader.warehouse.sockets import HOST
+
+    out(f"host      {HOST}")
+    out(f"port      {port}")
+    out(f"database  {DATABASE}")
+    out(f"user      {ANALYST}")
+    out(f"password  {password or 'as before; --new-password makes another'}")
+    out(f"JDBC      jdbc:postgresql://{HOST}:{port}/{DATABASE}")
+    if password:
+        out("The password is shown this once, and kept nowhere.")
 
 
 @app.command("stop")

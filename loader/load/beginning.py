@@ -13,7 +13,7 @@ from loader.warehouse import ledger, migrate
 from loader.warehouse.batch import Waiting
 from loader.warehouse.changes import find_waiting
 from loader.warehouse.engine import Session
-from loader.warehouse.grants import grant_reader
+from loader.warehouse.grants import grant_reader, select_readers
 from loader.warehouse.ledger import Load
 from loader.warehouse.marts import fold
 from loader.warehouse.tables import select_slots, select_tables, select_taken, tracks
@@ -51,8 +51,8 @@ def begin(session: Session, source: Source, settings: Settings, *, wait: bool) -
             with connection.begin():
                 check_owner(connection, source)
                 _check_encoding(connection)
-                if settings.reader_role:
-                    grant_reader(connection, source.schema_, settings.reader_role)
+                for role in select_readers(connection, settings.reader_role):
+                    grant_reader(connection, source.schema_, role)
                 load = ledger.start_load(connection, source.name, __version__)
                 tables = select_tables(connection, source.schema_)
                 found = Start(

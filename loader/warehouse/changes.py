@@ -30,7 +30,7 @@ from loader.warehouse.blockers import Blockers, select_blockers
 from loader.warehouse.engine import driver_cursor, milliseconds
 from loader.warehouse.evolve import AddColumn, Change, CreateTable, apply_changes
 from loader.warehouse.extra import move_back
-from loader.warehouse.grants import grant_tables
+from loader.warehouse.grants import grant_tables, select_readers
 from loader.warehouse.tables import select_tables
 from loader.warehouse.transactions import Transactions
 
@@ -156,8 +156,8 @@ class Changes:
         """Make what is not there yet; returns all changes that the load has made."""
         made = apply_step(connection, self._transactions.schema, step, lock_timeout=seconds)
         tables = [change.table for change in made if isinstance(change, CreateTable)]
-        if self._reader_role:
-            grant_tables(connection, self._transactions.schema, self._reader_role, tables)
+        for role in select_readers(connection, self._reader_role) if tables else ():
+            grant_tables(connection, self._transactions.schema, role, tables)
         return ledger.record_changes(
             connection, self._transactions.load.id, [change.as_json() for change in made]
         )

