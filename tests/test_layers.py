@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "receive": {"receive", "spool", "config", *_RULES},
     "warehouse": {"warehouse", "columns", "config", "__version__", *_RULES},
     "marts": {"warehouse", *_RULES},  # a room in it
+    "dashboards": {"dashboards", "warehouse", *_RULES},
     "forward": {"forward", "spool", "forms", "columns", "config", "__version__", *_RULES},
     "load": {
         *("load", "sources", "spool", "forms", "columns", "warehouse", "config", "__version__"),
