@@ -14,7 +14,7 @@ EVENTS ?= $(SAMPLE)
 # The server's data stays in this folder, unless LOADER_WAREHOUSE_URL names a server.
 export LOADER_WAREHOUSE_DIR ?= $(CURDIR)/.warehouse
 
-.PHONY: help load test bench docs soak clean
+.PHONY: help load test bench docs soak bi clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -43,10 +43,21 @@ soak: $(READY)  ## The long tests: random kills, server deaths, harmed and huge 
 	$(BIN)/pytest -m soak -v --durations=0 --durations-min=1
 	SOAK_EXAMPLES=200 $(BIN)/pytest -v --durations=0 tests/warehouse/test_generated.py
 
+bi: $(READY) $(SAMPLE) .bi/superset/.ready .bi/dbt/.ready  ## Real Apache Superset and dbt on the sample; installs 900 MB into .bi/
+	@command -v chromedriver >/dev/null || echo "without chromium-driver there are no screenshots" >&2
+	$(BIN)/pytest -v -p no:cacheprovider bi
+
 clean:  ## Remove everything that make has made, the embedded warehouse included
 	-@test ! -x $(BIN)/customerio-loader || $(BIN)/customerio-loader warehouse stop
 	-@test ! -L .warehouse || rm -rf "$$(readlink .warehouse)"
-	rm -rf $(VENV) loader/native/native.so .warehouse report.html .samples .bench .site .cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) loader/native/native.so .warehouse report.html .samples .bench .bi .site .cache .mypy_cache .pytest_cache .ruff_cache
+
+# Each in an environment of its own: they need other versions of what the loader needs.
+.bi/superset/.ready .bi/dbt/.ready: .bi/%/.ready: bi/%.txt bi/constraints.txt | $(READY)
+	@echo "installing $*: minutes, and much room ..." >&2
+	@$(PYTHON) -m venv .bi/$*
+	@.bi/$*/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter superset,$*),-c bi/constraints.txt) -r bi/$*.txt
+	@touch $@
 
 $(SAMPLE): $(wildcard samples/*.py) | $(READY)
 	@echo "making $@: the events of an invented month ..." >&2

@@ -13,6 +13,7 @@ from loader import __version__
 from loader.cli import (
     columns,
     config,
+    dashboards,
     destinations,
     forward,
     inputs,
@@ -65,6 +66,7 @@ app.add_typer(spool.app, name="spool")
 app.add_typer(rejects.app, name="rejects")
 app.add_typer(columns.app, name="columns")
 app.add_typer(marts.app, name="marts")
+app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(sources.app, name="sources")
 app.add_typer(destinations.app, name="destinations")
 app.add_typer(config.app, name="config")

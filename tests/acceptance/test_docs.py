@@ -25,14 +25,14 @@ from loader.warehouse import embedded
 BIN = Path(sys.executable).parent
 # What the pages' own commands need of a clone.
 _CLONE = ("Makefile", "pyproject.toml", "constraints.txt", "hatch_build.py", "alembic.ini")
-_CLONE_FOLDERS = ("loader", "migrations", "samples", "tests")
+_CLONE_FOLDERS = ("loader", "migrations", "samples", "tests", "bi")
 # Configuration of other programs: only the commands of ours in it are looked at.
 _OTHERS = {"cron", "ini", "yaml", "nginx"}
 _DRAWN = {"text"}
 # Roles are not of one database, so they are removed after each page.
 _ROLES = ("loader", "bi_reader")
 # Targets that would change the environment in which the tests run, or run the tests.
-_ONLY_LISTED = "test|bench|soak|clean|docs"
+_ONLY_LISTED = "test|bench|soak|bi|clean|docs"
 
 
 class Reader(NamedTuple):

@@ -138,3 +138,9 @@ RATES = (
 def rate_sql(rate: Rate) -> str:
     """A rate over rows that have the counts as columns, such as those of campaign_performance."""
     return f"sum({rate.of})::numeric / nullif(sum({rate.per}), 0)"
+
+
+def rate_of_messages_sql(rate: Rate) -> str:
+    """The same over rows of `email_messages`."""
+    counts = {count.name: count.sql for count in COUNTS}
+    return f"({counts[rate.of]})::numeric / nullif({counts[rate.per]}, 0)"

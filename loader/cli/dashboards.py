@@ -1,0 +1,88 @@
+"""`dashboards superset`."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loader.cli.context import one_pair, read_settings
+from loader.cli.options import SourceName, WarehouseName, WarehouseUrl, examples
+from loader.cli.text import number, out
+
+if TYPE_CHECKING:
+    from loader.config import Warehouse
+
+app = typer.Typer(help="Dashboards for BI tools.", no_args_is_help=True, rich_markup_mode=None)
+
+_SUPERSET_EPILOG = examples(
+    "customerio-loader dashboards superset",
+    "customerio-loader dashboards superset -o bundle.zip "
+    "--connect postgresql://bi_reader@db.example.com/analytics",
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps `superset` a word of its own, although it is the only one."""
+
+
+@app.command("superset", epilog=_SUPERSET_EPILOG)
+def dashboards_superset(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
+    ] = Path("superset.zip"),
+    source: SourceName = None,
+    warehouse: WarehouseName = None,
+    warehouse_url: WarehouseUrl = None,
+    connect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="postgresql://USER@HOST/DATABASE by which Superset connects; default: as the "
+            "loader does. A password in it is left out.",
+        ),
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=0, help="The dashboard opens with the last so many days; 0: all.")
+    ] = 90,
+) -> None:
+    """Write a bundle that Apache Superset imports: datasets with metrics, and a dashboard.
+
+    Nothing is asked of the warehouse, and no password is in it. A second import changes what the
+    first one made.
+    """
+    from loader.dashboards.address import PASSWORD, address_of
+    from loader.dashboards.charts import CHARTS
+    from loader.dashboards.datasets import DATASETS
+    from loader.dashboards.superset import Target, make_bundle, title_of
+
+    settings = read_settings(warehouse_url=warehouse_url)
+    chosen, place, _ = one_pair(settings, source, warehouse)
+    url = address_of(connect or _url_of(place))
+    _write(output, make_bundle(Target(chosen.name, chosen.schema_, url, days)))
+    what = f"{number(len(CHARTS), 'chart')} on {number(len(DATASETS), 'dataset')}"
+    out(f"{output}: the dashboard {title_of(chosen.name)!r} with {what}")
+    if PASSWORD in url:
+        out(f"Superset asks for the password of {url.replace(f':{PASSWORD}', '')} at the import")
+
+
+def _url_of(warehouse: "Warehouse") -> str:
+    """The URL of a warehouse; the embedded server is started to know its own."""
+    from loader.warehouse import embedded
+
+    with embedded.server_of(warehouse) as url:
+        return url
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that appears only when it is whole."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    finally:
+        with suppress(OSError):
+            os.unlink(new)
