@@ -25,8 +25,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from loader.report.numbers import Bounce, Day, Domain, Figures, Mails, Message, Top, add_up
 from loader.report.period import Period
 from loader.report.top import Key, is_of_several, select_top
-from loader.warehouse.marts.metrics import COUNTS, TIME
-from loader.warehouse.tables import email_messages, metadata
+from loader.warehouse.marts.metrics import BOUNCE_CLASSES, BOUNCE_CODE, COUNTS, TIME
+from loader.warehouse.tables import dim_messages, email_messages
 
 # How many rows of each kind a page shows.
 MESSAGES, DOMAINS, BOUNCES = 20, 10, 10
@@ -126,11 +126,9 @@ def _select_names(connection: Connection, period: Period, wanted: Sequence[Key])
 
 def _select_given_names(connection: Connection, wanted: Sequence[Key]) -> dict[Key, str]:
     """What the customer calls messages."""
-    given = metadata.tables.get("dim_messages")
-    if given is None:
-        return {}
-    key = (given.c.message_kind, given.c.message_source_id)
-    found = select(*key, given.c.name).where(given.c.name != "", tuple_(*key).in_(wanted))
+    given = dim_messages.c
+    key = (given.message_kind, given.message_source_id)
+    found = select(*key, given.name).where(given.name != "", tuple_(*key).in_(wanted))
     return {(kind, id_): name for kind, id_, name in connection.execute(found)}
 
 
@@ -150,19 +148,8 @@ def _select_domains(connection: Connection, period: Period) -> Top[Domain]:
     )
 
 
-# What a mail server says: an enhanced status code, else the code of its reply. Neither an address
-# of a machine nor of a person is taken for one. The same as in the view `deliverability`.
-_BEFORE, _BEHIND = r"(?<![0-9A-Za-z._@])", r"(?![0-9A-Za-z_@]|\.[0-9A-Za-z])"
-_ENHANCED = rf"{_BEFORE}[45]\.[0-9]{{1,3}}\.[0-9]{{1,3}}{_BEHIND}"
-_REPLY = rf"{_BEFORE}[45][0-5][0-9]{_BEHIND}"
-_CLASSES = {"5": "hard", "4": "soft"}
-
-
 def _select_bounces(connection: Connection, period: Period) -> Top[Bounce]:
-    reason = _messages.bounce_reason
-    code = func.coalesce(
-        func.substring(reason, _ENHANCED), func.substring(reason, _REPLY), "unknown"
-    ).label("code")
+    code: ColumnElement[str] = literal_column(BOUNCE_CODE).label("code")
     groups = (
         select(code, true().label("may_be_shown"), func.count().label("bounced"))
         .where(_within(period), _messages.is_bounced)
@@ -171,7 +158,7 @@ def _select_bounces(connection: Connection, period: Period) -> Top[Bounce]:
     found = select_top(connection, groups, [code], by=["bounced"], limit=BOUNCES)
     return Top(
         shown=tuple(
-            Bounce(code=code, kind=_CLASSES.get(code[:1], "unknown"), bounced=int(row.bounced))
+            Bounce(code=code, kind=BOUNCE_CLASSES[code[0]], bounced=int(row.bounced))
             for (code,), row in found.shown
         ),
         others=found.others,

@@ -12,7 +12,6 @@ from warehouse.folded import Place
 from loader.report.mails import DOMAINS, MESSAGES
 from loader.report.numbers import Bounce, Figures, KeyFigure, Link, Mails, Rejects, Stage
 from loader.report.numbers import Report as Numbers
-from loader.warehouse.tables import metadata
 
 NOTHING = dict.fromkeys(
     (
@@ -151,9 +150,6 @@ def test_a_subject_is_a_name_where_all_have_the_same(place: Place) -> None:
     }
 
 
-@pytest.mark.skipif(
-    "dim_messages" not in metadata.tables, reason="no revision makes the table of names yet"
-)
 def test_a_name_that_the_customer_has_given_comes_first(place: Place) -> None:
     place.load(*few())
     place.db.execute(

@@ -1,6 +1,6 @@
 """The views over `email_messages`, as data. What is counted is defined in `metrics.py`."""
 
-from loader.warehouse.marts.metrics import COUNTS, DAY, Count
+from loader.warehouse.marts.metrics import BOUNCE_CLASSES, BOUNCE_CODE, COUNTS, DAY, Count
 from loader.warehouse.marts.view import View, ViewColumn, counts_of, select_counts
 
 _COUNTS = {count.name: count for count in COUNTS}
@@ -97,9 +97,6 @@ EMAIL_FUNNEL = View(
     + ") AS stage(number, label, messages)",
 )
 
-# Neither an address of a machine nor of a person is taken for a code.
-_ENHANCED_CODE = r"(?<![0-9A-Za-z._@])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9A-Za-z_@]|\.[0-9A-Za-z])"
-_REPLY_CODE = r"(?<![0-9A-Za-z._@])([45][0-5][0-9])(?![0-9A-Za-z_@]|\.[0-9A-Za-z])"
 _DELIVERABILITY = _some("attempted", "delivered", "bounced", "marked_as_spam")
 
 DELIVERABILITY = View(
@@ -122,15 +119,15 @@ DELIVERABILITY = View(
             "text",
             "hard: a code with 5, for good; soft: with 4, for now; unknown; null where the "
             "messages did not bounce.",
-            "CASE left(part.bounce_code, 1) WHEN '5' THEN 'hard' WHEN '4' THEN 'soft' "
-            "WHEN 'u' THEN 'unknown' END",
+            "CASE left(part.bounce_code, 1) "
+            + " ".join(f"WHEN '{one}' THEN '{name}'" for one, name in BOUNCE_CLASSES.items())
+            + " END",
         ),
         *counts_of(_DELIVERABILITY, "part"),
     ),
     f"(\nSELECT day, email_domain, bounce_code, {select_counts(_DELIVERABILITY)}\n"
     f"FROM (\nSELECT {DAY} AS day, email_domain, is_delivered, is_bounced, is_spam, "
-    f"CASE WHEN is_bounced THEN coalesce(substring(bounce_reason from '{_ENHANCED_CODE}'), "
-    f"substring(bounce_reason from '{_REPLY_CODE}'), 'unknown') END AS bounce_code\n"
+    f"CASE WHEN is_bounced THEN {BOUNCE_CODE} END AS bounce_code\n"
     f"FROM {{schema}}.email_messages WHERE {_HAS_DAY}\n"
     ") AS message GROUP BY 1, 2, 3\n) AS part",
 )

@@ -43,6 +43,17 @@ TIME = "coalesce(delivered_at, bounced_at)"
 # The day of it, in UTC.
 DAY = f"({TIME} AT TIME ZONE 'UTC')::date"
 
+# What a mail server says of a bounce: an enhanced status code, else the code of its reply. Neither
+# an address of a machine nor of a person is taken for one.
+_BEFORE, _BEHIND = r"(?<![0-9A-Za-z._@])", r"(?![0-9A-Za-z_@]|\.[0-9A-Za-z])"
+BOUNCE_CODE = (
+    "coalesce(substring(bounce_reason from "
+    rf"'{_BEFORE}([45]\.[0-9]{{1,3}}\.[0-9]{{1,3}}){_BEHIND}'), "
+    f"substring(bounce_reason from '{_BEFORE}([45][0-5][0-9]){_BEHIND}'), 'unknown')"
+)
+# By how the code begins: for good, for now, and where there is none.
+BOUNCE_CLASSES = {"5": "hard", "4": "soft", "u": "unknown"}
+
 COUNTS = (
     _messages(
         "attempted",
