@@ -26,13 +26,20 @@ def place(db: Database, tmp_path: Path) -> Place:
     return Place(db, tmp_path)
 
 
-@pytest.fixture(scope="module")
-def sample(server: Server, template: str, tmp_path_factory: pytest.TempPathFactory) -> Database:
-    """A database with the sample of `make load`."""
-    server.database("postgres").execute(f"CREATE DATABASE with_sample TEMPLATE {template}")
-    db = server.database("with_sample")
+@pytest.fixture(scope="module", params=[5_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
+def sample(
+    request: pytest.FixtureRequest,
+    server: Server,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Database:
+    """A database with the sample of `make load`, or with a million of such events."""
+    name = f"with_{request.param}_events"
+    server.database("postgres").execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     path = tmp_path_factory.mktemp("sample") / "month.ndjson"
-    path.write_bytes(b"".join(samples.generate(5_000)))
+    with path.open("wb") as file:
+        file.writelines(samples.generate(request.param))
+    db = server.database(name)
     assert loader.load([path], warehouse_url=db.url).status == "success"
     return db
 
