@@ -84,7 +84,10 @@ tracks = Table(catalogue.TRACKS, metadata, *shared_columns(), comment=catalogue.
 
 # A batch's rows are found by their stamp, which they have in common and lie together with.
 _BRIN: dict[str, Any] = {"postgresql_using": "brin", "postgresql_with": {"pages_per_range": 32}}
-_CLICKED: dict[str, Any] = {"postgresql_where": text("first_clicked_at IS NOT NULL")}
+_CLICKED: dict[str, Any] = {
+    "postgresql_using": "hash",
+    "postgresql_where": text("first_clicked_at IS NOT NULL"),
+}
 
 for _collection in catalogue.COLLECTIONS:
     Table(
@@ -218,9 +221,10 @@ email_messages = Table(
     *map(_message_column, COLUMNS),
     Index(None, "delivered_at", **_BRIN),
     Index("email_messages_day_idx", text(DAY_OF_INDEX), **_BRIN),
-    # What a person clicked, for the function `attribution`.
-    Index(None, "user_id", "first_clicked_at", **_CLICKED),
-    Index(None, "email", "first_clicked_at", **_CLICKED),
+    # What a person clicked, for the function `attribution`. Hashes, since a text may be longer than
+    # a key of another index.
+    Index(None, "user_id", **_CLICKED),
+    Index(None, "email", **_CLICKED),
     comment=TABLE_COMMENT,
     postgresql_with={"fillfactor": 80},  # a message is updated when it is opened, clicked, ...
 )

@@ -1,9 +1,9 @@
 """`attribution`: a function that credits conversions to the messages that were clicked before them.
 
 Makes the function, and two indexes on `email_messages` that find the clicks of a person. They are
-partial: they have the messages that were clicked, some percent of all. Each reads its table once;
-nobody who reads waits for that, only who writes, which is a load, and that waits for a migration
-anyway.
+partial: they have the messages that were clicked, some percent of all. They are hashes, because an
+id or an address may be longer than the key of a B-tree. Each reads its table once; nobody who reads
+waits for that, only who writes, which is a load, and that waits for a migration anyway.
 
 Only adds: a loader of `oldest_loader` or newer can work with this schema too, even if it does not
 know this revision.
@@ -200,8 +200,8 @@ def upgrade() -> None:
     for column in PERSONS:
         op.execute(
             "-- squawk-ignore require-concurrent-index-creation\n"
-            f"CREATE INDEX email_messages_{column}_first_clicked_at_idx ON email_messages "
-            f"({column}, first_clicked_at) WHERE first_clicked_at IS NOT NULL"
+            f"CREATE INDEX email_messages_{column}_idx ON email_messages USING hash ({column}) "
+            "WHERE first_clicked_at IS NOT NULL"
         )
     schema = '"' + context.config.attributes["schema"].replace('"', '""') + '"'
     comment = f"COMMENT ON FUNCTION @.attribution IS '{COMMENT}'"
@@ -212,4 +212,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP FUNCTION IF EXISTS attribution(regclass, regclass, text, integer)")
     for column in reversed(PERSONS):
-        op.drop_index(f"email_messages_{column}_first_clicked_at_idx")
+        op.drop_index(f"email_messages_{column}_idx")
