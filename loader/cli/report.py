@@ -1,5 +1,6 @@
 """`report`: the numbers of some days, as a page or as JSON."""
 
+import errno
 import os
 from datetime import datetime
 from pathlib import Path
@@ -108,14 +109,23 @@ def _write(target: str, text: str) -> None:
     """A file appears as a whole or not at all; a pipe or a device is written to."""
     from loader.config.editing import replace_file
 
-    path = Path(os.path.realpath(target))
     try:
+        _refuse_planted(Path(target))
+        path = Path(os.path.realpath(target))
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
         else:
             replace_file(path, text)
     except OSError as error:
         raise LoaderError(f"{target} cannot be written ({error.strerror})") from None
+
+
+def _refuse_planted(path: Path) -> None:
+    """Refuse a link of another user's in a folder such as /tmp, as the system does for opening."""
+    if path.is_symlink():
+        folder, link = path.parent.stat(), path.lstat()
+        if folder.st_mode & 0o1002 == 0o1002 and link.st_uid not in (os.geteuid(), folder.st_uid):
+            raise PermissionError(errno.EACCES, "it is a link that another user has made")
 
 
 def _told(found: "Report") -> str:

@@ -19,7 +19,9 @@ _CLICKS = "email_link_clicked"
 
 def select_links(connection: Connection, schema: str, period: Period) -> Top[Link]:
     """Clicks by people in a period, by what stands before the query of the address."""
-    columns = select_tables(connection, schema, [_CLICKS])[_CLICKS]
+    columns = select_tables(connection, schema, [_CLICKS]).get(_CLICKS)
+    if columns is None:  # somebody has removed the table
+        return Top(shown=(), others=0)
     clicks = metadata.tables[_CLICKS].alias("e")
     event = clicks.c
     sent = func.coalesce(_text(event.href), _text(event.link_url))
@@ -27,13 +29,13 @@ def select_links(connection: Connection, schema: str, period: Period) -> Top[Lin
     # Who clicks may stand in it.
     bare = func.regexp_replace(func.left(address, _LONGEST_ADDRESS), r"^(\w+:)?//[^/]*@", r"\1//")
     link = func.regexp_replace(bare, r"[^/:\s]*(@|%40)[^/\s]*", "…", "gi").label("link")
-    person = func.coalesce(
-        _text(event.user_id), _text(event.context_traits_email), _text(event.anonymous_id)
-    )
+    email = func.coalesce(_text(event.context_traits_email), _text(event.anonymous_id))
     groups = (
         select(
             link,
-            or_(link.is_(None), is_of_several(person)).label("may_be_shown"),
+            or_(link.is_(None), is_of_several(_text(event.user_id), func.lower(email))).label(
+                "may_be_shown"
+            ),
             func.count().label("clicks"),
             func.count(literal_column(definition.key_sql(columns, "e")).distinct()).label(
                 "messages"

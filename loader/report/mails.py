@@ -107,14 +107,14 @@ def _select_names(connection: Connection, period: Period, wanted: Sequence[Key])
         .group_by(*keys)
         .having(
             func.min(_messages.subject) == func.max(_messages.subject),
-            is_of_several(_messages.person),
+            is_of_several(_messages.user_id, _messages.email),
         )
     )
     campaigns = (
         select(*keys, _messages.campaign_name)
         .where(are_wanted, _messages.campaign_name.is_not(None))
         .group_by(*keys, _messages.campaign_name)
-        .having(is_of_several(_messages.person))
+        .having(is_of_several(_messages.user_id, _messages.email))
         .order_by(_messages.campaign_name)
     )
     names: dict[Key, str] = {}
@@ -134,7 +134,7 @@ def _select_given_names(connection: Connection, wanted: Sequence[Key]) -> dict[K
 
 def _select_domains(connection: Connection, period: Period) -> Top[Domain]:
     domain = _messages.email_domain
-    may_be_shown = or_(domain.is_(None), is_of_several(_messages.person))
+    may_be_shown = or_(domain.is_(None), is_of_several(_messages.user_id, _messages.email))
     groups = (
         select(domain, may_be_shown.label("may_be_shown"), *_COUNTS)
         .where(_within(period))

@@ -6,8 +6,7 @@ All of them are asked in one transaction that sees one state of the tables. Days
 
 from datetime import date, datetime, tzinfo
 
-from sqlalchemy import Connection, column, exists, func, or_, select, text, true
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Column, Connection, MetaData, Table, exists, func, or_, select, text
 
 from loader import __version__
 from loader.report.links import select_links
@@ -15,11 +14,20 @@ from loader.report.mails import select_mails
 from loader.report.numbers import LoadDone, Mart, Rejects, Report, SchemaChange, Top
 from loader.report.period import choose_period
 from loader.warehouse.marts import fold
-from loader.warehouse.rejects import is_waiting
-from loader.warehouse.tables import loads, rejects, tracks
+from loader.warehouse.tables import loads, tracks
 
 # How many of each a page shows.
 LOADS, CHANGES = 10, 15
+
+_VIEWS = MetaData()
+_schema_changes = Table(
+    "schema_changes",
+    _VIEWS,
+    *(Column(name) for name in ("changed_at", "load_id", "change", "table_name")),
+)
+_rejects_by_reason = Table(
+    "rejects_by_reason", _VIEWS, *(Column(name) for name in ("reason", "rejects", "waiting"))
+)
 
 
 def select_report(
@@ -123,20 +131,17 @@ def _select_loads(connection: Connection, zone: tzinfo) -> Top[LoadDone]:
 
 
 def _select_changes(connection: Connection, zone: tzinfo) -> Top[SchemaChange]:
-    entries = func.jsonb_array_elements(loads.c.schema_changes)
-    entry = entries.table_valued(column("value", JSONB)).lateral("entry")
-    change, table = entry.c.value["change"].astext, entry.c.value["table"].astext
+    one = _schema_changes.c
     groups = (
         select(
-            loads.c.id.label("load_id"),
-            table.label("table"),
-            func.max(loads.c.started_at).label("changed_at"),
-            func.bool_or(change == "create table").label("is_new"),
-            func.count().filter(change == "add column").label("new_columns"),
-            func.count().filter(change == "widen column").label("wider_columns"),
+            one.load_id,
+            one.table_name.label("table"),
+            func.max(one.changed_at).label("changed_at"),
+            func.bool_or(one.change == "create table").label("is_new"),
+            func.count().filter(one.change == "add column").label("new_columns"),
+            func.count().filter(one.change == "widen column").label("wider_columns"),
         )
-        .select_from(loads.join(entry, true()))
-        .group_by(loads.c.id, table)
+        .group_by(one.load_id, one.table_name)
         .subquery()
     )
     newest = (
@@ -151,14 +156,15 @@ def _select_changes(connection: Connection, zone: tzinfo) -> Top[SchemaChange]:
 
 
 def _select_rejects(connection: Connection) -> tuple[Rejects, ...]:
-    number = func.count()
-    waiting = func.count().filter(is_waiting())
+    """From the view, since who may read that need not read the raw texts beside them."""
+    one = _rejects_by_reason.c
+    number = func.sum(one.rejects)
     counted = (
-        select(rejects.c.reason, number, waiting)
-        .group_by(rejects.c.reason)
-        .order_by(number.desc(), rejects.c.reason)
+        select(one.reason, number, func.sum(one.waiting))
+        .group_by(one.reason)
+        .order_by(number.desc(), one.reason)
     )
     return tuple(
-        Rejects(reason=reason, rejects=total, waiting=left)
+        Rejects(reason=reason, rejects=int(total), waiting=int(left))
         for reason, total, left in connection.execute(counted)
     )

@@ -14,6 +14,7 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    or_,
     select,
 )
 
@@ -21,9 +22,12 @@ from sqlalchemy import (
 Key = tuple[Any, ...]
 
 
-def is_of_several(person: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether a group has more than one person: what one has alone may tell who it is."""
-    return func.coalesce(func.min(person) != func.max(person), False)
+def is_of_several(user_id: ColumnElement[Any], email: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a group has more than one person: what one has alone may tell who it is.
+
+    Two ids or two addresses: one person may have an id in one event and only an address in another.
+    """
+    return or_(*(func.coalesce(func.min(one) != func.max(one), False) for one in (user_id, email)))
 
 
 class Found(NamedTuple):
