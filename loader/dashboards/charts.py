@@ -89,7 +89,7 @@ _STEPS = Chart(
     "table",
     "campaign_performance",
     ("last_name", "sum_delivered", "human_open_rate", "click_rate"),
-    ("message_source_id", "action_id", "content_id"),
+    ("message_kind", "message_source_id", "parent_action_id", "action_id", "content_id"),
     order="sum_delivered",
     note="Steps of campaigns, and variants of newsletters and A/B tests.",
 )
@@ -224,7 +224,7 @@ TABS = (
         "funnel",
         "Funnel",
         (
-            Row(50, ((_FUNNEL, 6), (_STEPS, 6))),
+            Row(50, ((_FUNNEL, 4), (_STEPS, 8))),
             Row(46, ((_PRESSURE, 6), (_PEOPLE, 6))),
         ),
     ),
