@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+from loader.dashboards.datasets import IS_LOAD
+
 Kind = Literal["figure", "lines", "bars", "table", "rows", "funnel"]
 
 # What follows on a message, as columns of a table.
@@ -17,9 +19,12 @@ class Chart(NamedTuple):
     dataset: str
     metrics: tuple[str, ...] = ()  # of the dataset
     by: tuple[str, ...] = ()  # columns whose values get a line, a bar or a row each
-    order: str = ""  # of tables: the metric that decides it, the highest first; default: the first
+    # The metric that decides it: of tables the highest first, by default the first one; of a
+    # funnel the lowest first.
+    order: str = ""
     across: str = ""  # of bars: what stands along the axis; default: the days
     present: tuple[str, ...] = ()  # columns of which only the rows count that have a value there
+    where: str = ""  # SQL: of which rows it is
     columns: tuple[str, ...] = ()  # of rows: what is shown of each
     limit: int = 100  # parts or rows at most
     note: str = ""  # what a reader has to know
@@ -81,7 +86,14 @@ _MESSAGES = Chart(
     order="sum_delivered",
 )
 _FUNNEL = Chart(
-    "funnel", "From delivery to conversion", "funnel", "email_funnel", ("sum_messages",), ("stage",)
+    "funnel",
+    "From delivery to conversion",
+    "funnel",
+    "email_funnel",
+    ("sum_messages",),
+    ("stage",),
+    order="first_stage_number",
+    note="A conversion need not follow a click, so the last stage may be the larger one.",
 )
 _STEPS = Chart(
     "steps",
@@ -203,6 +215,7 @@ _LOADS = Chart(
     "Load by load",
     "rows",
     "load_health",
+    where=IS_LOAD,
     columns=(
         *("started_at", "load_id", "status", "seconds", "records_read", "rows_loaded"),
         *("duplicates", "rejects", "schema_changes", "last_timestamp", "loader_version"),

@@ -134,7 +134,7 @@ def test_charts_datasets_and_filters_refer_to_what_is_there(found: dict[str, Any
         form = chart["params"]
         assert {*form.get("metrics", []), *filter(None, [form.get("metric")])} <= metrics
         named = [*form.get("groupby", []), *form.get("all_columns", [])]
-        named += [one["subject"] for one in form["adhoc_filters"]]
+        named += [one["subject"] for one in form["adhoc_filters"] if "subject" in one]
         assert {*named, form.get("x_axis", dataset["main_dttm_col"])} <= columns
         context = json.loads(chart["query_context"])
         assert context["form_data"] == form | {"datasource": "0__table"}
@@ -166,6 +166,13 @@ def test_steps_of_different_messages_are_different_rows() -> None:
     named = ("message_kind", "message_source_id", "action_id", "parent_action_id", "content_id")
     assert set(named) <= {column.name for column in view.columns}
     assert set(steps.by) == set(named)
+
+
+def test_rates_have_the_digits_of_the_one_definition() -> None:
+    for dataset in DATASETS.values():
+        shown = {one.name: one.format for one in dataset.metrics}
+        for rate in RATES:
+            assert shown.get(rate.name) in (None, f".{rate.digits}%")
 
 
 def test_filters_leave_alone_the_charts_that_lack_their_column(found: dict[str, Any]) -> None:
