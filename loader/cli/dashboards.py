@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loader.cli.context import one_pair, read_settings
+from loader.cli.log import warn
 from loader.cli.options import SourceName, WarehouseName, WarehouseUrl, examples
 from loader.cli.text import number, out
 
@@ -42,7 +43,8 @@ def dashboards_superset(
         typer.Option(
             metavar="URL",
             help="postgresql://USER@HOST/DATABASE by which Superset connects; default: as the "
-            "loader does. A password in it is left out.",
+            "loader does, and to the port of an embedded server as its role that only reads. A "
+            "password in it is left out.",
         ),
     ] = None,
     days: Annotated[
@@ -70,9 +72,18 @@ def dashboards_superset(
 
 
 def _url_of(warehouse: "Warehouse") -> str:
-    """The URL of a warehouse; the embedded server is started to know its own."""
+    """The URL of a warehouse; an embedded server without a port is started to know its own."""
     from loader.warehouse import embedded
+    from loader.warehouse.cluster import ANALYST, DATABASE
+    from loader.warehouse.sockets import HOST
 
+    if warehouse.is_embedded:
+        if port := embedded.port_of(warehouse.folder):
+            return f"postgresql://{ANALYST}@{HOST}:{port}/{DATABASE}"
+        warn(
+            "the bundle connects as the administrator of the embedded server; "
+            "`warehouse start --port N` gives it a role that only reads"
+        )
     with embedded.server_of(warehouse) as url:
         return url
 

@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+from loader.dashboards.datasets import IS_LOAD
+
 Kind = Literal["figure", "lines", "bars", "table", "rows", "funnel"]
 
 # What follows on a message, as columns of a table.
@@ -17,9 +19,12 @@ class Chart(NamedTuple):
     dataset: str
     metrics: tuple[str, ...] = ()  # of the dataset
     by: tuple[str, ...] = ()  # columns whose values get a line, a bar or a row each
-    order: str = ""  # of tables: the metric that decides it, the highest first; default: the first
+    # The metric that decides it: of tables the highest first, by default the first one; of a
+    # funnel the lowest first.
+    order: str = ""
     across: str = ""  # of bars: what stands along the axis; default: the days
     present: tuple[str, ...] = ()  # columns of which only the rows count that have a value there
+    where: str = ""  # SQL: of which rows it is
     columns: tuple[str, ...] = ()  # of rows: what is shown of each
     limit: int = 100  # parts or rows at most
     note: str = ""  # what a reader has to know
@@ -81,7 +86,14 @@ _MESSAGES = Chart(
     order="sum_delivered",
 )
 _FUNNEL = Chart(
-    "funnel", "From delivery to conversion", "funnel", "email_funnel", ("sum_messages",), ("stage",)
+    "funnel",
+    "From delivery to conversion",
+    "funnel",
+    "email_funnel",
+    ("sum_messages",),
+    ("stage",),
+    order="first_stage_number",
+    note="A conversion need not follow a click, so the last stage may be the larger one.",
 )
 _STEPS = Chart(
     "steps",
@@ -89,7 +101,7 @@ _STEPS = Chart(
     "table",
     "campaign_performance",
     ("last_name", "sum_delivered", "human_open_rate", "click_rate"),
-    ("message_source_id", "action_id", "content_id"),
+    ("message_kind", "message_source_id", "parent_action_id", "action_id", "content_id"),
     order="sum_delivered",
     note="Steps of campaigns, and variants of newsletters and A/B tests.",
 )
@@ -203,6 +215,7 @@ _LOADS = Chart(
     "Load by load",
     "rows",
     "load_health",
+    where=IS_LOAD,
     columns=(
         *("started_at", "load_id", "status", "seconds", "records_read", "rows_loaded"),
         *("duplicates", "rejects", "schema_changes", "last_timestamp", "loader_version"),
@@ -224,7 +237,7 @@ TABS = (
         "funnel",
         "Funnel",
         (
-            Row(50, ((_FUNNEL, 6), (_STEPS, 6))),
+            Row(50, ((_FUNNEL, 4), (_STEPS, 8))),
             Row(46, ((_PRESSURE, 6), (_PEOPLE, 6))),
         ),
     ),

@@ -21,12 +21,11 @@ from loader.warehouse.marts.views import VIEWS
 
 NO_NUMBER = ""
 NUMBER = ",d"
-PERCENT = ".1%"
-SMALL_PERCENT = ".2%"
 DECIMAL = ",.1f"
 
-# Rates of which a tenth of a percent is much.
-_SMALL = {"unsubscribe_rate", "spam_rate"}
+# `columns widen` has a row of its own in the ledger, and is no load: it reads no record, and a load
+# that reads none changes no table.
+IS_LOAD = "NOT (status = 'success' AND records_read = 0 AND schema_changes > 0)"
 # Words that are not made of a column's name.
 _LABELS = {
     "human_opened": "Opened by people",
@@ -88,8 +87,11 @@ def _sum(column: str, label: str, comment: str) -> Metric:
 
 
 def _rate(rate: Rate, sql: str) -> Metric:
-    shown = SMALL_PERCENT if rate.name in _SMALL else PERCENT
-    return Metric(rate.name, rate.label, sql, shown, rate.comment)
+    return Metric(rate.name, rate.label, sql, _percent(rate.digits), rate.comment)
+
+
+def _percent(digits: int) -> str:
+    return f".{digits}%"
 
 
 def _of_counts(columns: set[str]) -> list[Metric]:
@@ -127,7 +129,14 @@ _OWN: dict[str, list[Metric]] = {
         )
     ],
     "email_funnel": [
-        _sum("messages", "Messages", "Messages that have come this far, by day of delivery.")
+        _sum("messages", "Messages", "Messages that have come this far, by day of delivery."),
+        Metric(
+            "first_stage_number",
+            "Order of the stages",
+            "min(stage_number)",
+            NUMBER,
+            "By this the stages are in their order.",
+        ),
     ],
     "email_links": [_sum("clicks", "Clicks", "Clicks that are not known to be by a machine.")],
     "marketing_pressure": [
@@ -137,7 +146,13 @@ _OWN: dict[str, list[Metric]] = {
         _per_message("spam_rate"),
     ],
     "load_health": [
-        Metric("loads", "Loads", "count(*)", NUMBER, "Loads that were started."),
+        Metric(
+            "loads",
+            "Loads",
+            f"count(*) FILTER (WHERE {IS_LOAD})",
+            NUMBER,
+            "Loads that were started.",
+        ),
         Metric(
             "failed_loads",
             "Failed loads",
@@ -154,7 +169,7 @@ _OWN: dict[str, list[Metric]] = {
             "rejects_per_record",
             "Reject ratio",
             "sum(rejects)::numeric / nullif(sum(records_read - ignored), 0)",
-            SMALL_PERCENT,
+            _percent(2),
             "Share of rejects in the records that were not ignored.",
         ),
         Metric("sum_seconds", "Seconds", "sum(seconds)", DECIMAL, "How long the loads took."),

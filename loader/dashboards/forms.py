@@ -1,5 +1,6 @@
 """A chart in the words of Superset: the form that draws it, and the query behind that."""
 
+import json
 from typing import Any
 
 from loader.dashboards.charts import Chart
@@ -15,7 +16,11 @@ _MOST_POINTS = 10_000  # of a chart over time
 def form_of(chart: Chart, dataset: Dataset) -> dict[str, Any]:
     """What Superset calls the parameters of a chart."""
     shared = {
-        "adhoc_filters": [_time_filter(dataset), *map(_present_filter, chart.present)],
+        "adhoc_filters": [
+            _time_filter(dataset),
+            *map(_present_filter, chart.present),
+            *([_sql_filter(chart.where)] if chart.where else []),
+        ],
         "color_scheme": "supersetColors",
         "extra_form_data": {},
     }
@@ -28,6 +33,10 @@ def _time_filter(dataset: Dataset) -> dict[str, Any]:
 
 def _present_filter(column: str) -> dict[str, Any]:
     return _filter(column, "IS NOT NULL", None) | {"operatorId": "IS_NOT_NULL"}
+
+
+def _sql_filter(where: str) -> dict[str, Any]:
+    return {"expressionType": "SQL", "clause": "WHERE", "sqlExpression": where}
 
 
 def _filter(column: str, operator: str, value: str | None) -> dict[str, Any]:
@@ -154,7 +163,10 @@ def _funnel(chart: Chart, dataset: Dataset) -> dict[str, Any]:
         "groupby": [*chart.by],
         "metric": metric.name,
         "row_limit": chart.limit,
-        "sort_by_metric": True,
+        # The stages stand in their order, whichever has more messages.
+        "sort_by_metric": False,
+        "order_by_cols": [json.dumps([_order(chart), True])],
+        "sort": "none",
         "percent_calculation_type": "first_step",
         "label_type": _KEY_VALUE_PERCENT,
         "tooltip_label_type": _KEY_VALUE_PERCENT,
@@ -187,7 +199,7 @@ def query_of(chart: Chart, dataset: Dataset) -> dict[str, Any]:
         "metrics": [*chart.metrics],
         "orderby": _order_of(chart, dataset),
         "filters": filters,
-        "extras": {"having": "", "where": ""},
+        "extras": {"having": "", "where": f"({chart.where})" if chart.where else ""},
         "row_limit": _MOST_POINTS if chart.kind in ("lines", "bars") else chart.limit,
         "series_limit": 0,
         "order_desc": True,
@@ -211,4 +223,4 @@ def _columns_of(chart: Chart, dataset: Dataset) -> list[Any]:
 def _order_of(chart: Chart, dataset: Dataset) -> list[list[Any]]:
     if chart.kind == "rows":
         return [[dataset.time, False]]
-    return [[_order(chart), False]] if chart.by else []
+    return [[_order(chart), chart.kind == "funnel"]] if chart.by else []

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Generic, TypeVar
 
 from loader.report.period import Period
-from loader.warehouse.marts.metrics import COUNTS, RATES, Rate
+from loader.warehouse.marts.metrics import COUNTS, FUNNEL, RATES, Rate
 
 T = TypeVar("T")
 
@@ -24,7 +24,6 @@ KEY_FIGURES = (
     "spam_rate",
 )
 LESS_IS_BETTER = frozenset({"bounce_rate", "unsubscribe_rate", "spam_rate"})
-FUNNEL = ("delivered", "human_opened", "clicked", "converted")
 LABELS: Mapping[str, str] = {one.name: one.label for one in (*COUNTS, *RATES)}
 
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 # Of the chart by day, as wide as the page, and as a telephone.
 _WIDE, _NARROW = 960, 344
 _LINES = ("human_open_rate", "click_rate", "open_rate")
-# Rates that are small are told with one more digit.
-_SMALL = frozenset({"conversion_rate", "bounce_rate", "unsubscribe_rate", "spam_rate"})
+_DIGITS = {rate.name: rate.digits for rate in RATES}
 _LONGEST_NAME = 100  # characters of a name, or of an address
 _SAFE_ADDRESS = re.compile(r"https?://[^\s/…@]+(?:/[^\s…@]*)?", re.IGNORECASE)
 _KINDS = {
@@ -86,7 +85,7 @@ def rate_text(rate: float | None, name: str = "") -> str:
     """A rate as people read it."""
     if rate is None:
         return "–"
-    return f"{rate * 100:,.{2 if name in _SMALL else 1}f}%"
+    return f"{rate * 100:,.{_DIGITS.get(name, 1)}f}%"
 
 
 def change_text(figure: KeyFigure) -> str:
@@ -94,12 +93,10 @@ def change_text(figure: KeyFigure) -> str:
     change = figure.change
     if change is None:
         return ""
-    is_rate = figure.name in {rate.name for rate in RATES}
-    digits = 2 if figure.name in _SMALL else 1
-    shown = f"{abs(change) * 100:,.{digits}f}"
+    shown = f"{abs(change) * 100:,.{_DIGITS.get(figure.name, 1)}f}"
     if not float(shown.replace(",", "")):
         return ""
-    return f"{shown} points" if is_rate else f"{shown}%"
+    return f"{shown} points" if figure.name in _DIGITS else f"{shown}%"
 
 
 def is_better(figure: KeyFigure) -> bool:

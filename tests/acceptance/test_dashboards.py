@@ -1,9 +1,11 @@
 """`dashboards superset`, as a user meets it."""
 
+import shutil
+import socket
 import zipfile
 from pathlib import Path
 
-from acceptance.harness import Run
+from acceptance.harness import Run, enterable_folder
 
 SHOWN = "postgresql://bi_reader@db.example.com/analytics"
 
@@ -54,3 +56,27 @@ def test_a_url_that_is_none_is_refused_without_showing_it(run: Run) -> None:
     assert refused.code == 2
     assert "postgresql://USER@HOST" in refused.err
     assert "s3cret" not in refused.err
+
+
+def test_a_port_of_the_embedded_server_is_taken_with_the_role_that_only_reads(
+    run: Run, tmp_path: Path
+) -> None:
+    folder = enterable_folder()
+    env = {"LOADER_WAREHOUSE_DIR": str(folder / "wh")}
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    try:
+        done = run("dashboards", "superset", url=None, env=env)
+        assert done.code == 0, done.err
+        assert "connects as the administrator" in done.err
+        assert "postgresql://postgres@" in text_of(tmp_path / "superset.zip")
+        assert run("warehouse", "start", "--port", port, url=None, env=env).code == 0
+        done = run("dashboards", "superset", url=None, env=env)
+        assert done.code == 0, done.err
+        assert done.err == ""
+        address = f"postgresql://analyst:XXXXXXXXXX@127.0.0.1:{port}/postgres"
+        assert address in text_of(tmp_path / "superset.zip")
+        assert f"asks for the password of postgresql://analyst@127.0.0.1:{port}/" in done.out
+    finally:
+        run("warehouse", "stop", url=None, env=env)
+        shutil.rmtree(folder, ignore_errors=True)

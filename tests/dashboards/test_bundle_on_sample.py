@@ -1,6 +1,7 @@
 """The bundle on the marts: columns, metrics and charts, as Superset would ask for them."""
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from acceptance.harness import Database
 from loader.dashboards.charts import CHARTS, Chart
 from loader.dashboards.datasets import DATASETS, Dataset
 from loader.dashboards.superset import Target, documents
+from loader.warehouse.marts.metrics import COUNTS, FUNNEL
 
 DOCUMENTS = documents(Target("Customer.io", "customerio", "postgresql://bi@db/analytics", 0))
 
@@ -40,9 +42,11 @@ def query_sql(chart: dict[str, Any], dataset: dict[str, Any]) -> str:
     columns = [column_sql(one) for one in query["columns"]]
     shown = [*columns, *(f"{metrics[name]} AS {quoted(name)}" for name in query["metrics"])]
     present = [one["col"] for one in query["filters"] if one["op"] == "IS NOT NULL"]
-    where = " AND ".join([f"{quoted(column)} IS NOT NULL" for column in present] or ["true"])
+    conditions = [f"{quoted(column)} IS NOT NULL" for column in present]
+    where = " AND ".join([*conditions, query["extras"]["where"] or "true"])
     order = [
-        f"{quoted(name)} {'ASC' if asc else 'DESC'} NULLS LAST" for name, asc in query["orderby"]
+        f"{metrics.get(name) or quoted(name)} {'ASC' if asc else 'DESC'} NULLS LAST"
+        for name, asc in query["orderby"]
     ]
     return (
         f"SELECT {', '.join(shown)} FROM customerio.{quoted(dataset['table_name'])} WHERE {where}"
@@ -83,6 +87,42 @@ def test_each_chart_has_data_on_the_sample(chart: Chart, sample: Database) -> No
     assert all(
         any(row[-number] is not None for row in rows) for number in range(1, len(chart.metrics) + 1)
     )
+
+
+def rows_after(change: str, key: str, database: Database) -> list[Any]:
+    """What Superset gets for a chart after a change, which is taken back."""
+    [dataset] = [one.dataset for one in CHARTS if one.key == key]
+    document = DOCUMENTS[f"datasets/customerio/{dataset}.yaml"]
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"BEGIN; {change}")
+        cursor.execute(query_sql(DOCUMENTS[f"charts/{key}.yaml"], document))
+        rows: list[Any] = cursor.fetchall()
+        cursor.execute("ROLLBACK")
+        return rows
+
+
+def test_stages_of_the_funnel_stand_in_their_order_whichever_is_larger(sample: Database) -> None:
+    all_of_them = "UPDATE customerio.email_messages SET converted_at = delivered_at"
+    stages = rows_after(all_of_them, "funnel", sample)
+    labels = [count.label for name in FUNNEL for count in COUNTS if count.name == name]
+    assert [label for label, _ in stages] == labels
+    assert stages[3][1] > stages[2][1]
+    form = DOCUMENTS["charts/funnel.yaml"]["params"]
+    assert (form["sort"], form["sort_by_metric"]) == ("none", False)
+    assert [json.loads(one) for one in form["order_by_cols"]] == [["first_stage_number", True]]
+
+
+@pytest.mark.parametrize("key", ["figure_loads", "loads"])
+def test_a_widening_is_no_load(key: str, sample: Database) -> None:
+    load = (
+        "INSERT INTO customerio._loads "
+        "(source, status, finished_at, loader_version, schema_changes) VALUES "
+        "('Customer.io', 'success', now(), '0', {})"
+    )
+    before = rows_after("SELECT", key, sample)
+    widened = load.format("""'[{"change": "widen column"}]'""")
+    assert rows_after(widened, key, sample) == before
+    assert rows_after(load.format("NULL"), key, sample) != before
 
 
 def test_rates_are_the_same_whichever_mart_they_are_made_of(sample: Database) -> None:

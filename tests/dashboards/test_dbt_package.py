@@ -8,6 +8,7 @@ import yaml
 from acceptance.harness import ROOT, Database
 
 from loader import __version__
+from loader.dashboards.datasets import DATASETS, IS_LOAD
 from loader.normalize.collections import MARTS
 from loader.warehouse.marts.metrics import COUNTS, RATES, rate_sql
 from loader.warehouse.tables import LEDGER, metadata
@@ -82,6 +83,22 @@ def test_rates_are_worded_as_in_the_one_definition() -> None:
     worded = re.findall(r"^    (.+) as (\w+),?$", RATES_MACRO, re.MULTILINE)
     assert worded == [(rate_sql(one), one.name) for one in RATES]
     assert not [one.name for one in COUNTS if f" as {one.name}" in RATES_MACRO]
+
+
+def test_exposures_depend_on_what_they_read() -> None:
+    exposures = yaml.safe_load((PACKAGE / "models" / "exposures.yml").read_text())["exposures"]
+    dashboard, report = (
+        {re.fullmatch(r"source\('customerio', '(\w+)'\)", one)[1] for one in found["depends_on"]}  # type: ignore[index]
+        for found in exposures
+    )
+    assert dashboard == set(DATASETS)
+    assert {"email_messages", "email_link_clicked", "dim_messages", "tracks"} <= report
+    assert report <= {table["name"] for table in TABLES}
+
+
+def test_freshness_of_loads_leaves_out_what_is_no_load() -> None:
+    [health] = [table for table in TABLES if table["name"] == "load_health"]
+    assert health["config"]["freshness"]["filter"] == IS_LOAD
 
 
 def test_the_package_has_the_version_of_the_loader() -> None:

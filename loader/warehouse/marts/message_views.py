@@ -1,6 +1,13 @@
 """The views over `email_messages`, as data. What is counted is defined in `metrics.py`."""
 
-from loader.warehouse.marts.metrics import BOUNCE_CLASSES, BOUNCE_CODE, COUNTS, DAY, Count
+from loader.warehouse.marts.metrics import (
+    BOUNCE_CLASSES,
+    BOUNCE_CODE,
+    COUNTS,
+    DAY,
+    FUNNEL,
+    Count,
+)
 from loader.warehouse.marts.view import View, ViewColumn, counts_of, select_counts
 
 _COUNTS = {count.name: count for count in COUNTS}
@@ -71,7 +78,7 @@ CAMPAIGN_PERFORMANCE = View(
 )
 
 # The stages of a message, in their order.
-_STAGES = _some("delivered", "human_opened", "clicked", "converted")
+_STAGES = _some(*FUNNEL)
 
 EMAIL_FUNNEL = View(
     "email_funnel",

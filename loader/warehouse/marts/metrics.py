@@ -26,6 +26,7 @@ class Rate(NamedTuple):
     of: str  # name of the count above the line
     per: str  # name of the count below it
     comment: str
+    digits: int = 1  # behind the point of the percentage: more where a tenth of a percent is much
 
 
 def _messages(name: str, label: str, where: str, comment: str) -> Count:
@@ -132,18 +133,27 @@ RATES = (
         "Of the messages that people opened.",
     ),
     Rate(
-        "unsubscribe_rate", "Unsubscribe rate", "unsubscribed", "delivered", "Through the message."
+        "unsubscribe_rate",
+        "Unsubscribe rate",
+        "unsubscribed",
+        "delivered",
+        "Through the message.",
+        digits=2,
     ),
-    Rate("spam_rate", "Spam rate", "marked_as_spam", "delivered", "Marked as spam."),
-    Rate("bounce_rate", "Bounce rate", "bounced", "attempted", "Of what was attempted."),
+    Rate("spam_rate", "Spam rate", "marked_as_spam", "delivered", "Marked as spam.", digits=2),
+    Rate("bounce_rate", "Bounce rate", "bounced", "attempted", "Of what was attempted.", digits=2),
     Rate(
         "conversion_rate",
         "Conversion rate",
         "converted",
         "delivered",
         "Conversions that Customer.io reports.",
+        digits=2,
     ),
 )
+
+# The stages that a message goes through, by the names of their counts.
+FUNNEL = ("delivered", "human_opened", "clicked", "converted")
 
 
 def rate_sql(rate: Rate) -> str:
