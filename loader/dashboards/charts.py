@@ -116,7 +116,7 @@ _PRESSURE = Chart(
 )
 _PEOPLE = Chart(
     "people",
-    "People by messages they get in a week",
+    "People and weeks, by messages they get in one",
     "bars",
     "marketing_pressure",
     ("sum_people",),

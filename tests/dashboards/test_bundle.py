@@ -193,7 +193,7 @@ def test_filters_leave_alone_the_charts_that_lack_their_column(found: dict[str, 
             assert has == (number not in one["scope"]["excluded"])
 
 
-@pytest.mark.parametrize(("days", "shown"), [(90, "Last 90 days"), (0, "No filter")])
+@pytest.mark.parametrize(("days", "shown"), [(90, "Last 90 days : now"), (0, "No filter")])
 def test_the_dashboard_opens_with_the_last_days(days: int, shown: str) -> None:
     dashboard = documents(TARGET._replace(days=days))["dashboards/customerio.yaml"]
     time, *_ = dashboard["metadata"]["native_filter_configuration"]
