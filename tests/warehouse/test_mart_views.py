@@ -14,7 +14,7 @@ import samples
 from loader.normalize import collections as catalogue
 from loader.warehouse import migrate
 from loader.warehouse.engine import make_engine
-from loader.warehouse.marts import metrics, views
+from loader.warehouse.marts import definition, metrics, views
 from loader.warehouse.marts.messages import DAY_OF_INDEX
 from loader.warehouse.marts.renewal import READ, functions_of
 from loader.warehouse.marts.texts import digest_of
@@ -74,9 +74,11 @@ def test_of_nothing_a_view_says_nothing(db: Database, view: Any) -> None:
 
 def test_the_views_change_in_no_revision_that_is_out() -> None:
     """Where they must differ: read `loader/warehouse/marts/views.py`, and write a new revision."""
-    revision = ScriptDirectory(str(migrate.FOLDER)).get_revision("0009").module
+    scripts = ScriptDirectory(str(migrate.FOLDER))
+    revision = scripts.get_revision("0009").module
     assert views.digest_of_all() == revision.MADE
     assert revision.VIEWS == catalogue.VIEWS
+    assert definition.digest_of_all() == scripts.get_revision("0008").module.MADE
 
 
 # on the sample

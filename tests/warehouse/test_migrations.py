@@ -229,13 +229,14 @@ def test_a_table_that_gave_way_to_email_messages_gets_its_name_back_and_gives_wa
     migrated(command.upgrade, "0007")
     empty_db.execute(
         "CREATE TABLE email_messages (LIKE tracks INCLUDING ALL); "
-        "INSERT INTO email_messages (id) VALUES ('kept')"
+        "INSERT INTO email_messages (id, event) VALUES ('kept', 'email_messages')"
     )
     for _ in range(2):
         migrated(command.upgrade, "head")
-        assert empty_db.rows("SELECT id FROM _email_messages") == [("kept",)]
+        found = empty_db.rows("SELECT id, event FROM _email_messages")
+        assert found == [("kept", "_email_messages")]
         migrated(command.downgrade, "0007")
-        assert empty_db.rows("SELECT id FROM email_messages") == [("kept",)]
+        assert empty_db.rows("SELECT id, event FROM email_messages") == [("kept", "email_messages")]
 
 
 def test_an_index_of_a_reader_on_uuid_ts_stays_under_another_name(empty_db: Database) -> None:
