@@ -14,6 +14,7 @@ import samples
 from loader.normalize import collections as catalogue
 from loader.warehouse import migrate
 from loader.warehouse.engine import make_engine
+from loader.warehouse.grants import grant_reader
 from loader.warehouse.marts import definition, metrics, views
 from loader.warehouse.marts.messages import DAY_OF_INDEX
 from loader.warehouse.marts.renewal import READ, functions_of
@@ -79,6 +80,39 @@ def test_the_views_change_in_no_revision_that_is_out() -> None:
     assert views.digest_of_all() == revision.MADE
     assert revision.VIEWS == catalogue.VIEWS
     assert definition.digest_of_all() == scripts.get_revision("0008").module.MADE
+
+
+def test_the_reader_may_call_our_functions_and_nobody_elses(db: Database) -> None:
+    ours = db.rows(
+        "SELECT proname || '(' || oidvectortypes(proargtypes) || ')' FROM pg_proc "
+        "WHERE pronamespace = %s::regnamespace ORDER BY 1",
+        SCHEMA,
+    )
+    assert [name for (name,) in ours] == sorted(views.FUNCTIONS)
+    role = f"reader_of_{db.name}"
+    theirs = "('_theirs()', '_url_text(integer)', '_proc()', '_agg(integer)')"
+    db.execute(
+        f"CREATE ROLE {role}; "
+        "CREATE FUNCTION _theirs() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; "
+        "CREATE FUNCTION _url_text(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; "
+        "CREATE PROCEDURE _proc() LANGUAGE sql AS 'SELECT 1'; "
+        "CREATE AGGREGATE _agg(int) (SFUNC = int4pl, STYPE = int); "
+        f"REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA {SCHEMA} FROM PUBLIC"
+    )
+    try:
+        for _ in range(2):
+            with make_engine(db.url).begin() as connection:
+                grant_reader(connection, SCHEMA, role)
+        may = (
+            "SELECT proname || '(' || oidvectortypes(proargtypes) || ')' IN {}, "
+            "bool_or(has_function_privilege(%s, oid, 'EXECUTE')), "
+            "bool_and(has_function_privilege(%s, oid, 'EXECUTE')) "
+            "FROM pg_proc WHERE pronamespace = %s::regnamespace GROUP BY 1 ORDER BY 1"
+        )
+        found = db.rows(may.format(theirs), role, role, SCHEMA)
+        assert found == [(False, True, True), (True, False, False)]
+    finally:
+        db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 # on the sample
