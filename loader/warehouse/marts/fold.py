@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import psycopg2
 from psycopg2 import sql
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     DateTime,
@@ -123,11 +124,16 @@ def is_off(connection: Connection, schema: str) -> bool:
 
 
 def select_status(connection: Connection, schema: str) -> MartStatus:
-    """How full `email_messages` is; reads the table."""
+    """How full `email_messages` is; reads the table.
+
+    Batches that no load has recorded yet are counted as the loads say that they wrote them.
+    """
+    lacking = func.coalesce(func.sum(loads.c.batches - _RECORDED), 0)
+    unknown = cast(select(lacking).where(_LACKS_BATCHES).scalar_subquery(), BigInteger)
     counts = select(
         select(func.count()).select_from(email_messages).scalar_subquery(),
-        select(func.count()).select_from(batches).scalar_subquery(),
-        select(func.count()).where(~batches.c.folded).scalar_subquery(),
+        select(func.count()).select_from(batches).scalar_subquery() + unknown,
+        select(func.count()).where(~batches.c.folded).scalar_subquery() + unknown,
         select(func.count()).select_from(stale_messages).scalar_subquery(),
     )
     return MartStatus(EMAIL_MESSAGES, *connection.execute(counts).one(), is_off(connection, schema))
