@@ -373,6 +373,32 @@ def test_a_function_is_made_anew_where_the_tables_ask_for_it(place: Place) -> No
     assert kept == {name: digest_of(statement) for name, statement in made.items()}
 
 
+def test_where_the_mart_is_off_the_views_of_events_are_right_too(place: Place) -> None:
+    event = track("Email Link Clicked", delivery_id="a", href="https://x.org/")
+    place.load(event, mart="off")
+    for _ in range(2):
+        place.db.execute(
+            "ALTER TABLE email_link_clicked ALTER href TYPE jsonb USING to_jsonb(href), "
+            "ALTER delivery_id TYPE jsonb USING to_jsonb(delivery_id)"
+        )
+        place.load(mart="off")
+        assert place.db.rows("SELECT link FROM email_links") == [("https://x.org/",)]
+        assert place.db.rows("SELECT message_key FROM email_messages_now") == [("a",)]
+        place.db.execute(
+            "ALTER TABLE email_link_clicked ALTER href TYPE text USING href #>> '{}', "
+            "ALTER delivery_id TYPE text USING delivery_id #>> '{}'"
+        )
+        place.load(mart="off")
+    assert place.db.rows("SELECT link FROM email_links") == [("https://x.org/",)]
+
+
+def test_views_made_without_a_look_at_the_tables_are_made_anew(place: Place) -> None:
+    """As the SQL of `migrate --sql` does: then a load without an event is enough."""
+    place.db.execute("UPDATE _marts SET definition = NULL")
+    place.load()
+    assert place.db.rows("SELECT name FROM _marts WHERE definition IS NULL") == []
+
+
 def test_views_are_made_anew_with_the_rights_that_roles_had(db: Database) -> None:
     db.execute(
         "CREATE ROLE some_analyst; GRANT SELECT ON messages TO some_analyst WITH GRANT OPTION; "

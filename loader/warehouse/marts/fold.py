@@ -113,6 +113,7 @@ def select_state(connection: Connection, schema: str) -> State:
         exists().where(~batches.c.folded),
         exists(stale_messages.select()),
         exists().where(_LACKS_BATCHES),
+        exists().where(marts.c.definition.is_(None)),  # made without a look at the tables
     )
     return State(bool(connection.scalar(select(is_behind))), is_off(connection, schema))
 
@@ -162,9 +163,14 @@ def fill(run: Run, *, schema: str, load_id: int | None, was_off: bool) -> str:
     )
 
 
-def leave(run: Run, *, schema: str) -> str:
-    """Say in its comment that the table is not filled."""
-    run(partial(_say_whether_filled, schema=schema, filled=False))
+def leave(run: Run, *, schema: str, was_off: bool) -> str:
+    """Say in its comment that the table is not filled; the views of events are right all the same.
+
+    They depend on the tables, which a load may have changed, and not on what is folded.
+    """
+    run(partial(renew_views, schema=schema))
+    if not was_off:
+        run(partial(_say_whether_filled, schema=schema, filled=False))
     return ""
 
 
