@@ -196,6 +196,20 @@ def test_the_sql_of_the_rest_brings_an_older_schema_to_head(
     assert empty_db.dump() == db.dump()
 
 
+@pytest.mark.parametrize("name", [":name", r"a\b", r"a\:b", 'it"s', "a@b"])
+def test_a_schema_may_have_any_name(empty_db: Database, name: str) -> None:
+    source = Source(schema=name)  # type: ignore[call-arg]
+    with connected(empty_db) as connection:
+        migrate.upgrade(connection, source)
+    made = empty_db.tables(name)
+    assert "email_messages" in made
+    empty_db.execute('DROP SCHEMA "{}" CASCADE'.format(name.replace('"', '""')))
+    with closing(empty_db.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(migrate.upgrade_sql(source, None))
+        connection.commit()
+    assert empty_db.tables(name) == made
+
+
 def test_a_table_that_an_event_brought_gives_way_to_email_messages(empty_db: Database) -> None:
     from alembic import command
 
