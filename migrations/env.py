@@ -116,6 +116,7 @@ def run_online(connection: Connection, source: Source) -> None:
 def run_offline(source: Source) -> None:
     quoted = '"' + source.schema_.replace('"', '""') + '"'
     config.attributes["schema"] = source.schema_
+    quoted = quoted.replace(":", "\\:")  # which would be a parameter
     configure(dialect_name="postgresql", literal_binds=True, output_buffer=config.output_buffer)
     with context.begin_transaction():
         context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")

@@ -153,8 +153,8 @@ class Running:
         """Fold what is committed, and what earlier loads have left, into `email_messages`."""
         found, schema = self.start.mart, self.source.schema_
         if self.settings.mart == "off":
-            if not found.is_off:
-                self.mart_behind = self.writer.fill(partial(fold.leave, schema=schema))
+            leave = partial(fold.leave, schema=schema, was_off=found.is_off)
+            self.mart_behind = self.writer.fill(leave)
         elif self.writer.counts.batches or found.is_behind or found.is_off:
             fill = partial(
                 fold.fill, schema=schema, load_id=self.writer.load.id, was_off=found.is_off

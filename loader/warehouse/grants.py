@@ -9,6 +9,7 @@ from loader.errors import UsageError
 from loader.normalize.collections import MARTS
 from loader.warehouse.cluster import ANALYST
 from loader.warehouse.engine import driver_cursor
+from loader.warehouse.marts.views import FUNCTIONS
 from loader.warehouse.tables import LEDGER, rejects, select_tables
 
 _SELECT_MISSING = text(
@@ -27,15 +28,17 @@ _SELECT_MISSING = text(
 
 
 # The views of ours that select from functions do so with the rights of the reader. Everybody may
-# call these, unless the owner of the database has default privileges that say otherwise.
+# call these, unless the owner of the database has default privileges that say otherwise. Functions
+# of somebody else are nobody's to call but whom they have let.
 _SELECT_FUNCTIONS = text(
     """
-    -- Functions of a schema that a role may not call yet: those of the views, and those for people.
+    -- Which functions of a schema, out of some, a role may not call yet.
     SELECT format(
         '%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)
     )
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = :schema AND (p.proname LIKE '!_%' ESCAPE '!' OR p.proname = 'attribution')
+    WHERE n.nspname = :schema AND p.prokind = 'f'
+      AND p.proname || '(' || oidvectortypes(p.proargtypes) || ')' = ANY(:functions)
       AND NOT has_function_privilege(:role, p.oid, 'EXECUTE')
     ORDER BY p.proname
     """
@@ -77,7 +80,8 @@ def grant_reader(connection: Connection, schema: str, role: str) -> None:
     if missing:
         _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", schema, role, [])
         grant_tables(connection, schema, role, [name for name, _ in missing])
-    for name in connection.scalars(_SELECT_FUNCTIONS, {"role": role, "schema": schema}).all():
+    facts = {"role": role, "schema": schema, "functions": list(FUNCTIONS)}
+    for name in connection.scalars(_SELECT_FUNCTIONS, facts).all():
         grant = "GRANT EXECUTE ON FUNCTION {function} TO {role}"
         _run(connection, grant, schema, role, [], function=name)
 

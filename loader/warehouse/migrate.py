@@ -211,7 +211,7 @@ _SELECT_TAKEN = text(
 
 
 def refuse_taken(op: "Operations", names: Sequence[str]) -> None:
-    """Stop an upgrade that needs names which somebody has given to something else."""
+    """Stop a migration that needs names which somebody has given to something else."""
     from alembic import context
 
     if context.is_offline_mode():
@@ -222,6 +222,57 @@ def refuse_taken(op: "Operations", names: Sequence[str]) -> None:
             f"this migration makes {', '.join(taken)}, and the schema has something else of that "
             "name: rename it, or move it to another schema"
         )
+
+
+# Tables that events made, and what they are to be called.
+_TABLES_OF_EVENTS = """
+        SELECT c.relname, {becomes} AS becomes
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND {named}
+          AND 3 = (
+            SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+              AND a.attname IN ('event_text', 'uuid_ts', '_extra')
+          )
+        ORDER BY 1
+"""
+# The values of `event` first, for from the renaming to the end of the transaction those wait who
+# read the table.
+_RENAME = """
+DO $rename$
+DECLARE
+    was text;
+    becomes text;
+BEGIN
+    FOR was, becomes IN {tables}    LOOP
+        EXECUTE 'UPDATE ' || quote_ident(was) || ' SET event = ' || quote_literal(becomes)
+            || ' WHERE event = ' || quote_literal(was);
+        UPDATE tracks SET event = becomes WHERE event = was;
+        UPDATE _waiting_columns SET table_name = becomes WHERE table_name = was;
+        EXECUTE 'ALTER TABLE ' || quote_ident(was) || ' RENAME TO ' || quote_ident(becomes);
+        EXECUTE 'ALTER INDEX IF EXISTS ' || quote_ident(was || '_pkey')
+            || ' RENAME TO ' || quote_ident(becomes || '_pkey');
+    END LOOP;
+END $rename$"""
+
+
+def rename_tables_of_events(op: "Operations", named: str, *, back: bool = False) -> None:
+    """Put `_` in front of the names of tables that events made, or take it away again.
+
+    `named` is SQL that tells which ones, where `name` is the name without it. What somebody else
+    has made has not the columns of such a table, and is left alone.
+    """
+    from alembic import context
+
+    name = "substr(c.relname, 2)" if back else "c.relname"
+    named = f"({named.format(name=name)})"
+    if back:
+        named = f"starts_with(c.relname, '_') AND {named}"
+    becomes = name if back else "'_' || c.relname"
+    tables = _TABLES_OF_EVENTS.format(becomes=becomes, named=named)
+    if not context.is_offline_mode():
+        found = op.get_bind().execute(text(tables.replace(":", "\\:"))).all()
+        refuse_taken(op, [one.becomes for one in found])
+    op.execute(text(_RENAME.format(tables=tables).replace(":", "\\:")))
 
 
 _SELECT_USERS = text(

@@ -12,12 +12,17 @@ second; nobody who reads waits for that, only who writes, which is a load, and t
 migration anyway.
 
 A table that an event called "Email Messages" has made gets `_` in front, like all names that the
-loader needs itself, and loses it on the way back. So does an index that somebody has made on a
-`uuid_ts` and left its name to PostgreSQL; it keeps the `_`.
+loader needs itself, and loses it on the way back; with it change the values of `event` in it and in
+`tracks`. What somebody else has made of that name is left alone, and the migration refuses. An
+index that somebody has made on a `uuid_ts`, leaving its name to PostgreSQL, gets a `_`, and keeps
+it.
 
 Only adds, but for that: a loader of `oldest_loader` or newer can work with this schema too, even if
 it does not know this revision. On the way back the table goes, which loses nothing: all that it has
 is in the events.
+
+The view and its function are made by `loader/warehouse/marts/definition.py`. `MADE` is a digest of
+what that says, and a test compares the two: see there what a later revision has to do.
 """
 
 import sqlalchemy as sa
@@ -25,6 +30,7 @@ from alembic import context, op
 
 from loader.normalize.collections import declared_tables
 from loader.warehouse.marts import definition
+from loader.warehouse.migrate import refuse_taken, rename_tables_of_events
 from loader.warehouse.tables import select_tables
 
 revision = "0008"
@@ -33,6 +39,9 @@ branch_labels = None
 depends_on = None
 oldest_loader = "0.2.0"
 
+MADE = "b5d1e5295b894858"
+NEW = ("email_messages", "email_messages_now")
+TAKEN = "{name} IN ('email_messages', 'email_messages_now')"
 TIME = sa.DateTime(timezone=True)
 KEY = sa.Text(collation="C")
 COLLECTIONS = (
@@ -291,10 +300,8 @@ COMMENT = (
 
 
 def upgrade() -> None:
-    for name in ("email_messages", "email_messages_now"):
-        # Only where an event has made such a table; what selects from it has to be told.
-        rename("TABLE", name)
-        rename("INDEX", f"{name}_pkey")
+    rename_tables_of_events(op, TAKEN)
+    refuse_taken(op, NEW)
     op.add_column(
         "_batches",
         sa.Column(
@@ -309,7 +316,10 @@ def upgrade() -> None:
     create_index("_batches_waiting_idx ON _batches (uuid_ts) WHERE NOT folded")
     op.create_table_comment("_batches", f"{BATCHES}; those of load 0 were found by their rows.")
     for table in (*COLLECTIONS, "email_converted"):
-        rename("INDEX", f"{table}_uuid_ts_idx")
+        op.execute(
+            "-- squawk-ignore renaming-object\n"
+            f"ALTER INDEX IF EXISTS {table}_uuid_ts_idx RENAME TO _{table}_uuid_ts_idx"
+        )
     for table in COLLECTIONS:
         create_index(f"{table}_uuid_ts_idx ON {table} USING brin (uuid_ts) {RANGES}")
     make_marts()
@@ -326,13 +336,6 @@ def upgrade() -> None:
         sa.table("_marts", sa.column("name", sa.Text), sa.column("definition", sa.Text)),
         [{"name": "email_messages", "definition": digest}],
     )
-
-
-def rename(kind: str, name: str, *, back: bool = False) -> None:
-    """Put `_` in front of a name that is taken, or take it away again."""
-    before, after = (f"_{name}", name) if back else (name, f"_{name}")
-    rule = "renaming-table" if kind == "TABLE" else "renaming-object"
-    op.execute(f"-- squawk-ignore {rule}\nALTER {kind} IF EXISTS {before} RENAME TO {after}")
 
 
 def create_index(what: str, kind: str = "") -> None:
@@ -396,9 +399,7 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION IF EXISTS _email_messages_now()")
     for table in ("email_messages", "_stale_messages", "_marts"):
         op.drop_table(table)
-    for name in ("email_messages", "email_messages_now"):  # no event can have made one with `_`
-        rename("TABLE", name, back=True)
-        rename("INDEX", f"{name}_pkey", back=True)
+    rename_tables_of_events(op, TAKEN, back=True)
     for table in reversed(COLLECTIONS):
         op.drop_index(f"{table}_uuid_ts_idx")
     op.execute("DROP INDEX IF EXISTS email_converted_uuid_ts_idx")

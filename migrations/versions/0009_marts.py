@@ -25,7 +25,12 @@ from alembic import context, op
 from loader.normalize.collections import declared_tables
 from loader.warehouse.marts import renewal, views
 from loader.warehouse.marts.texts import digest_of
-from loader.warehouse.migrate import refuse_loss, refuse_taken, refuse_users
+from loader.warehouse.migrate import (
+    refuse_loss,
+    refuse_taken,
+    refuse_users,
+    rename_tables_of_events,
+)
 from loader.warehouse.tables import select_tables
 
 revision = "0009"
@@ -52,47 +57,13 @@ OVER_EVENTS = ("email_links", "identities")
 NEW = ("dim_messages", *VIEWS)
 KEY = sa.Text(collation="C")
 
-# Gives tables that events made other names; the values of `event` first, for from the renaming to
-# the end of the transaction those wait who read them.
-RENAME = """
-DO $rename$
-DECLARE
-    was text;
-    becomes text;
-BEGIN
-    FOR was, becomes IN
-        SELECT c.relname, {becomes}
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND {named}
-          AND 3 = (
-            SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
-              AND a.attname IN ('event_text', 'uuid_ts', '_extra')
-          )
-        ORDER BY 1
-    LOOP
-        EXECUTE 'UPDATE ' || quote_ident(was) || ' SET event = ' || quote_literal(becomes)
-            || ' WHERE event = ' || quote_literal(was);
-        UPDATE tracks SET event = becomes WHERE event = was;
-        UPDATE _waiting_columns SET table_name = becomes WHERE table_name = was;
-        EXECUTE 'ALTER TABLE ' || quote_ident(was) || ' RENAME TO ' || quote_ident(becomes);
-        EXECUTE 'ALTER INDEX IF EXISTS ' || quote_ident(was || '_pkey')
-            || ' RENAME TO ' || quote_ident(becomes || '_pkey');
-    END LOOP;
-END $rename$"""
 NAMES = ", ".join(f"'{name}'" for name in NEW)
-OUT_OF_THE_WAY = RENAME.format(
-    becomes="'_' || c.relname",
-    named=f"(c.relname IN ({NAMES}) OR starts_with(c.relname, 'dim_')\n"
-    "            AND octet_length(c.relname) < 63)",
-)
-BACK = RENAME.format(
-    becomes="substr(c.relname, 2)",
-    named=f"(substr(c.relname, 2) IN ({NAMES})\n            OR starts_with(c.relname, '_dim_'))",
-)
+# A name that is as long as can be has no room for a `_`.
+TAKEN = f"{{name}} IN ({NAMES}) OR starts_with({{name}}, 'dim_') AND octet_length({{name}}) < 63"
 
 
 def upgrade() -> None:
-    run(OUT_OF_THE_WAY)
+    rename_tables_of_events(op, TAKEN)
     refuse_taken(op, NEW)
     op.create_table(
         "dim_messages",
@@ -143,4 +114,4 @@ def downgrade() -> None:
     op.drop_index("email_messages_day_idx")
     op.execute("DELETE FROM _marts WHERE name IN ('email_links', 'identities')")
     op.create_table_comment("_marts", "One row per mart that is folded from the events.")
-    run(BACK)
+    rename_tables_of_events(op, TAKEN, back=True)

@@ -333,6 +333,14 @@ def test_a_mart_that_is_off_or_behind_is_told(place: Place) -> None:
     assert "1 of them have to be made anew" in report_of(place.db).notices()[0]
 
 
+def test_what_older_loads_brought_is_behind_from_the_migration_on(place: Place) -> None:
+    place.load(*few())
+    place.migrate("0004")
+    found = report_of(place.db)
+    assert found.mart.batches > 0
+    assert f"lacks {found.mart.batches} of {found.mart.batches} batches" in found.notices()[0]
+
+
 def test_old_events_and_a_failed_load_are_told(place: Place) -> None:
     place.load(*few())
     found = report_of(place.db)

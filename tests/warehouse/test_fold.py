@@ -65,14 +65,24 @@ def test_a_table_that_is_not_filled_says_so(place: Place) -> None:
     place.agree()
 
 
+def status(place: Place) -> tuple[int, int]:
+    """All batches, and those whose events the table lacks, as `status` and the report say."""
+    with make_engine(place.db.url).connect() as connection:
+        named = connection.execution_options(schema_translate_map={None: SCHEMA})
+        found = fold.select_status(named, SCHEMA)
+        return found.batches, found.waiting_batches
+
+
 def test_what_loads_before_it_have_loaded_is_found_by_its_rows(place: Place) -> None:
     """Versions before `_batches` have recorded none."""
     place.load(*(track("Email Opened", delivery_id="d") for _ in range(5)))
     place.load(track("Email Delivered", delivery_id="d"), track("Cart Seen"))
     place.migrate("0004")
     assert messages(place.db) == {}
+    assert status(place) == (5, 5)  # one of them without an e-mail
     place.load(track("Email Opened", delivery_id="new"))
     assert messages(place.db, "opens") == {"d": (5,), "new": (1,)}
+    assert status(place) == (5, 0)
     assert place.db.value("SELECT count(*) FROM _batches WHERE load_id = 0") == 4
     place.agree()
 

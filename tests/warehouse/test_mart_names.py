@@ -149,6 +149,44 @@ def test_what_somebody_else_has_made_is_named_and_left_alone(empty_db: Database)
     assert empty_db.types("dim_people") == {"id": "text"}
 
 
+@pytest.mark.parametrize("name", ["email_messages", "email_messages_now"])
+def test_a_view_of_the_customers_is_named_and_left_alone(empty_db: Database, name: str) -> None:
+    to(empty_db, "0007")
+    empty_db.execute(f"CREATE VIEW {name} AS SELECT id FROM email_opened")
+    before = empty_db.dump()
+    with pytest.raises(SchemaRefused, match=f"makes {name}, and the schema has something else"):
+        to(empty_db, "0008")
+    assert empty_db.dump() == before
+    empty_db.execute(f"ALTER VIEW {name} RENAME TO _{name}")
+    to(empty_db, "0008")
+    to(empty_db, "0007")
+    assert empty_db.value(f"SELECT count(*) FROM _{name}") == 0
+
+
+def test_on_both_ways_a_name_that_the_customer_took_is_named(empty_db: Database) -> None:
+    to(empty_db, "0008")
+    as_before(empty_db)
+    empty_db.execute("CREATE TABLE _dim_users (id text)")
+    with pytest.raises(SchemaRefused, match="makes _dim_users, and the schema has something else"):
+        to(empty_db, "0009")
+    empty_db.execute("DROP TABLE _dim_users")
+    to(empty_db, "0009")
+    empty_db.execute("CREATE VIEW dim_users AS SELECT 'u' AS id")
+    before = empty_db.dump()
+    with pytest.raises(SchemaRefused, match="makes dim_users, and the schema has something else"):
+        to(empty_db, "0008")
+    assert empty_db.dump() == before
+    empty_db.execute("DROP VIEW dim_users")
+    to(empty_db, "0008")
+    assert "dim_users" in empty_db.tables()
+
+
+def test_on_the_way_back_only_tables_with_the_sign_in_front_are_renamed(db: Database) -> None:
+    db.execute("CREATE TABLE xmessages (LIKE tracks INCLUDING ALL)")
+    to(db, "0008")
+    assert brought(db) == ["xmessages"]
+
+
 def test_a_view_on_ours_is_in_the_way_of_a_downgrade_and_named(db: Database) -> None:
     db.execute(
         "CREATE VIEW public.mine AS SELECT * FROM customerio.campaign_performance; "

@@ -14,7 +14,8 @@ import samples
 from loader.normalize import collections as catalogue
 from loader.warehouse import migrate
 from loader.warehouse.engine import make_engine
-from loader.warehouse.marts import metrics, views
+from loader.warehouse.grants import grant_reader
+from loader.warehouse.marts import definition, metrics, views
 from loader.warehouse.marts.messages import DAY_OF_INDEX
 from loader.warehouse.marts.renewal import READ, functions_of
 from loader.warehouse.marts.texts import digest_of
@@ -74,9 +75,44 @@ def test_of_nothing_a_view_says_nothing(db: Database, view: Any) -> None:
 
 def test_the_views_change_in_no_revision_that_is_out() -> None:
     """Where they must differ: read `loader/warehouse/marts/views.py`, and write a new revision."""
-    revision = ScriptDirectory(str(migrate.FOLDER)).get_revision("0009").module
+    scripts = ScriptDirectory(str(migrate.FOLDER))
+    revision = scripts.get_revision("0009").module
     assert views.digest_of_all() == revision.MADE
     assert revision.VIEWS == catalogue.VIEWS
+    assert definition.digest_of_all() == scripts.get_revision("0008").module.MADE
+
+
+def test_the_reader_may_call_our_functions_and_nobody_elses(db: Database) -> None:
+    ours = db.rows(
+        "SELECT proname || '(' || oidvectortypes(proargtypes) || ')' FROM pg_proc "
+        "WHERE pronamespace = %s::regnamespace ORDER BY 1",
+        SCHEMA,
+    )
+    assert [name for (name,) in ours] == sorted(views.FUNCTIONS)
+    role = f"reader_of_{db.name}"
+    theirs = "('_theirs()', '_url_text(integer)', '_proc()', '_agg(integer)')"
+    db.execute(
+        f"CREATE ROLE {role}; "
+        "CREATE FUNCTION _theirs() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; "
+        "CREATE FUNCTION _url_text(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; "
+        "CREATE PROCEDURE _proc() LANGUAGE sql AS 'SELECT 1'; "
+        "CREATE AGGREGATE _agg(int) (SFUNC = int4pl, STYPE = int); "
+        f"REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA {SCHEMA} FROM PUBLIC"
+    )
+    try:
+        for _ in range(2):
+            with make_engine(db.url).begin() as connection:
+                grant_reader(connection, SCHEMA, role)
+        may = (
+            "SELECT proname || '(' || oidvectortypes(proargtypes) || ')' IN {}, "
+            "bool_or(has_function_privilege(%s, oid, 'EXECUTE')), "
+            "bool_and(has_function_privilege(%s, oid, 'EXECUTE')) "
+            "FROM pg_proc WHERE pronamespace = %s::regnamespace GROUP BY 1 ORDER BY 1"
+        )
+        found = db.rows(may.format(theirs), role, role, SCHEMA)
+        assert found == [(False, True, True), (True, False, False)]
+    finally:
+        db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 # on the sample
@@ -335,6 +371,32 @@ def test_a_function_is_made_anew_where_the_tables_ask_for_it(place: Place) -> No
         made = functions_of(SCHEMA, select_tables(connection, SCHEMA, READ))
     kept = dict(place.db.rows("SELECT name, definition FROM _marts"))
     assert kept == {name: digest_of(statement) for name, statement in made.items()}
+
+
+def test_where_the_mart_is_off_the_views_of_events_are_right_too(place: Place) -> None:
+    event = track("Email Link Clicked", delivery_id="a", href="https://x.org/")
+    place.load(event, mart="off")
+    for _ in range(2):
+        place.db.execute(
+            "ALTER TABLE email_link_clicked ALTER href TYPE jsonb USING to_jsonb(href), "
+            "ALTER delivery_id TYPE jsonb USING to_jsonb(delivery_id)"
+        )
+        place.load(mart="off")
+        assert place.db.rows("SELECT link FROM email_links") == [("https://x.org/",)]
+        assert place.db.rows("SELECT message_key FROM email_messages_now") == [("a",)]
+        place.db.execute(
+            "ALTER TABLE email_link_clicked ALTER href TYPE text USING href #>> '{}', "
+            "ALTER delivery_id TYPE text USING delivery_id #>> '{}'"
+        )
+        place.load(mart="off")
+    assert place.db.rows("SELECT link FROM email_links") == [("https://x.org/",)]
+
+
+def test_views_made_without_a_look_at_the_tables_are_made_anew(place: Place) -> None:
+    """As the SQL of `migrate --sql` does: then a load without an event is enough."""
+    place.db.execute("UPDATE _marts SET definition = NULL")
+    place.load()
+    assert place.db.rows("SELECT name FROM _marts WHERE definition IS NULL") == []
 
 
 def test_views_are_made_anew_with_the_rights_that_roles_had(db: Database) -> None:

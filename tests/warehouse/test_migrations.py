@@ -196,6 +196,20 @@ def test_the_sql_of_the_rest_brings_an_older_schema_to_head(
     assert empty_db.dump() == db.dump()
 
 
+@pytest.mark.parametrize("name", [":name", r"a\b", r"a\:b", 'it"s', "a@b"])
+def test_a_schema_may_have_any_name(empty_db: Database, name: str) -> None:
+    source = Source(schema=name)  # type: ignore[call-arg]
+    with connected(empty_db) as connection:
+        migrate.upgrade(connection, source)
+    made = empty_db.tables(name)
+    assert "email_messages" in made
+    empty_db.execute('DROP SCHEMA "{}" CASCADE'.format(name.replace('"', '""')))
+    with closing(empty_db.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(migrate.upgrade_sql(source, None))
+        connection.commit()
+    assert empty_db.tables(name) == made
+
+
 def test_a_table_that_an_event_brought_gives_way_to_email_messages(empty_db: Database) -> None:
     from alembic import command
 
@@ -229,13 +243,14 @@ def test_a_table_that_gave_way_to_email_messages_gets_its_name_back_and_gives_wa
     migrated(command.upgrade, "0007")
     empty_db.execute(
         "CREATE TABLE email_messages (LIKE tracks INCLUDING ALL); "
-        "INSERT INTO email_messages (id) VALUES ('kept')"
+        "INSERT INTO email_messages (id, event) VALUES ('kept', 'email_messages')"
     )
     for _ in range(2):
         migrated(command.upgrade, "head")
-        assert empty_db.rows("SELECT id FROM _email_messages") == [("kept",)]
+        found = empty_db.rows("SELECT id, event FROM _email_messages")
+        assert found == [("kept", "_email_messages")]
         migrated(command.downgrade, "0007")
-        assert empty_db.rows("SELECT id FROM email_messages") == [("kept",)]
+        assert empty_db.rows("SELECT id, event FROM email_messages") == [("kept", "email_messages")]
 
 
 def test_an_index_of_a_reader_on_uuid_ts_stays_under_another_name(empty_db: Database) -> None:

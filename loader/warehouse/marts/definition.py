@@ -7,8 +7,9 @@ The view selects from a function. PostgreSQL puts the function's text into each 
 as it does with a view, but looks up its tables only then: so it stands in nobody's way who changes
 or swaps a table of events.
 
-Revision 0008 makes both by the functions below. A later revision that changes what they say makes
-them anew, and takes that step out of 0008, which might not have what they say it has.
+Revision 0008 makes both by the functions below, and has a digest of what these say, so that it
+cannot change unseen. A later revision that changes what they say makes them anew, and takes that
+step out of 0008, which might not have what they say it has.
 """
 
 from collections.abc import Mapping
@@ -196,6 +197,11 @@ def index_sql(schema: str, tables: Tables) -> list[str]:
 def digest(schema: str, tables: Tables) -> str:
     """What tells whether the function is the one that the tables need."""
     return digest_of(function_sql(schema, tables))
+
+
+def digest_of_all() -> str:
+    """A digest of all that is said here of the view and its function."""
+    return digest_of("\n".join((function_sql("s", declared_tables()), *view_sql("s"))))
 
 
 def fold_sql(schema: str, tables: Tables) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import psycopg2
 from psycopg2 import sql
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     DateTime,
@@ -112,6 +113,7 @@ def select_state(connection: Connection, schema: str) -> State:
         exists().where(~batches.c.folded),
         exists(stale_messages.select()),
         exists().where(_LACKS_BATCHES),
+        exists().where(marts.c.definition.is_(None)),  # made without a look at the tables
     )
     return State(bool(connection.scalar(select(is_behind))), is_off(connection, schema))
 
@@ -123,11 +125,16 @@ def is_off(connection: Connection, schema: str) -> bool:
 
 
 def select_status(connection: Connection, schema: str) -> MartStatus:
-    """How full `email_messages` is; reads the table."""
+    """How full `email_messages` is; reads the table.
+
+    Batches that no load has recorded yet are counted as the loads say that they wrote them.
+    """
+    lacking = func.coalesce(func.sum(loads.c.batches - _RECORDED), 0)
+    unknown = cast(select(lacking).where(_LACKS_BATCHES).scalar_subquery(), BigInteger)
     counts = select(
         select(func.count()).select_from(email_messages).scalar_subquery(),
-        select(func.count()).select_from(batches).scalar_subquery(),
-        select(func.count()).where(~batches.c.folded).scalar_subquery(),
+        select(func.count()).select_from(batches).scalar_subquery() + unknown,
+        select(func.count()).where(~batches.c.folded).scalar_subquery() + unknown,
         select(func.count()).select_from(stale_messages).scalar_subquery(),
     )
     return MartStatus(EMAIL_MESSAGES, *connection.execute(counts).one(), is_off(connection, schema))
@@ -156,9 +163,14 @@ def fill(run: Run, *, schema: str, load_id: int | None, was_off: bool) -> str:
     )
 
 
-def leave(run: Run, *, schema: str) -> str:
-    """Say in its comment that the table is not filled."""
-    run(partial(_say_whether_filled, schema=schema, filled=False))
+def leave(run: Run, *, schema: str, was_off: bool) -> str:
+    """Say in its comment that the table is not filled; the views of events are right all the same.
+
+    They depend on the tables, which a load may have changed, and not on what is folded.
+    """
+    run(partial(renew_views, schema=schema))
+    if not was_off:
+        run(partial(_say_whether_filled, schema=schema, filled=False))
     return ""
 
 

@@ -33,6 +33,16 @@ VIEWS: tuple[View, ...] = (
     ledger_views.REJECTS_BY_REASON,
 )
 
+# All functions that we make in a schema, with the types of their arguments: whoever may read the
+# views has to be allowed to call them. The last one is for people, and revision 0010 has it.
+FUNCTIONS = (
+    "_email_messages_now()",
+    "_email_links()",
+    "_identities()",
+    "_url_text(text)",
+    "attribution(regclass, regclass, text, integer)",
+)
+
 
 def create_functions_sql(schema: str, tables: Tables) -> list[str]:
     """Make the functions that views over events select from."""
