@@ -84,7 +84,7 @@ def _select_newest(connection: Connection) -> datetime | None:
     events are looked at.
     """
     last = loads.c.last_timestamp
-    is_sure = last < loads.c.started_at
+    is_sure = (last != loads.c.started_at) & (last <= loads.c.finished_at)
     known = select(
         func.max(last).filter(is_sure, last >= func.to_timestamp(0)), func.bool_and(is_sure)
     )
