@@ -66,7 +66,8 @@ def select_readers(connection: Connection, configured: str) -> list[str]:
 def grant_reader(connection: Connection, schema: str, role: str) -> None:
     """Let `role` read the events, what is made of them, and the ledger but for the raw texts."""
     ledger = [table.name for table in LEDGER if table is not rejects]
-    tables = [*select_tables(connection, schema), *MARTS, *ledger]
+    # The version is what `report` and `status` look at first.
+    tables = [*select_tables(connection, schema), *MARTS, *ledger, "alembic_version"]
     try:
         missing = connection.execute(
             _SELECT_MISSING, {"role": role, "schema": schema, "tables": tables}
