@@ -263,7 +263,7 @@ def test_check_names_the_tables_that_belong_to_another_role(
     name = db.value("SELECT current_database()::text")
     db.execute(f"GRANT USAGE, CREATE ON SCHEMA customerio TO {name}")
     wanted = advice(run, role)
-    assert len(wanted) == 17
+    assert len(wanted) == 18
     assert wanted[0] == (
         f"ALTER TABLE customerio._batches OWNER TO {name}; or GRANT postgres TO {name};"
     )
