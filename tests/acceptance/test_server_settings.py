@@ -139,7 +139,10 @@ HOSTILE = {
 
 def content(db: Database) -> dict[str, list[object]]:
     """Everything a load writes, but its own times and numbers; and the comments."""
-    own = "{uuid_ts,load_id,modified_at,updated_at,rejected_at,replayed_at,replayed_by}"
+    own = (
+        "{uuid_ts,load_id,modified_at,updated_at,rejected_at,replayed_at,replayed_by,"
+        "changed_at,started_at,finished_at,seconds,last_received_at}"
+    )
     found: dict[str, list[object]] = {
         name: db.rows(f'SELECT to_jsonb(t) - %s::text[] AS row FROM "{name}" t ORDER BY row', own)
         for name in db.tables()
