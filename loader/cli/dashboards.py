@@ -1,8 +1,5 @@
 """`dashboards superset`."""
 
-import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +9,7 @@ from loader.cli.context import one_pair, read_settings
 from loader.cli.log import warn
 from loader.cli.options import SourceName, WarehouseName, WarehouseUrl, examples
 from loader.cli.text import number, out
+from loader.cli.writing import require_file, write_file
 
 if TYPE_CHECKING:
     from loader.config import Warehouse
@@ -61,10 +59,11 @@ def dashboards_superset(
     from loader.dashboards.datasets import DATASETS
     from loader.dashboards.superset import Target, make_bundle, title_of
 
+    require_file(str(output))
     settings = read_settings(warehouse_url=warehouse_url)
     chosen, place, _ = one_pair(settings, source, warehouse)
     url = address_of(connect or _url_of(place))
-    _write(output, make_bundle(Target(chosen.name, chosen.schema_, url, days)))
+    write_file(str(output), make_bundle(Target(chosen.name, chosen.schema_, url, days)))
     what = f"{number(len(CHARTS), 'chart')} on {number(len(DATASETS), 'dataset')}"
     out(f"{output}: the dashboard {title_of(chosen.name)!r} with {what}")
     if PASSWORD in url:
@@ -86,14 +85,3 @@ def _url_of(warehouse: "Warehouse") -> str:
         )
     with embedded.server_of(warehouse) as url:
         return url
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that appears only when it is whole."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        new.write_bytes(content)
-        new.replace(path)
-    finally:
-        with suppress(OSError):
-            os.unlink(new)

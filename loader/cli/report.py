@@ -1,9 +1,6 @@
 """`report`: the numbers of some days, as a page or as JSON."""
 
-import errno
-import os
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +10,7 @@ from loader.cli.exits import EXIT_CODES
 from loader.cli.log import warn
 from loader.cli.options import AsJson, SourceName, WarehouseName, WarehouseUrl, examples
 from loader.cli.text import number, out, out_exactly
-from loader.errors import LoaderError, UsageError
+from loader.cli.writing import require_file, write_file
 
 if TYPE_CHECKING:
     from loader.report.numbers import Report
@@ -68,7 +65,7 @@ def report(
     settings = read_settings(warehouse_url=warehouse_url)
     zone = find_zone(timezone)
     target = output or (_STDOUT if as_json else "report.html")
-    _require_file(target)
+    require_file(target)
     pair = one_pair(settings, source, warehouse)
     with existing_schema(pair) as connection:
         found = select_report(
@@ -93,39 +90,8 @@ def report(
     if target == _STDOUT:
         out_exactly(made)
     else:
-        _write(target, made)
+        write_file(target, made.encode())
         out(f"{target}: {_told(found)}")
-
-
-def _require_file(target: str) -> None:
-    """Refuse what cannot be written to before anything is asked of the server."""
-    path = Path(target)
-    if target != _STDOUT and (path.is_dir() or not path.parent.is_dir()):
-        why = "it is a folder: name a file in it" if path.is_dir() else "its folder is not there"
-        raise UsageError(f"-o {target} cannot be written: {why}")
-
-
-def _write(target: str, text: str) -> None:
-    """A file appears as a whole or not at all; a pipe or a device is written to."""
-    from loader.config.editing import replace_file
-
-    try:
-        _refuse_planted(Path(target))
-        path = Path(os.path.realpath(target))
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
-        else:
-            replace_file(path, text)
-    except OSError as error:
-        raise LoaderError(f"{target} cannot be written ({error.strerror})") from None
-
-
-def _refuse_planted(path: Path) -> None:
-    """Refuse a link of another user's in a folder such as /tmp, as the system does for opening."""
-    if path.is_symlink():
-        folder, link = path.parent.stat(), path.lstat()
-        if folder.st_mode & 0o1002 == 0o1002 and link.st_uid not in (os.geteuid(), folder.st_uid):
-            raise PermissionError(errno.EACCES, "it is a link that another user has made")
 
 
 def _told(found: "Report") -> str:

@@ -169,7 +169,7 @@ def _edit(file: Path, change: Callable[[str], str], expect: Callable[[Sources], 
         new = change(old)
         _check(file, old, new, expect)
         try:
-            replace_file(target, new)
+            replace_file(target, new.encode())
         except OSError as error:
             raise NotWritable(f"{file} cannot be written ({error.strerror})") from None
 
@@ -222,7 +222,7 @@ def _read(target: Path) -> str:
         raise UsageError(f"{target} cannot be read: {error}") from None
 
 
-def replace_file(target: Path, text: str) -> None:
+def replace_file(target: Path, content: bytes) -> None:
     """Write a file beside the old one, with its mode and owner, and put it in its place."""
     new = target.parent / f".{target.name}.{secrets.token_hex(8)}"
     old = target.stat() if target.exists() else None
@@ -235,7 +235,7 @@ def replace_file(target: Path, text: str) -> None:
             if old is not None:
                 os.fchown(made, old.st_uid, old.st_gid)
                 os.fchmod(made, old.st_mode & 0o7777)
-            opened.write(text.encode())
+            opened.write(content)
             opened.flush()
             os.fsync(made)
         os.replace(new, target)

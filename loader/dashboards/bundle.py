@@ -7,12 +7,15 @@ from io import BytesIO
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+# An object of Superset's, which has no other type.
+Document = dict[str, Any]
+
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a ZIP file knows
 # What JSON may have in a text as it is, and YAML may not, or folds as if it were the end of a line.
 _ESCAPED_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
-def pack(documents: Mapping[str, Mapping[str, Any]]) -> bytes:
+def pack(documents: Mapping[str, Document]) -> bytes:
     """Documents by path, as a ZIP file."""
     packed = BytesIO()
     with ZipFile(packed, "w") as opened:
@@ -24,7 +27,7 @@ def pack(documents: Mapping[str, Mapping[str, Any]]) -> bytes:
     return packed.getvalue()
 
 
-def yaml_of(document: Mapping[str, Any]) -> str:
+def yaml_of(document: Document) -> str:
     """A document as JSON that is YAML, too.
 
     YAML reads the two halves of an escaped character as two, so characters stand as they are.

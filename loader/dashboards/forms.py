@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from loader.dashboards.bundle import Document
 from loader.dashboards.charts import Chart
 from loader.dashboards.datasets import Dataset, Metric
 
@@ -13,7 +14,7 @@ _KEY_VALUE_PERCENT = 5  # what stands on the parts of a funnel
 _MOST_POINTS = 10_000  # of a chart over time
 
 
-def form_of(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def form_of(chart: Chart, dataset: Dataset) -> Document:
     """What Superset calls the parameters of a chart."""
     shared = {
         "adhoc_filters": [
@@ -27,19 +28,19 @@ def form_of(chart: Chart, dataset: Dataset) -> dict[str, Any]:
     return shared | _FORMS[chart.kind](chart, dataset)
 
 
-def _time_filter(dataset: Dataset) -> dict[str, Any]:
+def _time_filter(dataset: Dataset) -> Document:
     return _filter(dataset.time, "TEMPORAL_RANGE", ALL_TIME)
 
 
-def _present_filter(column: str) -> dict[str, Any]:
+def _present_filter(column: str) -> Document:
     return _filter(column, "IS NOT NULL", None) | {"operatorId": "IS_NOT_NULL"}
 
 
-def _sql_filter(where: str) -> dict[str, Any]:
+def _sql_filter(where: str) -> Document:
     return {"expressionType": "SQL", "clause": "WHERE", "sqlExpression": where}
 
 
-def _filter(column: str, operator: str, value: str | None) -> dict[str, Any]:
+def _filter(column: str, operator: str, value: str | None) -> Document:
     return {
         "expressionType": "SIMPLE",
         "clause": "WHERE",
@@ -49,7 +50,7 @@ def _filter(column: str, operator: str, value: str | None) -> dict[str, Any]:
     }
 
 
-def _figure(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def _figure(chart: Chart, dataset: Dataset) -> Document:
     metric = dataset.metric(chart.metrics[0])
     return {
         "viz_type": "big_number_total",
@@ -61,7 +62,7 @@ def _figure(chart: Chart, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _over_time(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def _over_time(chart: Chart, dataset: Dataset) -> Document:
     return {
         "x_axis": chart.across or dataset.time,
         "time_grain_sqla": "P1D",
@@ -85,7 +86,7 @@ def _over_time(chart: Chart, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _lines(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def _lines(chart: Chart, dataset: Dataset) -> Document:
     return _over_time(chart, dataset) | {
         "viz_type": "echarts_timeseries_line",
         "seriesType": "line",
@@ -94,7 +95,7 @@ def _lines(chart: Chart, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _bars(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def _bars(chart: Chart, dataset: Dataset) -> Document:
     form = _over_time(chart, dataset) | {
         "viz_type": "echarts_timeseries_bar",
         "orientation": "vertical",
@@ -116,7 +117,7 @@ def _label(dataset: Dataset, column: str) -> str:
     return next(one.label for one in dataset.fields if one.name == column)
 
 
-def _table(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def _table(chart: Chart, dataset: Dataset) -> Document:
     metrics = [dataset.metric(name) for name in chart.metrics]
     return _any_table(chart) | {
         "query_mode": "aggregate",
@@ -135,7 +136,7 @@ def _order(chart: Chart) -> str:
     return chart.order or chart.metrics[0]
 
 
-def _rows(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def _rows(chart: Chart, dataset: Dataset) -> Document:
     return _any_table(chart) | {
         "query_mode": "raw",
         "all_columns": [*chart.columns],
@@ -144,7 +145,7 @@ def _rows(chart: Chart, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _any_table(chart: Chart) -> dict[str, Any]:
+def _any_table(chart: Chart) -> Document:
     return {
         "viz_type": "table",
         "row_limit": chart.limit,
@@ -156,7 +157,7 @@ def _any_table(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _funnel(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def _funnel(chart: Chart, dataset: Dataset) -> Document:
     metric: Metric = dataset.metric(chart.metrics[0])
     return {
         "viz_type": "funnel",
@@ -188,9 +189,9 @@ _FORMS = {
 }
 
 
-def query_of(chart: Chart, dataset: Dataset) -> dict[str, Any]:
+def query_of(chart: Chart, dataset: Dataset) -> Document:
     """What Superset asks the database for a chart where no browser draws it."""
-    filters: list[dict[str, Any]] = [
+    filters: list[Document] = [
         {"col": dataset.time, "op": "TEMPORAL_RANGE", "val": ALL_TIME},
         *({"col": column, "op": "IS NOT NULL"} for column in chart.present),
     ]

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from loader.dashboards.bundle import Document
 from loader.dashboards.charts import CHARTS, TABS, Chart, Row, Tab
 from loader.dashboards.datasets import DATASETS
 from loader.dashboards.forms import ALL_TIME
@@ -30,9 +31,9 @@ _CHOICES = (
 )
 
 
-def positions(title: str, ids: dict[str, str]) -> dict[str, Any]:
+def positions(title: str, ids: dict[str, str]) -> Document:
     """The tree of pages, rows and charts; `ids` are the charts' own, by key."""
-    parts: dict[str, Any] = {"DASHBOARD_VERSION_KEY": "v2"}
+    parts: Document = {"DASHBOARD_VERSION_KEY": "v2"}
 
     def add(id_: str, type_: str, parents: list[str], children: list[str], **meta: Any) -> None:
         parts[id_] = {"id": id_, "type": type_, "parents": parents, "children": children}
@@ -80,12 +81,12 @@ def _chart_id(chart: Chart) -> str:
     return f"CHART-{chart.key}"
 
 
-def filters(dataset_id: str, days: int) -> list[dict[str, Any]]:
+def filters(dataset_id: str, days: int) -> list[Document]:
     """The filters of the dashboard; it opens with the last so many days, 0: with all."""
     return [_time_filter(days), *(_choice(one, dataset_id) for one in _CHOICES)]
 
 
-def _time_filter(days: int) -> dict[str, Any]:
+def _time_filter(days: int) -> Document:
     # Without an end Superset leaves today out, and with it the load that has failed this morning.
     shown = f"Last {days} days : now" if days else ALL_TIME
     return _filter(_TIME, "filter_time", "Time", []) | {
@@ -98,7 +99,7 @@ def _time_filter(days: int) -> dict[str, Any]:
     }
 
 
-def _choice(choice: Choice, dataset_id: str) -> dict[str, Any]:
+def _choice(choice: Choice, dataset_id: str) -> Document:
     others = [NUMBERS[one.key] for one in CHARTS if not DATASETS[one.dataset].has(choice.column)]
     return _filter(choice.id, "filter_select", choice.title, others) | {
         "targets": [{"datasetUuid": dataset_id, "column": {"name": choice.column}}],
@@ -113,7 +114,7 @@ def _choice(choice: Choice, dataset_id: str) -> dict[str, Any]:
     }
 
 
-def _filter(id_: str, type_: str, title: str, excluded: list[int]) -> dict[str, Any]:
+def _filter(id_: str, type_: str, title: str, excluded: list[int]) -> Document:
     return {
         "id": id_,
         "name": title,

@@ -6,16 +6,14 @@ that stays, so a second import finds all of it, and changes it instead of making
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID, uuid5
 
-from loader.dashboards.bundle import pack
+from loader.dashboards.bundle import Document, pack
 from loader.dashboards.charts import CHARTS, Chart
 from loader.dashboards.datasets import DATASETS, Dataset, Field, Metric
 from loader.dashboards.forms import form_of, query_of
 from loader.dashboards.layout import CHOSEN_FROM, filters, positions
-
-Document = dict[str, Any]
 
 _VERSION = "1.0.0"  # of Superset's format
 _ALL_IDS = UUID("9b4c2d0e-6a53-5c0b-8f3e-2d6f0f2f7c11")

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, or_
 from loader.report.numbers import Link, Top
 from loader.report.period import Period
 from loader.report.top import is_of_several, select_top
-from loader.warehouse.marts import definition
+from loader.warehouse.marts import definition, texts
 from loader.warehouse.tables import metadata, select_tables
 
 # How many a page shows.
@@ -22,20 +22,21 @@ def select_links(connection: Connection, schema: str, period: Period) -> Top[Lin
     columns = select_tables(connection, schema, [_CLICKS]).get(_CLICKS)
     if columns is None:  # somebody has removed the table
         return Top(shown=(), others=0)
-    clicks = metadata.tables[_CLICKS].alias("e")
-    event = clicks.c
-    sent = func.coalesce(_text(event.href), _text(event.link_url))
+    event = metadata.tables[_CLICKS].alias("e").c
+
+    def text_of(column: str) -> ColumnElement[str]:
+        return literal_column(texts.text_of(columns, column))
+
+    sent = func.coalesce(text_of("href"), text_of("link_url"))
     address = func.nullif(func.split_part(func.split_part(sent, "#", 1), "?", 1), "")
     # Who clicks may stand in it.
     bare = func.regexp_replace(func.left(address, _LONGEST_ADDRESS), r"^(\w+:)?//[^/]*@", r"\1//")
     link = func.regexp_replace(bare, r"[^/:\s]*(@|%40)[^/\s]*", "…", "gi").label("link")
-    email = func.coalesce(_text(event.context_traits_email), _text(event.anonymous_id))
+    email: ColumnElement[str] = literal_column(texts.address_of(columns))
     groups = (
         select(
             link,
-            or_(link.is_(None), is_of_several(_text(event.user_id), func.lower(email))).label(
-                "may_be_shown"
-            ),
+            or_(link.is_(None), is_of_several(text_of("user_id"), email)).label("may_be_shown"),
             func.count().label("clicks"),
             func.count(literal_column(definition.key_sql(columns, "e")).distinct()).label(
                 "messages"
@@ -44,7 +45,7 @@ def select_links(connection: Connection, schema: str, period: Period) -> Top[Lin
         .where(
             event.timestamp >= period.start,
             event.timestamp < period.end,
-            func.coalesce(_text(event.machine), "") != "true",
+            literal_column(f"NOT ({texts.flag_of(columns, 'machine')})"),
         )
         .group_by(literal_column("1"))
     )
@@ -58,8 +59,3 @@ def select_links(connection: Connection, schema: str, period: Period) -> Top[Lin
 
 def _link(address: str | None, row: Row[Any]) -> Link:
     return Link(address=address, clicks=int(row.clicks), messages=int(row.messages))
-
-
-def _text(column: ColumnElement[Any]) -> ColumnElement[str]:
-    """A column of events as text, null where it is blank; whatever type it was widened to."""
-    return func.nullif(func.to_jsonb(column).op("#>>")(literal_column("'{}'")), "")

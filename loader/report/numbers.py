@@ -180,11 +180,6 @@ class Mart:
     waiting_batches: int  # of them, whose events it lacks
     stale_messages: int  # that have to be made anew
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether its numbers are right."""
-        return not (self.is_off or self.waiting_batches or self.stale_messages)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LoadDone:

@@ -96,3 +96,20 @@ def test_a_mart_that_is_off_is_told(db: Database, run: Run, write: Write) -> Non
     shown = run("report", *DAYS, "--json").json
     assert shown["mails"] is None
     assert "the setting mart is off" in shown["notices"][0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user's")
+@pytest.mark.parametrize("command", [("report", *DAYS), ("dashboards", "superset")])
+def test_a_link_that_another_user_has_made_is_not_followed(
+    loaded: Database, run: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """In a folder as /tmp it made the job overwrite any file of its user."""
+    shared, precious = tmp_path / "shared", tmp_path / "precious"
+    precious.write_text("precious")
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "link").symlink_to(precious)
+    os.lchown(shared / "link", 12_345, 12_345)
+    done = run(*command, "-o", str(shared / "link"))
+    assert (done.code, "another user" in done.err) == (1, True), done.err
+    assert precious.read_text() == "precious"
