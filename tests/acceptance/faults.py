@@ -162,7 +162,7 @@ def finishes(
     if code:
         sentence(process.returncode, err, code, *words)
     else:
-        assert (process.returncode, err.decode()) == (0, "")
+        assert (process.returncode, err.decode()) == (0, ""), (process.returncode, err.decode())
 
 
 # databases

@@ -60,6 +60,15 @@ def test_a_session_ended_in_a_copy_shows_no_record(
     assert b"k002" not in err
 
 
+def test_a_fold_goes_on_when_its_session_is_ended(start: Start, db: Database, path: Path) -> None:
+    with trigger(db, "email_messages", "true") as waits:
+        process = start("load", path, url=db.url)
+        wait_until(db, waits)
+        db.rows(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
+    finishes(process)
+    assert db.value("SELECT count(*) FROM _batches WHERE NOT folded") == 0
+
+
 def test_a_load_goes_on_when_its_sessions_are_ended_again_and_again(
     start: Start, db: Database, path: Path
 ) -> None:
